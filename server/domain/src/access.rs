@@ -1,0 +1,225 @@
+//! Who acts, what they want to do, and the rule that decides.
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::AppName;
+
+/// How much a token may do. An account of a person has its own row here: administrators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// Reads.
+    Extended,
+    /// Reads and changes apps.
+    Advanced,
+    /// Everything, tokens and the system included.
+    Admin,
+}
+
+impl Tier {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Extended => "extended",
+            Self::Advanced => "advanced",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// The way a request came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Door {
+    Dashboard,
+    Rest,
+    Stream,
+    Mcp,
+    Cli,
+    /// The platform itself: the reconciler, an automatic return.
+    System,
+}
+
+impl Door {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dashboard => "dashboard",
+            Self::Rest => "rest",
+            Self::Stream => "stream",
+            Self::Mcp => "mcp",
+            Self::Cli => "cli",
+            Self::System => "system",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActorKind {
+    User,
+    Token,
+    System,
+}
+
+/// Who acts. Made only where a credential was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    pub kind: ActorKind,
+    /// Account or token id; never a secret.
+    pub id: String,
+    /// Shown to people: account or token name.
+    pub name: String,
+    /// The agent's role, e.g. `OPERATOR`.
+    pub persona: Option<String>,
+    pub tier: Tier,
+    pub door: Door,
+}
+
+impl Actor {
+    pub fn system() -> Self {
+        Self {
+            kind: ActorKind::System,
+            id: "system".to_owned(),
+            name: "FlukeDeploy".to_owned(),
+            persona: None,
+            tier: Tier::Admin,
+            door: Door::System,
+        }
+    }
+}
+
+/// Everything that can be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    ListApps,
+    ViewApp,
+    CreateApp,
+    ChangeSettings,
+    DeleteApp,
+    Deploy,
+    Rollback,
+    CancelDeployment,
+    Validate,
+    ViewDeployment,
+    ReadLogs,
+    ViewSystem,
+    ViewAudit,
+    ListTokens,
+    CreateToken,
+    RevokeToken,
+}
+
+impl Action {
+    pub const ALL: [Self; 16] = [
+        Self::ListApps,
+        Self::ViewApp,
+        Self::CreateApp,
+        Self::ChangeSettings,
+        Self::DeleteApp,
+        Self::Deploy,
+        Self::Rollback,
+        Self::CancelDeployment,
+        Self::Validate,
+        Self::ViewDeployment,
+        Self::ReadLogs,
+        Self::ViewSystem,
+        Self::ViewAudit,
+        Self::ListTokens,
+        Self::CreateToken,
+        Self::RevokeToken,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ListApps => "list_apps",
+            Self::ViewApp => "view_app",
+            Self::CreateApp => "create_app",
+            Self::ChangeSettings => "change_settings",
+            Self::DeleteApp => "delete_app",
+            Self::Deploy => "deploy",
+            Self::Rollback => "rollback",
+            Self::CancelDeployment => "cancel_deployment",
+            Self::Validate => "validate",
+            Self::ViewDeployment => "view_deployment",
+            Self::ReadLogs => "read_logs",
+            Self::ViewSystem => "view_system",
+            Self::ViewAudit => "view_audit",
+            Self::ListTokens => "list_tokens",
+            Self::CreateToken => "create_token",
+            Self::RevokeToken => "revoke_token",
+        }
+    }
+
+    /// The lowest tier that may do this.
+    pub fn needed_tier(self) -> Tier {
+        match self {
+            Self::ListApps
+            | Self::ViewApp
+            | Self::Validate
+            | Self::ViewDeployment
+            | Self::ReadLogs
+            | Self::ViewSystem => Tier::Extended,
+            Self::CreateApp
+            | Self::ChangeSettings
+            | Self::DeleteApp
+            | Self::Deploy
+            | Self::Rollback
+            | Self::CancelDeployment => Tier::Advanced,
+            Self::ViewAudit | Self::ListTokens | Self::CreateToken | Self::RevokeToken => {
+                Tier::Admin
+            }
+        }
+    }
+}
+
+/// What the action is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource<'a> {
+    /// The instance as a whole.
+    System,
+    App(&'a AppName),
+}
+
+/// The one rule. Grants per app and environment will narrow it; they belong here and nowhere else.
+pub fn is_allowed(actor: &Actor, action: Action, _resource: Resource<'_>) -> bool {
+    actor.tier >= action.needed_tier()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn actor(tier: Tier) -> Actor {
+        Actor {
+            tier,
+            ..Actor::system()
+        }
+    }
+
+    #[test]
+    fn a_reading_token_cannot_change_anything() {
+        let app = "shop".parse().unwrap();
+        for action in Action::ALL {
+            let reads = matches!(
+                action,
+                Action::ListApps
+                    | Action::ViewApp
+                    | Action::Validate
+                    | Action::ViewDeployment
+                    | Action::ReadLogs
+                    | Action::ViewSystem
+            );
+            assert_eq!(
+                is_allowed(&actor(Tier::Extended), action, Resource::App(&app)),
+                reads,
+                "{action:?}"
+            );
+            assert!(is_allowed(&actor(Tier::Admin), action, Resource::App(&app)));
+        }
+        assert!(!is_allowed(
+            &actor(Tier::Advanced),
+            Action::CreateToken,
+            Resource::System
+        ));
+    }
+}

@@ -1,0 +1,18 @@
+//! The words and rules of `FlukeDeploy`.
+//!
+//! Pure: no I/O, no async, no clock, no randomness. Everything here can be tested by calling a
+//! function. It must never learn about Docker, SQL or HTTP; the names on the wire come from the
+//! wire contract and are written here once, as serde names.
+
+pub mod access;
+pub mod app;
+pub mod audit;
+pub mod deployment;
+pub mod diagnosis;
+pub mod health;
+pub mod image;
+pub mod log_entry;
+pub mod names;
+pub mod release;
+pub mod routing;
+pub mod timestamp;

@@ -1,0 +1,98 @@
+//! A release: image digest + settings + variables, frozen and numbered per environment.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::app::Settings;
+use crate::image::PinnedImage;
+use crate::names::{AppName, EnvironmentName, InstanceName};
+
+/// 1, 2, 3… per environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReleaseNo(pub u32);
+
+impl fmt::Display for ReleaseNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Never changed after it was made, but for [`Release::was_healthy`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    pub app: AppName,
+    pub environment: EnvironmentName,
+    pub number: ReleaseNo,
+    pub image: PinnedImage,
+    pub settings: Settings,
+    /// What the caller calls this version; else the image's tag.
+    pub version: Option<String>,
+    /// It passed its health gate once, so it may be gone back to.
+    pub was_healthy: bool,
+    #[serde(with = "crate::timestamp")]
+    pub created_at: OffsetDateTime,
+}
+
+impl Release {
+    /// The Swarm service of this release, which is also its DNS name; at most 63 characters, as
+    /// DNS labels allow, so long names are shortened around a checksum.
+    pub fn service_name(&self, instance: &InstanceName) -> String {
+        service_name(instance, &self.app, &self.environment, self.number)
+    }
+
+    /// "v2.4.0", or "release 3" where no version is known.
+    pub fn label(&self) -> String {
+        self.version
+            .clone()
+            .unwrap_or_else(|| format!("release {}", self.number))
+    }
+}
+
+/// `fd-<instance>-<app>-<env>-r<N>`; see [`Release::service_name`].
+pub fn service_name(
+    instance: &InstanceName,
+    app: &AppName,
+    environment: &EnvironmentName,
+    number: ReleaseNo,
+) -> String {
+    let tail = format!("-r{number}");
+    let full = format!("fd-{instance}-{app}-{environment}");
+    if full.len() + tail.len() <= 63 {
+        return full + &tail;
+    }
+    // FNV-1a: no security rests on it, only that two long names stay apart.
+    let sum = full.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let keep = 63 - tail.len() - 13;
+    format!(
+        "{}-{:012x}{tail}",
+        full[..keep].trim_end_matches('-'),
+        sum & 0xffff_ffff_ffff
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_names_fit_a_dns_label_and_stay_apart() {
+        let instance: InstanceName = "main".parse().unwrap();
+        let name = |app: &str| {
+            service_name(
+                &instance,
+                &app.parse().unwrap(),
+                &EnvironmentName::production(),
+                ReleaseNo(12),
+            )
+        };
+        assert_eq!(name("shop"), "fd-main-shop-production-r12");
+        let (a, b) = (name(&("a".repeat(48) + "1")), name(&("a".repeat(48) + "2")));
+        assert!(a.len() <= 63 && b.len() <= 63 && a != b, "{a} {b}");
+        assert!(a.ends_with("-r12"));
+    }
+}
