@@ -26,6 +26,7 @@ pub enum Cause {
     Cancelled,
     Superseded,
     ReleaseGone,
+    ValidationFailed,
     Internal,
 }
 
@@ -50,6 +51,7 @@ impl Cause {
             Self::Cancelled => "cancelled",
             Self::Superseded => "superseded",
             Self::ReleaseGone => "release_gone",
+            Self::ValidationFailed => "validation_failed",
             Self::Internal => "internal",
         }
     }

@@ -1,1 +1,27 @@
-//! placeholder
+//! The use cases of `FlukeDeploy`, once, for every door.
+//!
+//! Doors parse, call a function here and render. The outside (Docker, SQLite, the ingress, the
+//! clock) is behind [`ports`]. This crate must never name bollard, sqlx, axum or leptos.
+
+pub mod apps;
+pub mod authorise;
+mod collector;
+pub mod config;
+pub mod deployments;
+pub mod error;
+mod fleet;
+pub mod identity;
+pub mod journal;
+pub mod logs;
+mod platform;
+pub mod ports;
+mod reconcile;
+mod routes;
+mod runner;
+pub mod secret;
+pub mod system;
+pub mod validate;
+pub mod views;
+
+pub use error::{Error, Kind};
+pub use platform::{Platform, Ports};

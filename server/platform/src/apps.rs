@@ -1,0 +1,325 @@
+//! Apps: list, look at, make, change, remove.
+
+use flukedeploy_domain::access::{Action, Actor, Resource};
+use flukedeploy_domain::app::{App, EnvVars, Environment, Settings};
+use flukedeploy_domain::audit::AuditEntry;
+use flukedeploy_domain::deployment::Strategy;
+use flukedeploy_domain::health::HealthGate;
+use flukedeploy_domain::log_entry::{EventType, Level, LogMetadata};
+use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname, Invalid, near_names};
+
+use crate::authorise::authorise;
+use crate::error::Error;
+use crate::platform::Platform;
+use crate::ports::AppOverview;
+use crate::views::{AppView, ReleaseView, app_view};
+
+/// A new app.
+#[derive(Debug, Clone)]
+pub struct NewApp {
+    pub name: AppName,
+    pub settings: Settings,
+}
+
+/// Changes to an app's settings; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default)]
+pub struct ChangeApp {
+    pub container_port: Option<u16>,
+    pub replicas: Option<u32>,
+    pub health: Option<HealthGate>,
+    /// Variables to set; those not named stay.
+    pub set_env_vars: EnvVars,
+    /// Names of variables to remove.
+    pub remove_env_vars: Vec<String>,
+    pub domains: Option<Vec<Hostname>>,
+    pub strategy: Option<Strategy>,
+    /// Refuse if the settings are no longer at this version.
+    pub if_version: Option<u64>,
+}
+
+/// Every app the actor may see, by name.
+pub async fn list_apps(px: &Platform, actor: &Actor) -> Result<Vec<AppView>, Error> {
+    authorise(actor, Action::ListApps, Resource::System)?;
+    let overviews = px.parts().store.app_overviews().await?;
+    let mut views = Vec::with_capacity(overviews.len());
+    for overview in &overviews {
+        views.push(production_view(px, overview).await?);
+    }
+    Ok(views)
+}
+
+/// One app's production environment.
+pub async fn get_app(px: &Platform, actor: &Actor, name: &AppName) -> Result<AppView, Error> {
+    authorise(actor, Action::ViewApp, Resource::App(name))?;
+    match px.parts().store.app_overview(name).await? {
+        Some(overview) => production_view(px, &overview).await,
+        None => Err(app_not_found(px, name).await),
+    }
+}
+
+/// Kept releases, newest first.
+pub async fn list_releases(
+    px: &Platform,
+    actor: &Actor,
+    name: &AppName,
+    limit: u32,
+) -> Result<Vec<ReleaseView>, Error> {
+    authorise(actor, Action::ViewApp, Resource::App(name))?;
+    let environment = require_environment(px, name, &EnvironmentName::production()).await?;
+    let releases = px
+        .parts()
+        .store
+        .releases(name, &environment.name, limit.clamp(1, 100))
+        .await?;
+    Ok(releases
+        .iter()
+        .map(|r| ReleaseView::new(r, environment.active_release))
+        .collect())
+}
+
+pub async fn create_app(px: &Platform, actor: &Actor, new: NewApp) -> Result<AppView, Error> {
+    authorise(actor, Action::CreateApp, Resource::App(&new.name))?;
+    refuse_unavailable(new.settings.strategy)?;
+    new.settings.validate().map_err(Error::Invalid)?;
+    refuse_own_hosts(px, &new.settings.domains)?;
+    let now = px.now();
+    let app = App {
+        name: new.name.clone(),
+        created_at: now,
+    };
+    let environment = Environment {
+        app: new.name.clone(),
+        name: EnvironmentName::production(),
+        settings: new.settings,
+        settings_version: 1,
+        active_release: None,
+        created_at: now,
+    };
+    let audit = AuditEntry::new(
+        now,
+        actor,
+        Action::CreateApp,
+        format!("app:{}", app.name),
+        format!("created app {}", app.name),
+    );
+    px.parts()
+        .store
+        .create_app(&app, &environment, &audit)
+        .await?;
+    px.parts().routes.refresh(px).await;
+    get_app(px, actor, &app.name).await
+}
+
+/// Domains take effect at once, everything else with the next deployment.
+pub async fn change_app(
+    px: &Platform,
+    actor: &Actor,
+    name: &AppName,
+    change: ChangeApp,
+) -> Result<AppView, Error> {
+    authorise(actor, Action::ChangeSettings, Resource::App(name))?;
+    let environment = require_environment(px, name, &EnvironmentName::production()).await?;
+    if let Some(version) = change.if_version
+        && version != environment.settings_version
+    {
+        return Err(Error::Stale {
+            current: environment.settings_version,
+        });
+    }
+    let (settings, changed) = changed_settings(&environment.settings, change)?;
+    if changed.is_empty() {
+        return get_app(px, actor, name).await;
+    }
+    refuse_unavailable(settings.strategy)?;
+    settings.validate().map_err(Error::Invalid)?;
+    refuse_own_hosts(px, &settings.domains)?;
+    let now = px.now();
+    let summary = format!("changed {} of {name}", changed.join(", "));
+    let audit = AuditEntry::new(
+        now,
+        actor,
+        Action::ChangeSettings,
+        format!("app:{name}"),
+        &summary,
+    );
+    px.parts()
+        .store
+        .change_settings(
+            name,
+            &environment.name,
+            environment.settings_version,
+            &settings,
+            &audit,
+        )
+        .await?;
+    px.parts().journal.note(
+        Level::Info,
+        format!("{} {summary}", actor.name),
+        LogMetadata {
+            environment: Some(environment.name.to_string()),
+            ..LogMetadata::new(EventType::ConfigChange, name.as_str())
+        },
+    );
+    px.parts().routes.refresh(px).await;
+    get_app(px, actor, name).await
+}
+
+/// Removes the app and everything that runs for it. Unfinished deployments are cancelled first.
+pub async fn delete_app(px: &Platform, actor: &Actor, name: &AppName) -> Result<(), Error> {
+    authorise(actor, Action::DeleteApp, Resource::App(name))?;
+    require_environment(px, name, &EnvironmentName::production()).await?;
+    px.parts().runner.stop_app(px, actor, name).await?;
+    let audit = AuditEntry::new(
+        px.now(),
+        actor,
+        Action::DeleteApp,
+        format!("app:{name}"),
+        format!("deleted app {name}"),
+    );
+    px.parts().store.delete_app(name, &audit).await?;
+    px.parts().routes.refresh(px).await;
+    // The services go after the routes, so that nobody is sent to a replica that stops. What
+    // cannot be removed now is removed by the reconciler: no app in the store wants it.
+    crate::reconcile::remove_strays(px).await;
+    Ok(())
+}
+
+fn changed_settings(
+    old: &Settings,
+    change: ChangeApp,
+) -> Result<(Settings, Vec<&'static str>), Error> {
+    let mut settings = old.clone();
+    let mut changed = Vec::new();
+    if let Some(port) = change.container_port {
+        settings.container_port = port;
+    }
+    if let Some(replicas) = change.replicas {
+        settings.replicas = replicas;
+    }
+    if let Some(health) = change.health {
+        settings.health = health;
+    }
+    if let Some(domains) = change.domains {
+        settings.domains = domains;
+    }
+    if let Some(strategy) = change.strategy {
+        settings.strategy = strategy;
+    }
+    for name in &change.remove_env_vars {
+        if change.set_env_vars.0.contains_key(name) {
+            return Err(
+                Invalid::new("remove_env_vars", "names a variable that is also set").into(),
+            );
+        }
+        settings.env_vars.0.remove(name);
+    }
+    settings.env_vars.0.extend(change.set_env_vars.0);
+    let fields: [(&'static str, bool); 6] = [
+        (
+            "container_port",
+            settings.container_port != old.container_port,
+        ),
+        ("replicas", settings.replicas != old.replicas),
+        ("health", settings.health != old.health),
+        ("env_vars", settings.env_vars != old.env_vars),
+        ("domains", settings.domains != old.domains),
+        ("strategy", settings.strategy != old.strategy),
+    ];
+    changed.extend(
+        fields
+            .iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(name, _)| *name),
+    );
+    Ok((settings, changed))
+}
+
+/// Apps get `<app>.<root domain>` by themselves; a custom domain under the root would take
+/// another app's address.
+fn refuse_own_hosts(px: &Platform, domains: &[Hostname]) -> Result<(), Error> {
+    let suffix = format!(".{}", px.config().root_domain);
+    match domains
+        .iter()
+        .find(|host| host.as_str().ends_with(&suffix) || **host == px.config().root_domain)
+    {
+        Some(host) => Err(Error::invalid(
+            "domains",
+            format!(
+                "must lie outside the root domain {}, not '{host}'",
+                px.config().root_domain
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn refuse_unavailable(strategy: Strategy) -> Result<(), Error> {
+    if strategy == Strategy::Canary {
+        return Err(Error::invalid(
+            "strategy",
+            "must be rolling, blue_green or recreate: canary is not available yet",
+        ));
+    }
+    Ok(())
+}
+
+pub(crate) async fn require_environment(
+    px: &Platform,
+    app: &AppName,
+    environment: &EnvironmentName,
+) -> Result<Environment, Error> {
+    match px.parts().store.environment(app, environment).await? {
+        Some(environment) => Ok(environment),
+        None if px.parts().store.app_overview(app).await?.is_some() => Err(Error::NotFound {
+            what: format!("environment '{environment}' of app '{app}'"),
+        }),
+        None => Err(app_not_found(px, app).await),
+    }
+}
+
+async fn app_not_found(px: &Platform, name: &AppName) -> Error {
+    let near = match px.parts().store.app_names().await {
+        Ok(names) => near_names(name.as_str(), names.iter().map(AppName::as_str)),
+        Err(error) => return error.into(),
+    };
+    Error::AppNotFound {
+        name: name.to_string(),
+        near,
+    }
+}
+
+async fn production_view(px: &Platform, overview: &AppOverview) -> Result<AppView, Error> {
+    let production = EnvironmentName::production();
+    let Some(index) = overview
+        .environments
+        .iter()
+        .position(|e| e.name == production)
+    else {
+        return Err(Error::NotFound {
+            what: format!("environment 'production' of app '{}'", overview.app.name),
+        });
+    };
+    let environment = &overview.environments[index];
+    let release = match environment.active_release {
+        Some(number) => {
+            px.parts()
+                .store
+                .release(&overview.app.name, &environment.name, number)
+                .await?
+        }
+        None => None,
+    };
+    let ready = release.as_ref().map_or(0, |release| {
+        px.parts()
+            .fleet
+            .ready_count(&release.service_name(&px.config().instance))
+    });
+    Ok(app_view(
+        overview,
+        environment,
+        overview.latest.get(index).and_then(Option::as_ref),
+        release.as_ref(),
+        ready,
+        px.config().url_of(&overview.app.name, &environment.name),
+    ))
+}

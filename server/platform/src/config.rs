@@ -1,0 +1,55 @@
+//! What the platform has to know about where it runs.
+
+use flukedeploy_domain::names::{AppName, Hostname, InstanceName};
+
+use crate::secret::Secret;
+
+#[derive(Debug, Clone)]
+pub struct PlatformConfig {
+    pub instance: InstanceName,
+    /// Apps answer at `<app>.<root domain>`.
+    pub root_domain: Hostname,
+    /// Port of the ingress on the host; part of app addresses where it is not 80.
+    pub http_port: u16,
+    /// The dashboard as people reach it, without a slash at the end.
+    pub public_url: String,
+    /// The log stream, `ws://host:port`.
+    pub stream_url: String,
+    /// Bootstrap administrator token from the environment.
+    pub bootstrap_token: Option<Secret>,
+    pub version: &'static str,
+    /// Waits for ever in this phase; for tests that kill the control plane at a known moment.
+    /// Only debug builds can set it.
+    pub hold_in_phase: Option<flukedeploy_domain::deployment::PhaseName>,
+}
+
+impl PlatformConfig {
+    /// Host name of an app's environment: `<app>.<root>`, other environments `<app>-<env>.<root>`.
+    pub fn host_of(
+        &self,
+        app: &AppName,
+        environment: &flukedeploy_domain::names::EnvironmentName,
+    ) -> Option<Hostname> {
+        let label = if environment.is_production() {
+            app.to_string()
+        } else {
+            format!("{app}-{environment}")
+        };
+        format!("{label}.{}", self.root_domain).parse().ok()
+    }
+
+    pub fn url_of(
+        &self,
+        app: &AppName,
+        environment: &flukedeploy_domain::names::EnvironmentName,
+    ) -> String {
+        let host = self
+            .host_of(app, environment)
+            .map_or_else(|| app.to_string(), |h| h.to_string());
+        if self.http_port == 80 {
+            format!("http://{host}/")
+        } else {
+            format!("http://{host}:{}/", self.http_port)
+        }
+    }
+}

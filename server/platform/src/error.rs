@@ -1,0 +1,245 @@
+//! What a use case can answer instead of a result. Each door turns it into its own form in one
+//! place; [`Error::public_detail`] is the only text that may leave the process.
+
+use flukedeploy_domain::access::{Action, Tier};
+use flukedeploy_domain::deployment::{DeploymentId, IllegalStep};
+use flukedeploy_domain::names::Invalid;
+use thiserror::Error;
+
+use crate::ports::{EngineError, StoreError, TrafficError};
+
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Values that are not allowed, all of them.
+    #[error("{}", join(.0))]
+    Invalid(Vec<Invalid>),
+    #[error("there is no app '{name}'")]
+    AppNotFound { name: String, near: Vec<String> },
+    #[error("there is no deployment '{id}'")]
+    DeploymentNotFound { id: String },
+    #[error("app '{app}' has no release {release} that it could go back to")]
+    ReleaseNotFound {
+        app: String,
+        release: String,
+        kept: Vec<String>,
+    },
+    #[error("there is no {what}")]
+    NotFound { what: String },
+    #[error("no valid credentials were sent")]
+    Unauthenticated { why: &'static str },
+    #[error("the action {} needs the tier {}", .action.as_str(), .needed.as_str())]
+    Forbidden { action: Action, needed: Tier },
+    #[error("too many attempts; try again in {retry_after_seconds} s")]
+    TooManyAttempts { retry_after_seconds: u64 },
+    #[error("{what} exists already")]
+    Exists { what: String },
+    #[error("the settings were changed in between; they are at version {current}")]
+    Stale { current: u64 },
+    #[error("this idempotency key was used for another request")]
+    IdempotencyKeyReused,
+    #[error("deployment '{id}' has ended; it cannot be cancelled any more")]
+    AlreadyEnded { id: DeploymentId },
+    #[error("FlukeDeploy is shutting down")]
+    ShuttingDown,
+    #[error("the set-up link was used or replaced")]
+    SetUpLinkInvalid,
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("the ingress cannot be reached")]
+    Traffic(#[from] TrafficError),
+    #[error("the store failed")]
+    Store(#[source] StoreError),
+    #[error("a step was taken out of order")]
+    Step(#[from] IllegalStep),
+    #[error("an internal task failed while {doing}")]
+    Internal {
+        doing: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+fn join(faults: &[Invalid]) -> String {
+    faults
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// What sort of failure it is; doors map it to a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Invalid,
+    NotFound,
+    Unauthenticated,
+    Forbidden,
+    TooMany,
+    Conflict,
+    Unavailable,
+    Internal,
+}
+
+impl Error {
+    pub fn invalid(field: &str, problem: impl Into<String>) -> Self {
+        Self::Invalid(vec![Invalid::new(field, problem)])
+    }
+
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Invalid(_) => Kind::Invalid,
+            Self::AppNotFound { .. }
+            | Self::DeploymentNotFound { .. }
+            | Self::ReleaseNotFound { .. }
+            | Self::NotFound { .. } => Kind::NotFound,
+            Self::Unauthenticated { .. } => Kind::Unauthenticated,
+            Self::Forbidden { .. } | Self::SetUpLinkInvalid => Kind::Forbidden,
+            Self::TooManyAttempts { .. } => Kind::TooMany,
+            Self::Exists { .. }
+            | Self::Stale { .. }
+            | Self::IdempotencyKeyReused
+            | Self::AlreadyEnded { .. } => Kind::Conflict,
+            Self::Engine(EngineError::NotFound { .. } | EngineError::Refused { .. })
+            | Self::Store(_)
+            | Self::Step(_)
+            | Self::Internal { .. } => Kind::Internal,
+            Self::ShuttingDown
+            | Self::Engine(
+                EngineError::Unreachable { .. }
+                | EngineError::TimedOut { .. }
+                | EngineError::NoQuorum { .. },
+            )
+            | Self::Traffic(_) => Kind::Unavailable,
+        }
+    }
+
+    /// Stable; never renamed.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid_request",
+            Self::AppNotFound { .. } => "app_not_found",
+            Self::DeploymentNotFound { .. } => "deployment_not_found",
+            Self::ReleaseNotFound { .. } => "release_not_found",
+            Self::NotFound { .. } => "not_found",
+            Self::Unauthenticated { .. } => "unauthorized",
+            Self::Forbidden { .. } => "forbidden",
+            Self::TooManyAttempts { .. } => "too_many_attempts",
+            Self::Exists { .. } => "already_exists",
+            Self::Stale { .. } => "settings_changed",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
+            Self::AlreadyEnded { .. } => "already_ended",
+            Self::ShuttingDown => "shutting_down",
+            Self::SetUpLinkInvalid => "set_up_link_invalid",
+            Self::Engine(EngineError::NoQuorum { .. }) => "swarm_unavailable",
+            Self::Engine(EngineError::Unreachable { .. } | EngineError::TimedOut { .. }) => {
+                "engine_unavailable"
+            }
+            Self::Engine(EngineError::NotFound { .. } | EngineError::Refused { .. }) => {
+                "engine_refused"
+            }
+            Self::Traffic(_) => "ingress_unavailable",
+            Self::Store(_) | Self::Step(_) | Self::Internal { .. } => "internal",
+        }
+    }
+
+    /// One sentence for the caller.
+    pub fn public_detail(&self) -> String {
+        match self {
+            Self::AppNotFound { near, .. } if !near.is_empty() => {
+                format!("{self}; did you mean {}?", near.join(", "))
+            }
+            Self::ReleaseNotFound { kept, .. } if !kept.is_empty() => {
+                format!("{self}; it could go back to {}", kept.join(", "))
+            }
+            Self::Unauthenticated { why } => (*why).to_owned(),
+            Self::Store(_) | Self::Step(_) | Self::Internal { .. } => {
+                "something failed inside FlukeDeploy; its log has the details".to_owned()
+            }
+            other => other.to_string(),
+        }
+    }
+
+    /// What to try; empty where there is nothing honest to say.
+    pub fn next_step(&self) -> Option<String> {
+        Some(match self {
+            Self::Invalid(_) => "correct the named fields and send the request again".to_owned(),
+            Self::AppNotFound { .. } => {
+                "list the apps, or create this one first (or deploy with create: true)".to_owned()
+            }
+            Self::DeploymentNotFound { .. } => "list the app's deployments".to_owned(),
+            Self::ReleaseNotFound { .. } => "name one of the releases the app has kept".to_owned(),
+            Self::Unauthenticated { .. } => {
+                "send the header 'Authorization: Bearer <token>' with a token that is valid now"
+                    .to_owned()
+            }
+            Self::Forbidden { needed, .. } => {
+                format!(
+                    "ask an administrator for a token of the tier {}",
+                    needed.as_str()
+                )
+            }
+            Self::TooManyAttempts {
+                retry_after_seconds,
+            } => {
+                format!("wait {retry_after_seconds} s")
+            }
+            Self::Stale { .. } => "read the settings again and repeat the change".to_owned(),
+            Self::IdempotencyKeyReused => "use a new key for a new request".to_owned(),
+            Self::SetUpLinkInvalid => {
+                "sign in, or restart FlukeDeploy for a new link if there is no account yet"
+                    .to_owned()
+            }
+            Self::Engine(error) if error.is_transient() => {
+                "check the Docker engine ('flukedeploy doctor') and try again".to_owned()
+            }
+            Self::Traffic(_) => "check the ingress ('flukedeploy doctor') and try again".to_owned(),
+            Self::ShuttingDown => "try again in a few seconds".to_owned(),
+            Self::NotFound { .. }
+            | Self::Exists { .. }
+            | Self::AlreadyEnded { .. }
+            | Self::Engine(_)
+            | Self::Store(_)
+            | Self::Step(_)
+            | Self::Internal { .. } => return None,
+        })
+    }
+
+    /// Whether the same request may work later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.kind(), Kind::Unavailable | Kind::TooMany)
+    }
+
+    /// Names that the caller may have meant.
+    pub fn near(&self) -> &[String] {
+        match self {
+            Self::AppNotFound { near, .. } => near,
+            _ => &[],
+        }
+    }
+
+    /// The fields at fault, for forms and structured answers.
+    pub fn faults(&self) -> &[Invalid] {
+        match self {
+            Self::Invalid(faults) => faults,
+            _ => &[],
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Exists { what } => Self::Exists { what },
+            StoreError::Missing { what } => Self::NotFound { what },
+            StoreError::Stale { current } => Self::Stale { current },
+            StoreError::KeyReused => Self::IdempotencyKeyReused,
+            other @ (StoreError::Corrupt { .. } | StoreError::Failed { .. }) => Self::Store(other),
+        }
+    }
+}
+
+impl From<Invalid> for Error {
+    fn from(fault: Invalid) -> Self {
+        Self::Invalid(vec![fault])
+    }
+}

@@ -1,0 +1,357 @@
+//! Which replicas run and are well, right now.
+//!
+//! One loop looks at the engine (on its events, and every so often in case one was missed) and
+//! probes, through an ingress, every replica that is not known to be healthy yet. Everybody else
+//! reads this view; nobody polls on their own.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use flukedeploy_domain::health::{HealthGate, HealthProbe};
+use flukedeploy_domain::routing::ProbeOutcome;
+use futures_util::StreamExt as _;
+use tokio::sync::{Notify, watch};
+
+use crate::platform::Platform;
+use crate::ports::{EngineEvent, Task, TaskState, TrafficError};
+
+/// How often the engine is asked while a deployment waits; events make it faster.
+const BUSY: Duration = Duration::from_millis(150);
+/// How often it is asked when nothing is going on.
+const IDLE: Duration = Duration::from_secs(3);
+/// Pause between two probes of one replica: short at first, since most are ready soon.
+const PROBE_PAUSES_MS: [u64; 5] = [20, 40, 80, 150, 250];
+
+pub(crate) struct Fleet {
+    view: Mutex<View>,
+    /// Counts changes; readers wait on it.
+    changed: watch::Sender<u64>,
+    look: Notify,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self {
+            view: Mutex::default(),
+            changed: watch::channel(0).0,
+            look: Notify::new(),
+        }
+    }
+}
+
+#[derive(Default)]
+struct View {
+    services: HashMap<String, Life>,
+    /// The engine was looked at once since the start.
+    known: bool,
+}
+
+#[derive(Default)]
+struct Life {
+    /// `None`: seen on the engine, but nobody asked to watch it.
+    watched: Option<Watched>,
+    tasks: Vec<Task>,
+    healthy: BTreeMap<String, SocketAddr>,
+    /// Replicas with a prober at work.
+    probing: HashSet<String>,
+    last_probe: HashMap<String, Result<ProbeOutcome, TrafficError>>,
+}
+
+#[derive(Clone)]
+struct Watched {
+    port: u16,
+    gate: HealthGate,
+    /// A deployment waits for it.
+    awaited: bool,
+}
+
+/// One service at one moment.
+#[derive(Clone, Default)]
+pub(crate) struct ServiceView {
+    pub(crate) tasks: Vec<Task>,
+    pub(crate) healthy: u32,
+    /// Newest probe of a replica that is not healthy.
+    pub(crate) last_probe: Option<(IpAddr, Result<ProbeOutcome, TrafficError>)>,
+}
+
+impl Fleet {
+    fn lock(&self) -> std::sync::MutexGuard<'_, View> {
+        self.view
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Watches a service's replicas from now on. `awaited`: look often.
+    pub(crate) fn watch(&self, service: &str, port: u16, gate: &HealthGate, awaited: bool) {
+        let mut view = self.lock();
+        let life = view.services.entry(service.to_owned()).or_default();
+        life.watched = Some(Watched {
+            port,
+            gate: gate.clone(),
+            awaited,
+        });
+        drop(view);
+        self.look.notify_one();
+    }
+
+    pub(crate) fn calm_down(&self, service: &str) {
+        if let Some(life) = self.lock().services.get_mut(service)
+            && let Some(watched) = &mut life.watched
+        {
+            watched.awaited = false;
+        }
+    }
+
+    pub(crate) fn forget(&self, service: &str) {
+        self.lock().services.remove(service);
+        self.bump();
+    }
+
+    pub(crate) fn look_now(&self) {
+        self.look.notify_one();
+    }
+
+    /// Whether the engine was seen at least once: before that, an empty view means nothing.
+    pub(crate) fn is_known(&self) -> bool {
+        self.lock().known
+    }
+
+    pub(crate) fn endpoints(&self, service: &str) -> Vec<SocketAddr> {
+        self.lock()
+            .services
+            .get(service)
+            .map(|life| life.healthy.values().copied().collect())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn ready_count(&self, service: &str) -> u32 {
+        let view = self.lock();
+        let count = view
+            .services
+            .get(service)
+            .map_or(0, |life| life.healthy.len());
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn service(&self, service: &str) -> ServiceView {
+        let view = self.lock();
+        let Some(life) = view.services.get(service) else {
+            return ServiceView::default();
+        };
+        let last_probe = life.tasks.iter().find_map(|task| {
+            let outcome = life.last_probe.get(&task.id)?;
+            Some((task.address?, outcome.clone()))
+        });
+        ServiceView {
+            tasks: life.tasks.clone(),
+            healthy: u32::try_from(life.healthy.len()).unwrap_or(u32::MAX),
+            last_probe,
+        }
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn bump(&self) {
+        self.changed
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn is_busy(&self) -> bool {
+        self.lock()
+            .services
+            .values()
+            .any(|life| life.watched.as_ref().is_some_and(|watched| watched.awaited))
+    }
+
+    /// Takes what the engine says. Returns replicas that want a prober, and whether anything
+    /// changed that routes depend on.
+    fn take(&self, tasks: Vec<Task>) -> (Vec<Job>, bool) {
+        let mut by_service: HashMap<String, Vec<Task>> = HashMap::new();
+        for task in tasks {
+            by_service
+                .entry(task.service.clone())
+                .or_default()
+                .push(task);
+        }
+        let mut view = self.lock();
+        let first = !view.known;
+        view.known = true;
+        for service in by_service.keys() {
+            if !view.services.contains_key(service) {
+                view.services.insert(service.clone(), Life::default());
+            }
+        }
+        let mut jobs = Vec::new();
+        let mut changed = first;
+        view.services.retain(|service, life| {
+            let tasks = by_service.remove(service).unwrap_or_default();
+            changed |= tasks != life.tasks;
+            life.tasks = tasks;
+            let before = life.healthy.len();
+            let alive: HashMap<&str, SocketAddr> = match &life.watched {
+                Some(watched) => life
+                    .tasks
+                    .iter()
+                    .filter(|task| is_candidate(task, &watched.gate))
+                    .filter_map(|task| {
+                        Some((
+                            task.id.as_str(),
+                            SocketAddr::new(task.address?, watched.port),
+                        ))
+                    })
+                    .collect(),
+                None => HashMap::new(),
+            };
+            life.healthy
+                .retain(|id, address| alive.get(id.as_str()) == Some(address));
+            life.last_probe
+                .retain(|id, _| life.tasks.iter().any(|task| task.id == *id));
+            changed |= life.healthy.len() != before;
+            if let Some(watched) = &life.watched {
+                for (id, target) in alive {
+                    if life.healthy.contains_key(id) {
+                        continue;
+                    }
+                    let runs = life
+                        .tasks
+                        .iter()
+                        .any(|task| task.id == id && task.state == TaskState::Running);
+                    if first && runs && !watched.awaited {
+                        // It served when the control plane last looked; it is not taken away
+                        // because the control plane restarted.
+                        life.healthy.insert(id.to_owned(), target);
+                        changed = true;
+                    } else if life.probing.insert(id.to_owned()) {
+                        jobs.push(Job {
+                            service: service.clone(),
+                            task: id.to_owned(),
+                            target,
+                            gate: watched.gate.clone(),
+                        });
+                    }
+                }
+            }
+            life.watched.is_some() || !life.tasks.is_empty()
+        });
+        (jobs, changed)
+    }
+
+    /// Notes a probe; false when the prober should end.
+    fn probed(&self, job: &Job, outcome: Result<ProbeOutcome, TrafficError>) -> bool {
+        let mut view = self.lock();
+        let Some(life) = view.services.get_mut(&job.service) else {
+            return false;
+        };
+        let still_there = life.watched.as_ref().is_some_and(|watched| {
+            watched.port == job.target.port()
+                && life.tasks.iter().any(|task| {
+                    task.id == job.task
+                        && is_candidate(task, &watched.gate)
+                        && task.address == Some(job.target.ip())
+                })
+        });
+        let healthy = matches!(&outcome, Ok(outcome) if outcome.is_healthy());
+        life.last_probe.insert(job.task.clone(), outcome);
+        if still_there && !healthy {
+            return true;
+        }
+        life.probing.remove(&job.task);
+        if still_there {
+            life.healthy.insert(job.task.clone(), job.target);
+        }
+        drop(view);
+        self.bump();
+        false
+    }
+}
+
+/// A replica to probe.
+struct Job {
+    service: String,
+    task: String,
+    target: SocketAddr,
+    gate: HealthGate,
+}
+
+/// Whether a task may get traffic once it answers. With Docker's own health check, Swarm calls a
+/// task running only when it is healthy.
+fn is_candidate(task: &Task, gate: &HealthGate) -> bool {
+    let up = match task.state {
+        TaskState::Running => true,
+        TaskState::Starting => gate.probe != HealthProbe::Docker,
+        _ => false,
+    };
+    task.wanted && up && task.address.is_some()
+}
+
+/// The loop. Ends when the platform stops.
+pub(crate) async fn run(px: Platform) {
+    let mut events = px.parts().engine.watch();
+    loop {
+        let pause = if px.parts().fleet.is_busy() {
+            BUSY
+        } else {
+            IDLE
+        };
+        tokio::select! {
+            () = px.stopping().cancelled() => return,
+            () = px.parts().fleet.look.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+            event = events.next() => match event {
+                Some(EngineEvent::Task { .. } | EngineEvent::Service { .. } | EngineEvent::Missed) => {}
+                None => tokio::time::sleep(IDLE).await,
+            }
+        }
+        look(&px).await;
+    }
+}
+
+async fn look(px: &Platform) {
+    let tasks = match px.parts().engine.all_tasks().await {
+        Ok(tasks) => tasks,
+        Err(error) => {
+            // What was seen last stays: an engine that does not answer has not stopped the apps.
+            tracing::debug!(error = %error, "the engine could not be looked at");
+            return;
+        }
+    };
+    let (jobs, changed) = px.parts().fleet.take(tasks);
+    for job in jobs {
+        let px = px.clone();
+        px.clone()
+            .parts()
+            .tasks
+            .spawn(async move { probe(&px, job).await });
+    }
+    if changed {
+        px.parts().fleet.bump();
+        px.parts().routes.refresh(px).await;
+    }
+}
+
+/// Probes one replica until it is well or gone.
+async fn probe(px: &Platform, job: Job) {
+    for round in 0.. {
+        let outcome = px
+            .parts()
+            .traffic
+            .probe(job.target, &job.gate.probe, job.gate.timeout_ms)
+            .await;
+        let healthy = matches!(&outcome, Ok(outcome) if outcome.is_healthy());
+        if !px.parts().fleet.probed(&job, outcome) {
+            if healthy {
+                px.parts().routes.refresh(px).await;
+            }
+            return;
+        }
+        let pause = PROBE_PAUSES_MS[round.min(PROBE_PAUSES_MS.len() - 1)];
+        tokio::select! {
+            () = px.stopping().cancelled() => return,
+            () = tokio::time::sleep(Duration::from_millis(pause)) => {}
+        }
+    }
+}

@@ -1,0 +1,552 @@
+//! Who is it? Accounts, the first sign-in, API tokens.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use flukedeploy_domain::access::{Action, Actor, ActorKind, Door, Resource, Tier};
+use flukedeploy_domain::audit::AuditEntry;
+use flukedeploy_domain::names::Invalid;
+use time::OffsetDateTime;
+
+use crate::authorise::authorise;
+use crate::error::Error;
+use crate::platform::Platform;
+use crate::ports::{Account, AuditRow, StoreError, StoredToken};
+use crate::secret::{Secret, matches_hash, random_id, sha256_hex};
+use crate::views::TokenView;
+
+const SET_UP_TOKEN: &str = "set_up_token_hash";
+const AGENT_TOKEN_MADE: &str = "agent_token_made";
+/// Shortest password (NIST SP 800-63B asks for 8 at least; 10 costs nobody anything).
+pub const MIN_PASSWORD: usize = 10;
+/// Longest password, in bytes; hashing has a price.
+pub const MAX_PASSWORD: usize = 256;
+
+/// A session's owner, as the session stores it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SignedIn {
+    pub account_id: String,
+    pub name: String,
+    /// The password's age when the session began: a newer password ends it.
+    pub password_changed_at_ms: i64,
+}
+
+/// A new token with its only appearance.
+pub struct NewToken {
+    pub view: TokenView,
+    pub secret: Secret,
+}
+
+#[derive(Debug, Clone)]
+pub struct CreateToken {
+    pub name: String,
+    pub persona: Option<String>,
+    pub tier: Tier,
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+/// Slows down guessing, per account and address together, so that nobody else is locked out.
+#[derive(Default)]
+pub(crate) struct SignInLimits {
+    failures: Mutex<HashMap<(String, String), (u32, Instant)>>,
+}
+
+impl SignInLimits {
+    const FREE: u32 = 5;
+    const MAX_TRACKED: usize = 10_000;
+
+    fn wait(&self, key: &(String, String)) -> Option<Duration> {
+        let failures = self
+            .failures
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (count, last) = failures.get(key)?;
+        let over = count.checked_sub(Self::FREE)?;
+        let delay = Duration::from_secs(1u64 << over.min(6));
+        delay.checked_sub(last.elapsed())
+    }
+
+    fn failed(&self, key: (String, String)) {
+        let mut failures = self
+            .failures
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if failures.len() >= Self::MAX_TRACKED {
+            failures.retain(|_, (_, last)| last.elapsed() < Duration::from_secs(600));
+        }
+        let entry = failures.entry(key).or_insert((0, Instant::now()));
+        *entry = (entry.0 + 1, Instant::now());
+    }
+
+    fn succeeded(&self, key: &(String, String)) {
+        self.failures
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .remove(key);
+    }
+}
+
+/// Finds out whom a bearer token belongs to.
+///
+/// # Errors
+/// [`Error::Unauthenticated`]; the reason is only named to those who hold a real secret.
+pub async fn authenticate_token(
+    px: &Platform,
+    presented: &str,
+    door: Door,
+) -> Result<Actor, Error> {
+    const UNKNOWN: Error = Error::Unauthenticated {
+        why: "the token is not known",
+    };
+    if let Some(bootstrap) = &px.config().bootstrap_token
+        && bootstrap.matches(presented)
+    {
+        return Ok(Actor {
+            kind: ActorKind::Token,
+            id: "bootstrap".to_owned(),
+            name: "bootstrap token".to_owned(),
+            persona: None,
+            tier: Tier::Admin,
+            door,
+        });
+    }
+    let Some((id, secret)) = presented
+        .strip_prefix("fd_")
+        .and_then(|rest| rest.split_once('_'))
+    else {
+        return Err(UNKNOWN);
+    };
+    if id.len() > 32 || secret.len() > 128 {
+        return Err(UNKNOWN);
+    }
+    let Some(token) = px.parts().store.token(id).await? else {
+        return Err(UNKNOWN);
+    };
+    if !matches_hash(secret, &token.secret_hash) {
+        return Err(UNKNOWN);
+    }
+    let now = px.now();
+    if token.revoked_at.is_some() {
+        return Err(Error::Unauthenticated {
+            why: "the token was revoked",
+        });
+    }
+    if token.expires_at.is_some_and(|expires| expires <= now) {
+        return Err(Error::Unauthenticated {
+            why: "the token has expired",
+        });
+    }
+    let stale = token
+        .last_used_at
+        .is_none_or(|last| now - last > time::Duration::minutes(1));
+    if stale && let Err(error) = px.parts().store.touch_token(id, now).await {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "last use could not be stored"
+        );
+    }
+    Ok(Actor {
+        kind: ActorKind::Token,
+        id: token.id,
+        name: token.name,
+        persona: token.persona,
+        tier: token.tier,
+        door,
+    })
+}
+
+/// Finds out whom a session belongs to; `None` if it is over.
+pub async fn actor_of_session(px: &Platform, session: &SignedIn) -> Result<Option<Actor>, Error> {
+    let Some(account) = px.parts().store.account(&session.account_id).await? else {
+        return Ok(None);
+    };
+    if unix_ms(account.password_changed_at) != session.password_changed_at_ms {
+        return Ok(None);
+    }
+    Ok(Some(Actor {
+        kind: ActorKind::User,
+        id: account.id,
+        name: account.name,
+        persona: None,
+        tier: account.tier,
+        door: Door::Dashboard,
+    }))
+}
+
+/// Whether the first account has yet to be made.
+pub async fn needs_set_up(px: &Platform) -> Result<bool, Error> {
+    Ok(!px.parts().store.has_accounts().await?)
+}
+
+/// Makes a new one-time set-up token (the former one is void), if there is no account yet.
+pub async fn new_set_up_token(px: &Platform) -> Result<Option<Secret>, Error> {
+    if !needs_set_up(px).await? {
+        return Ok(None);
+    }
+    let token = Secret::random();
+    px.parts()
+        .store
+        .remember(SET_UP_TOKEN, &sha256_hex(token.expose()))
+        .await?;
+    Ok(Some(token))
+}
+
+/// Whether a set-up link is good, so that the page can say so before anybody types.
+pub async fn set_up_link_is_valid(px: &Platform, token: &str) -> Result<bool, Error> {
+    let stored = px.parts().store.remembered(SET_UP_TOKEN).await?;
+    Ok(stored.is_some_and(|stored| matches_hash(token, &stored)) && needs_set_up(px).await?)
+}
+
+/// Makes the first administrator with the one-time token.
+pub async fn set_up(
+    px: &Platform,
+    token: &str,
+    name: &str,
+    password: Secret,
+) -> Result<SignedIn, Error> {
+    if !set_up_link_is_valid(px, token).await? {
+        return Err(Error::SetUpLinkInvalid);
+    }
+    check_account(name, &password)?;
+    let account = new_account(px, name, password).await?;
+    match create_first(px, &account).await {
+        Err(Error::Exists { .. }) => Err(Error::SetUpLinkInvalid),
+        Err(error) => Err(error),
+        Ok(()) => {
+            px.parts().store.forget(SET_UP_TOKEN).await?;
+            Ok(signed_in(&account))
+        }
+    }
+}
+
+/// Makes the account `admin` with a password from the settings, or gives it that password.
+pub async fn ensure_admin(px: &Platform, password: Secret) -> Result<(), Error> {
+    check_account("admin", &password)?;
+    if let Some(account) = px.parts().store.account_by_name("admin").await? {
+        if verify(account.password_hash.clone(), password.clone()).await? {
+            return Ok(());
+        }
+        let hash = hash_password(password).await?;
+        let audit = AuditEntry::new(
+            px.now(),
+            &Actor::system(),
+            Action::CreateToken,
+            "account:admin",
+            "set the password of admin from the settings",
+        );
+        return Ok(px
+            .parts()
+            .store
+            .set_password(&account.id, &hash, &audit)
+            .await?);
+    }
+    let account = new_account(px, "admin", password).await?;
+    let audit = account_audit(px, &account);
+    px.parts()
+        .store
+        .create_account(&account, false, &audit)
+        .await?;
+    px.parts().store.forget(SET_UP_TOKEN).await?;
+    Ok(())
+}
+
+/// Checks name and password. `address` is where the request came from.
+pub async fn sign_in(
+    px: &Platform,
+    name: &str,
+    password: Secret,
+    address: &str,
+) -> Result<SignedIn, Error> {
+    const WRONG: Error = Error::Unauthenticated {
+        why: "the name or the password is wrong",
+    };
+    if name.len() > 64 || password.expose().len() > MAX_PASSWORD {
+        return Err(WRONG);
+    }
+    let key = (name.to_owned(), address.to_owned());
+    if let Some(wait) = px.parts().sign_in_limits.wait(&key) {
+        return Err(Error::TooManyAttempts {
+            retry_after_seconds: wait.as_secs() + 1,
+        });
+    }
+    let account = px.parts().store.account_by_name(name).await?;
+    // An unknown name costs as much time as a wrong password.
+    let hash = match &account {
+        Some(account) => account.password_hash.clone(),
+        None => decoy_hash().await?,
+    };
+    let right = verify(hash, password).await?;
+    match account {
+        Some(account) if right => {
+            px.parts().sign_in_limits.succeeded(&key);
+            Ok(signed_in(&account))
+        }
+        _ => {
+            px.parts().sign_in_limits.failed(key);
+            Err(WRONG)
+        }
+    }
+}
+
+pub async fn list_tokens(px: &Platform, actor: &Actor) -> Result<Vec<TokenView>, Error> {
+    authorise(actor, Action::ListTokens, Resource::System)?;
+    Ok(px
+        .parts()
+        .store
+        .tokens()
+        .await?
+        .iter()
+        .map(token_view)
+        .collect())
+}
+
+pub async fn create_token(
+    px: &Platform,
+    actor: &Actor,
+    cmd: CreateToken,
+) -> Result<NewToken, Error> {
+    authorise(actor, Action::CreateToken, Resource::System)?;
+    let mut faults = Vec::new();
+    let name = cmd.name.trim();
+    if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+        faults.push(Invalid::new("name", "must have 1 to 64 characters"));
+    }
+    if cmd.persona.as_ref().is_some_and(|persona| {
+        persona.is_empty()
+            || persona.len() > 32
+            || !persona
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    }) {
+        faults.push(Invalid::new(
+            "persona",
+            "must have 1 to 32 letters, digits, '_' or '-'",
+        ));
+    }
+    if cmd.expires_at.is_some_and(|expires| expires <= px.now()) {
+        faults.push(Invalid::new("expires_at", "must lie in the future"));
+    }
+    if !faults.is_empty() {
+        return Err(Error::Invalid(faults));
+    }
+    let secret = Secret::random();
+    let token = StoredToken {
+        id: random_id(12),
+        name: name.to_owned(),
+        persona: cmd.persona,
+        tier: cmd.tier,
+        secret_hash: sha256_hex(secret.expose()),
+        created_at: px.now(),
+        created_by: actor.name.clone(),
+        expires_at: cmd.expires_at,
+        revoked_at: None,
+        last_used_at: None,
+    };
+    let audit = AuditEntry::new(
+        px.now(),
+        actor,
+        Action::CreateToken,
+        format!("token:{}", token.id),
+        format!("created the {} token '{}'", token.tier.as_str(), token.name),
+    );
+    px.parts().store.create_token(&token, &audit).await?;
+    Ok(NewToken {
+        view: token_view(&token),
+        secret: Secret::new(format!("fd_{}_{}", token.id, secret.expose())),
+    })
+}
+
+pub async fn revoke_token(px: &Platform, actor: &Actor, id: &str) -> Result<(), Error> {
+    authorise(actor, Action::RevokeToken, Resource::System)?;
+    let audit = AuditEntry::new(
+        px.now(),
+        actor,
+        Action::RevokeToken,
+        format!("token:{id}"),
+        format!("revoked the token {id}"),
+    );
+    if px.parts().store.revoke_token(id, px.now(), &audit).await? {
+        Ok(())
+    } else {
+        Err(Error::NotFound {
+            what: "token of that id that is still good".to_owned(),
+        })
+    }
+}
+
+/// The first start's token for an agent (tier advanced, persona OPERATOR); made once.
+pub async fn first_agent_token(px: &Platform) -> Result<Option<Secret>, Error> {
+    if px
+        .parts()
+        .store
+        .remembered(AGENT_TOKEN_MADE)
+        .await?
+        .is_some()
+    {
+        return Ok(None);
+    }
+    let cmd = CreateToken {
+        name: "first agent".to_owned(),
+        persona: Some("OPERATOR".to_owned()),
+        tier: Tier::Advanced,
+        expires_at: None,
+    };
+    let token = create_token(px, &Actor::system(), cmd).await?;
+    px.parts()
+        .store
+        .remember(AGENT_TOKEN_MADE, &token.view.id)
+        .await?;
+    Ok(Some(token.secret))
+}
+
+/// Newest first.
+pub async fn audit_trail(
+    px: &Platform,
+    actor: &Actor,
+    limit: u32,
+    before: Option<i64>,
+) -> Result<Vec<AuditRow>, Error> {
+    authorise(actor, Action::ViewAudit, Resource::System)?;
+    Ok(px
+        .parts()
+        .store
+        .audit_entries(limit.clamp(1, 500), before)
+        .await?)
+}
+
+fn token_view(token: &StoredToken) -> TokenView {
+    TokenView {
+        id: token.id.clone(),
+        name: token.name.clone(),
+        persona: token.persona.clone(),
+        tier: token.tier,
+        created_at: token.created_at,
+        created_by: token.created_by.clone(),
+        expires_at: token.expires_at,
+        revoked_at: token.revoked_at,
+        last_used_at: token.last_used_at,
+    }
+}
+
+fn signed_in(account: &Account) -> SignedIn {
+    SignedIn {
+        account_id: account.id.clone(),
+        name: account.name.clone(),
+        password_changed_at_ms: unix_ms(account.password_changed_at),
+    }
+}
+
+fn unix_ms(at: OffsetDateTime) -> i64 {
+    flukedeploy_domain::timestamp::to_unix_ms(at)
+}
+
+fn check_account(name: &str, password: &Secret) -> Result<(), Error> {
+    let mut faults = Vec::new();
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'@');
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(fits) {
+        faults.push(Invalid::new(
+            "name",
+            "must have 1 to 64 letters, digits or . _ - @",
+        ));
+    }
+    let password = password.expose();
+    if password.chars().count() < MIN_PASSWORD || password.len() > MAX_PASSWORD {
+        faults.push(Invalid::new(
+            "password",
+            format!("must have {MIN_PASSWORD} to {MAX_PASSWORD} characters"),
+        ));
+    } else if password.eq_ignore_ascii_case(name) {
+        faults.push(Invalid::new("password", "must differ from the name"));
+    }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid(faults))
+    }
+}
+
+async fn new_account(px: &Platform, name: &str, password: Secret) -> Result<Account, Error> {
+    let now = px.now();
+    Ok(Account {
+        id: random_id(12),
+        name: name.to_owned(),
+        password_hash: hash_password(password).await?,
+        tier: Tier::Admin,
+        created_at: now,
+        password_changed_at: now,
+    })
+}
+
+async fn create_first(px: &Platform, account: &Account) -> Result<(), Error> {
+    let audit = account_audit(px, account);
+    px.parts()
+        .store
+        .create_account(account, true, &audit)
+        .await
+        .map_err(|error| match error {
+            StoreError::Exists { what } => Error::Exists { what },
+            other => other.into(),
+        })
+}
+
+fn account_audit(px: &Platform, account: &Account) -> AuditEntry {
+    AuditEntry::new(
+        px.now(),
+        &Actor::system(),
+        Action::CreateToken,
+        format!("account:{}", account.name),
+        format!("created the administrator {}", account.name),
+    )
+}
+
+async fn hash_password(password: Secret) -> Result<String, Error> {
+    blocking("hashing a password", move || {
+        Argon2::default()
+            .hash_password(password.expose().as_bytes())
+            .map(|hash| hash.to_string())
+            .map_err(|error| error.to_string())
+    })
+    .await
+}
+
+async fn verify(hash: String, password: Secret) -> Result<bool, Error> {
+    blocking("checking a password", move || {
+        let parsed = PasswordHash::new(&hash).map_err(|error| error.to_string())?;
+        Ok(Argon2::default()
+            .verify_password(password.expose().as_bytes(), &parsed)
+            .is_ok())
+    })
+    .await
+}
+
+/// A real hash of a random password, made once.
+async fn decoy_hash() -> Result<String, Error> {
+    static DECOY: tokio::sync::OnceCell<String> = tokio::sync::OnceCell::const_new();
+    DECOY
+        .get_or_try_init(|| hash_password(Secret::random()))
+        .await
+        .cloned()
+}
+
+/// Argon2 takes tens of milliseconds and 19 MiB on purpose; requests must not wait behind it.
+async fn blocking<T: Send + 'static>(
+    doing: &'static str,
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, Error> {
+    // Few at a time: a flood of sign-ins must not take the machine's memory.
+    static SLOTS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(4);
+    let internal =
+        |source: Box<dyn std::error::Error + Send + Sync>| Error::Internal { doing, source };
+    let _slot = SLOTS
+        .acquire()
+        .await
+        .map_err(|error| internal(error.into()))?;
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| internal(error.into()))?
+        .map_err(|error| internal(error.into()))
+}

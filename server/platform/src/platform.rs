@@ -1,0 +1,116 @@
+//! The platform: ports, configuration and the live parts, wired together once.
+
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::PlatformConfig;
+use crate::fleet::Fleet;
+use crate::identity::SignInLimits;
+use crate::journal::Journal;
+use crate::ports::{Clock, Engine, LogStore, Store, Traffic};
+use crate::routes::Routes;
+use crate::runner::Runner;
+
+/// Shared by every door. Cheap to clone.
+#[derive(Clone)]
+pub struct Platform {
+    inner: Arc<Inner>,
+}
+
+/// Fields are open to this crate; doors use the functions.
+pub(crate) struct Inner {
+    pub(crate) config: PlatformConfig,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) log_store: Arc<dyn LogStore>,
+    pub(crate) traffic: Arc<dyn Traffic>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) journal: Journal,
+    pub(crate) fleet: Fleet,
+    pub(crate) routes: Routes,
+    pub(crate) runner: Runner,
+    pub(crate) sign_in_limits: SignInLimits,
+    pub(crate) engine_status: crate::system::EngineStatus,
+    pub(crate) started_at: OffsetDateTime,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+/// What the adapters are.
+pub struct Ports {
+    pub engine: Arc<dyn Engine>,
+    pub store: Arc<dyn Store>,
+    pub log_store: Arc<dyn LogStore>,
+    pub traffic: Arc<dyn Traffic>,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Platform {
+    /// Puts the parts together. Does no I/O; [`Platform::start`] begins the work.
+    pub fn new(config: PlatformConfig, ports: Ports) -> Self {
+        let Ports {
+            engine,
+            store,
+            log_store,
+            traffic,
+            clock,
+        } = ports;
+        let started_at = clock.now();
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let journal = Journal::new(
+            Arc::clone(&log_store),
+            Arc::clone(&clock),
+            &tasks,
+            stop.clone(),
+        );
+        Self {
+            inner: Arc::new(Inner {
+                config,
+                engine,
+                store,
+                log_store,
+                traffic,
+                clock,
+                journal,
+                fleet: Fleet::default(),
+                routes: Routes::default(),
+                runner: Runner::default(),
+                sign_in_limits: SignInLimits::default(),
+                engine_status: crate::system::EngineStatus::default(),
+                started_at,
+                stop,
+                tasks,
+            }),
+        }
+    }
+
+    /// The parts, for the use cases of this crate.
+    pub(crate) fn parts(&self) -> &Inner {
+        &self.inner
+    }
+
+    pub fn config(&self) -> &PlatformConfig {
+        &self.inner.config
+    }
+
+    pub fn now(&self) -> OffsetDateTime {
+        self.inner.clock.now()
+    }
+
+    /// Cancelled when the platform is asked to stop; long-lived doors (streams) end with it.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.inner.stop
+    }
+
+    /// Stops the background work. Deployments that run are left where they are: their state is
+    /// stored, and the next start goes on with them. Returns when the journal is on disk.
+    pub async fn shut_down(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+}

@@ -1,0 +1,282 @@
+use async_trait::async_trait;
+use flukedeploy_domain::access::Tier;
+use flukedeploy_domain::app::{App, Environment, Settings};
+use flukedeploy_domain::audit::AuditEntry;
+use flukedeploy_domain::deployment::{Deployment, DeploymentId};
+use flukedeploy_domain::image::PinnedImage;
+use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
+use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_domain::release::{Release, ReleaseNo};
+use thiserror::Error;
+use time::OffsetDateTime;
+
+/// The control plane's memory, in intentions: each method is one transaction, and a change of
+/// state carries its audit entry.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    // Apps and environments.
+
+    /// All apps by name, each with its environments and newest deployment per environment.
+    async fn app_overviews(&self) -> Result<Vec<AppOverview>, StoreError>;
+    async fn app_overview(&self, app: &AppName) -> Result<Option<AppOverview>, StoreError>;
+    async fn app_names(&self) -> Result<Vec<AppName>, StoreError>;
+    async fn environment(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+    ) -> Result<Option<Environment>, StoreError>;
+    async fn environments(&self) -> Result<Vec<Environment>, StoreError>;
+    /// # Errors
+    /// [`StoreError::Exists`] if the name, or one of the domains, is taken.
+    async fn create_app(
+        &self,
+        app: &App,
+        environment: &Environment,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError>;
+    /// # Errors
+    /// [`StoreError::Stale`] if the settings are no longer at `seen_version`;
+    /// [`StoreError::Exists`] if a domain belongs to another app.
+    async fn change_settings(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        seen_version: u64,
+        settings: &Settings,
+        audit: &AuditEntry,
+    ) -> Result<Environment, StoreError>;
+    /// Removes the app with its environments, releases and deployments (logs stay until they
+    /// expire). Absent is [`StoreError::Missing`].
+    async fn delete_app(&self, app: &AppName, audit: &AuditEntry) -> Result<(), StoreError>;
+
+    // Deployments.
+
+    /// Stores a new deployment in state pending. With an idempotency key of the same actor that
+    /// was seen within 24 h: the deployment of that time, if `request_hash` is the same.
+    ///
+    /// # Errors
+    /// [`StoreError::KeyReused`] if the key came with another request.
+    async fn open_deployment(
+        &self,
+        deployment: &Deployment,
+        idempotency: Option<(&str, &str)>,
+        audit: &AuditEntry,
+    ) -> Result<Opened, StoreError>;
+    async fn deployment(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError>;
+    /// Stores what a step changed. `cancel_requested` is left as the store has it.
+    async fn save_deployment(&self, deployment: &Deployment) -> Result<(), StoreError>;
+    /// Sets the flag; false if the deployment is final already.
+    async fn request_cancel(
+        &self,
+        id: &DeploymentId,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError>;
+    /// Newest first.
+    async fn deployments_of(
+        &self,
+        app: &AppName,
+        environment: Option<&EnvironmentName>,
+        limit: u32,
+    ) -> Result<Vec<Deployment>, StoreError>;
+    /// Not final, oldest first, over all apps.
+    async fn unfinished_deployments(&self) -> Result<Vec<Deployment>, StoreError>;
+    /// Newest first, over all apps.
+    async fn recent_deployments(&self, limit: u32) -> Result<Vec<Deployment>, StoreError>;
+    /// Number of final deployments.
+    async fn completed_count(&self) -> Result<u64, StoreError>;
+
+    // Releases.
+
+    /// Gives the release of this deployment its number. Called twice for the same deployment it
+    /// returns the same release.
+    async fn create_release(&self, release: &NewRelease) -> Result<Release, StoreError>;
+    async fn release(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        number: ReleaseNo,
+    ) -> Result<Option<Release>, StoreError>;
+    /// Newest first.
+    async fn releases(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        limit: u32,
+    ) -> Result<Vec<Release>, StoreError>;
+    /// Makes `release` the one that serves (and marks it healthy), or none.
+    async fn activate_release(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        release: Option<ReleaseNo>,
+    ) -> Result<(), StoreError>;
+
+    // People and tokens.
+
+    async fn has_accounts(&self) -> Result<bool, StoreError>;
+    async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError>;
+    async fn account(&self, id: &str) -> Result<Option<Account>, StoreError>;
+    /// # Errors
+    /// [`StoreError::Exists`] if there is an account already (of that name, or any if `first`).
+    async fn create_account(
+        &self,
+        account: &Account,
+        first: bool,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError>;
+    async fn set_password(
+        &self,
+        account_id: &str,
+        password_hash: &str,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError>;
+    async fn token(&self, id: &str) -> Result<Option<StoredToken>, StoreError>;
+    /// Newest first, revoked ones included.
+    async fn tokens(&self) -> Result<Vec<StoredToken>, StoreError>;
+    async fn create_token(&self, token: &StoredToken, audit: &AuditEntry)
+    -> Result<(), StoreError>;
+    /// False if there is no such token or it was revoked before.
+    async fn revoke_token(
+        &self,
+        id: &str,
+        at: OffsetDateTime,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError>;
+    async fn touch_token(&self, id: &str, at: OffsetDateTime) -> Result<(), StoreError>;
+
+    // The rest.
+
+    async fn audit_entries(
+        &self,
+        limit: u32,
+        before: Option<i64>,
+    ) -> Result<Vec<AuditRow>, StoreError>;
+    /// A value the platform remembers for itself (keys are ours, never a caller's).
+    async fn remembered(&self, key: &str) -> Result<Option<String>, StoreError>;
+    async fn remember(&self, key: &str, value: &str) -> Result<(), StoreError>;
+    /// Stores `value` unless there is one; returns what is stored.
+    async fn remember_once(&self, key: &str, value: &str) -> Result<String, StoreError>;
+    async fn forget(&self, key: &str) -> Result<(), StoreError>;
+    /// Answers if the database does.
+    async fn ping(&self) -> Result<(), StoreError>;
+}
+
+/// Log entries, kept apart from the control plane's database so that logs can never block it.
+#[async_trait]
+pub trait LogStore: Send + Sync + 'static {
+    /// One transaction. Entries whose id is already there are skipped.
+    async fn append(&self, entries: &[LogEntry]) -> Result<(), StoreError>;
+    async fn query(&self, query: &LogQuery) -> Result<LogPage, StoreError>;
+    /// Time of the newest stored container line of a service, to resume from.
+    async fn newest_of_service(&self, service: &str) -> Result<Option<OffsetDateTime>, StoreError>;
+    /// Removes entries older than this; returns how many.
+    async fn expire(&self, before: OffsetDateTime) -> Result<u64, StoreError>;
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogQuery {
+    pub filter: LogFilter,
+    /// Case-insensitive text in the message.
+    pub text: Option<String>,
+    pub since: Option<OffsetDateTime>,
+    pub limit: u32,
+    pub offset: u32,
+    /// Oldest first instead of newest first.
+    pub oldest_first: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPage {
+    /// Matching entries before paging.
+    pub total: u64,
+    pub entries: Vec<LogEntry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppOverview {
+    pub app: App,
+    pub environments: Vec<Environment>,
+    /// Newest deployment per environment, in the order of `environments`.
+    pub latest: Vec<Option<Deployment>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRelease {
+    pub app: AppName,
+    pub environment: EnvironmentName,
+    pub deployment: DeploymentId,
+    pub image: PinnedImage,
+    pub settings: Settings,
+    pub version: Option<String>,
+    pub created_at: OffsetDateTime,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opened {
+    New,
+    /// The same request came before: here is what it made.
+    Replayed(Box<Deployment>),
+}
+
+/// A person.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Account {
+    pub id: String,
+    pub name: String,
+    /// PHC string (argon2id).
+    pub password_hash: String,
+    pub tier: Tier,
+    pub created_at: OffsetDateTime,
+    /// Changes with the password: sessions made under an older one are over.
+    pub password_changed_at: OffsetDateTime,
+}
+
+/// An API token without its secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredToken {
+    pub id: String,
+    pub name: String,
+    pub persona: Option<String>,
+    pub tier: Tier,
+    /// SHA-256 of the secret part, hex.
+    pub secret_hash: String,
+    pub created_at: OffsetDateTime,
+    pub created_by: String,
+    pub expires_at: Option<OffsetDateTime>,
+    pub revoked_at: Option<OffsetDateTime>,
+    pub last_used_at: Option<OffsetDateTime>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRow {
+    pub sequence: i64,
+    pub entry: AuditEntry,
+    /// SHA-256 over the former row's hash and this row, hex.
+    pub hash: String,
+}
+
+#[derive(Debug, Error)]
+pub enum StoreError {
+    #[error("{what} exists already")]
+    Exists { what: String },
+    #[error("{what} does not exist")]
+    Missing { what: String },
+    #[error("the settings were changed by someone else; they are at version {current}")]
+    Stale { current: u64 },
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// A row does not fit the types any more: a fault of ours or an edited file.
+    #[error("the stored {table} {id} cannot be read")]
+    Corrupt {
+        table: &'static str,
+        id: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("the database failed while {doing}")]
+    Failed {
+        doing: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

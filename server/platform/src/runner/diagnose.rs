@@ -1,0 +1,256 @@
+//! Why a release does not become healthy: a stable cause with its proof.
+
+use flukedeploy_domain::deployment::PhaseName;
+use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence, tame};
+use flukedeploy_domain::release::Release;
+use flukedeploy_domain::routing::ProbeOutcome;
+
+use crate::fleet::ServiceView;
+use crate::platform::Platform;
+use crate::ports::{ReplicaFailure, Task, TaskState, TrafficError};
+
+/// So many ends of a replica are a crash loop, not a slow neighbour.
+const CRASHES: usize = 3;
+/// A rejected task is tried again by Swarm; twice is enough to believe it.
+const REJECTIONS: usize = 2;
+/// How long Swarm may look for a node.
+const PLACING_SECONDS: i64 = 15;
+
+/// A verdict, if there is no hope any more; `late`: the deadline is over, so there must be one.
+pub(super) async fn hopeless(
+    px: &Platform,
+    release: &Release,
+    view: &ServiceView,
+    late: bool,
+) -> Option<Diagnosis> {
+    let ended = |task: &&Task| matches!(task.state, TaskState::Failed | TaskState::Completed);
+    let crashes = view.tasks.iter().filter(ended).count();
+    let rejections: Vec<&Task> = view
+        .tasks
+        .iter()
+        .filter(|task| task.state == TaskState::Rejected)
+        .collect();
+    let unplaced = view.tasks.iter().find(|task| is_unplaced(px, task, late));
+    let mut found = if crashes >= CRASHES || (late && crashes > 0 && view.healthy == 0) {
+        crashed(px, view.tasks.iter().find(ended)?).await
+    } else if rejections.len() >= REJECTIONS || (late && !rejections.is_empty()) {
+        rejected(rejections[0])
+    } else if let Some(task) = unplaced {
+        no_node(task)
+    } else if late {
+        unhealthy(px, release, view).await
+    } else {
+        return None;
+    };
+    found.evidence.replicas_ready = Some(view.healthy);
+    found.evidence.replicas_wanted = Some(release.settings.replicas);
+    Some(found)
+}
+
+fn is_unplaced(px: &Platform, task: &Task, late: bool) -> bool {
+    let says_so = task
+        .message
+        .as_ref()
+        .is_some_and(|message| message.contains("no suitable node"));
+    let long = task
+        .created_at
+        .is_some_and(|at| (px.now() - at).whole_seconds() >= PLACING_SECONDS);
+    task.wanted && task.state == TaskState::Waiting && says_so && (long || late)
+}
+
+async fn crashed(px: &Platform, task: &Task) -> Diagnosis {
+    let seen = examine(px, task).await;
+    let exit_code = seen.exit_code.or(task.exit_code);
+    let mut evidence = evidence_of(task, &seen);
+    evidence.exit_code = exit_code;
+    let (code, message, next) = if seen.oom_killed {
+        evidence.oom_killed = Some(true);
+        (
+            Cause::KilledForMemory,
+            "the app was killed because it took more memory than it may".to_owned(),
+            vec!["give the app more memory, or make it need less"],
+        )
+    } else if let Some(exit_code) = exit_code {
+        (
+            Cause::ExitedWithCode,
+            format!("the app's process keeps ending, with exit code {exit_code}"),
+            vec![
+                "read the app's last lines in the evidence",
+                "check its variables and the command it starts with",
+            ],
+        )
+    } else {
+        (
+            Cause::StartFailed,
+            "the app's container cannot be started".to_owned(),
+            vec![
+                "read the engine's words in the evidence: often the command does not exist in the image",
+            ],
+        )
+    };
+    diagnosis(code, message, evidence, &next)
+}
+
+fn rejected(task: &Task) -> Diagnosis {
+    let words = task.message.clone().unwrap_or_default();
+    let missing = words.to_lowercase().contains("no such image");
+    let evidence = evidence_of(task, &ReplicaFailure::default());
+    if missing {
+        diagnosis(
+            Cause::ImageNotFound,
+            "a node could not get the image".to_owned(),
+            evidence,
+            &["push the image to a registry that all nodes can reach"],
+        )
+    } else {
+        diagnosis(
+            Cause::StartFailed,
+            "a node refused to run the app's container".to_owned(),
+            evidence,
+            &["read the engine's words in the evidence"],
+        )
+    }
+}
+
+fn no_node(task: &Task) -> Diagnosis {
+    diagnosis(
+        Cause::NoNodeFits,
+        "no node of the Swarm can take the app".to_owned(),
+        evidence_of(task, &ReplicaFailure::default()),
+        &["add a node, or lower what the app asks for"],
+    )
+}
+
+/// The deadline is over; something runs (or starts) and is not healthy.
+async fn unhealthy(px: &Platform, release: &Release, view: &ServiceView) -> Diagnosis {
+    let port = release.settings.container_port;
+    let seconds = release.settings.health.deadline_seconds;
+    let task = view
+        .tasks
+        .iter()
+        .find(|task| task.wanted && matches!(task.state, TaskState::Running | TaskState::Starting));
+    let Some(task) = task else {
+        return diagnosis(
+            Cause::DeadlineExceeded,
+            format!("no replica came up within {seconds} s"),
+            view.tasks
+                .first()
+                .map(|task| evidence_of(task, &ReplicaFailure::default()))
+                .unwrap_or_default(),
+            &["deploy again; if it fails again, look at the node with 'flukedeploy doctor'"],
+        );
+    };
+    let seen = examine(px, task).await;
+    let mut evidence = evidence_of(task, &seen);
+    evidence.expected_port = Some(port);
+    let outcome = view.last_probe.as_ref();
+    if let Some((address, Ok(outcome))) = outcome {
+        evidence.health_answer = Some(outcome.describe(*address));
+    }
+    let others: Vec<String> = seen
+        .listening_ports
+        .iter()
+        .filter(|found| **found != port)
+        .map(ToString::to_string)
+        .collect();
+    let listens = seen.listening_ports.contains(&port);
+    match outcome.map(|(_, outcome)| outcome) {
+        Some(Ok(ProbeOutcome::WrongAnswer { status, .. })) => diagnosis(
+            Cause::HealthCheckFailed,
+            format!("the app answers its health check with {status}"),
+            evidence,
+            &[
+                "open the health path in the app and see why it does not answer 200",
+                "check health.path",
+            ],
+        ),
+        Some(Ok(ProbeOutcome::TimedOut { connected: true })) => diagnosis(
+            Cause::HealthCheckFailed,
+            format!("the app accepts connections on port {port} but does not answer in time"),
+            evidence,
+            &[
+                "see what the app waits for at its start",
+                "raise health.timeout_ms if it needs longer",
+            ],
+        ),
+        Some(Err(TrafficError::NoneConnected)) => diagnosis(
+            Cause::IngressUnavailable,
+            "the app could not be checked: no ingress is connected".to_owned(),
+            evidence,
+            &["run 'flukedeploy doctor' on the node"],
+        ),
+        _ if !listens && !others.is_empty() => {
+            let message = format!(
+                "the app listens on port {}, not on {port}",
+                others.join(", ")
+            );
+            diagnosis(
+                Cause::ListensOnAnotherPort,
+                message,
+                evidence,
+                &[
+                    "set container_port to the port the app listens on",
+                    "or tell the app its port",
+                ],
+            )
+        }
+        Some(Ok(ProbeOutcome::Refused | ProbeOutcome::TimedOut { connected: false }))
+            if !listens =>
+        {
+            diagnosis(
+                Cause::NeverListens,
+                format!("the app runs, but nothing listens on port {port} on 0.0.0.0"),
+                evidence,
+                &[
+                    "make the app listen on 0.0.0.0, not only on 127.0.0.1",
+                    "check container_port",
+                ],
+            )
+        }
+        _ => diagnosis(
+            Cause::HealthCheckFailed,
+            format!("the app did not become healthy within {seconds} s"),
+            evidence,
+            &[
+                "read the app's last lines in the evidence",
+                "raise health.deadline_seconds if it starts slowly",
+            ],
+        ),
+    }
+}
+
+async fn examine(px: &Platform, task: &Task) -> ReplicaFailure {
+    match px.parts().engine.examine(task).await {
+        Ok(seen) => seen,
+        Err(error) => {
+            tracing::debug!(error = %error, task.id = %task.id, "a replica could not be examined");
+            ReplicaFailure::default()
+        }
+    }
+}
+
+fn evidence_of(task: &Task, seen: &ReplicaFailure) -> Evidence {
+    let skip = seen.last_lines.len().saturating_sub(20);
+    Evidence {
+        exit_code: seen.exit_code.or(task.exit_code),
+        engine_message: task.message.as_ref().map(|message| tame(message, 500)),
+        listening_ports: seen.listening_ports.clone(),
+        untrusted_output: seen
+            .last_lines
+            .iter()
+            .skip(skip)
+            .map(|line| tame(line, 500))
+            .collect(),
+        ..Evidence::default()
+    }
+}
+
+fn diagnosis(code: Cause, message: String, evidence: Evidence, next: &[&str]) -> Diagnosis {
+    Diagnosis {
+        code,
+        phase: PhaseName::Deploy,
+        message,
+        evidence,
+        next: next.iter().map(|&step| step.to_owned()).collect(),
+    }
+}

@@ -1,0 +1,313 @@
+//! The five phases. Each may be repeated from its beginning after a crash.
+
+use std::time::Duration;
+
+use flukedeploy_domain::deployment::{Deployment, PhaseName, Source, ValidationLevel};
+use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence, tame};
+use flukedeploy_domain::log_entry::Level;
+
+use super::drive::{Stop, cancelled, save};
+use super::{cleanup, report, rollout};
+use crate::platform::Platform;
+use crate::ports::{EngineError, NewRelease, ResolveError};
+use crate::validate::image_checks;
+use crate::views::CheckStatus;
+
+/// How long a phase goes on asking an engine that does not answer.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) async fn run(
+    px: &Platform,
+    deployment: &mut Deployment,
+    phase: PhaseName,
+) -> Result<(), Stop> {
+    let cancel = px.parts().runner.token(&deployment.id);
+    if deployment.cancel_requested && phase != PhaseName::PostDeploy {
+        return Err(cancelled(phase).into());
+    }
+    // Up to here nothing serves differently, so these phases can simply be dropped; the later
+    // ones decide themselves where they may stop.
+    match phase {
+        PhaseName::PreBuild | PhaseName::Build | PhaseName::PreDeploy => {
+            let work = async {
+                match phase {
+                    PhaseName::PreBuild => pre_build(px, deployment).await,
+                    PhaseName::Build => build(px, deployment).await,
+                    _ => pre_deploy(px, deployment).await,
+                }
+            };
+            tokio::select! {
+                result = work => result,
+                () = cancel.cancelled() => Err(cancelled(phase).into()),
+                () = px.stopping().cancelled() => Err(Stop::Interrupted),
+            }
+        }
+        PhaseName::Deploy => rollout::deploy(px, deployment, &cancel).await,
+        PhaseName::PostDeploy => cleanup::retire_former(px, deployment).await,
+    }
+}
+
+/// Is everything there that the rest needs?
+async fn pre_build(px: &Platform, deployment: &Deployment) -> Result<(), Stop> {
+    let info = with_patience(px, PhaseName::PreBuild, || px.parts().engine.info()).await?;
+    if info.swarm_active && info.is_manager {
+        if let Source::Image { image } = &deployment.source
+            && !image.is_pinned()
+            && image.tag().is_none_or(|tag| tag == "latest")
+        {
+            let text = format!("{image} names no version: it is pinned to what it is right now");
+            report::progress(px, deployment, Level::Warn, text);
+        }
+        return Ok(());
+    }
+    Err(Diagnosis {
+        code: Cause::EngineUnavailable,
+        phase: PhaseName::PreBuild,
+        message: "the Docker engine is no Swarm manager".to_owned(),
+        evidence: Evidence::default(),
+        next: vec!["run 'flukedeploy doctor' on the node".to_owned()],
+    }
+    .into())
+}
+
+/// Finds the image and pins it. (Builds from source come into this phase.)
+async fn build(px: &Platform, deployment: &mut Deployment) -> Result<(), Stop> {
+    let image = match deployment.source.clone() {
+        Source::Image { image } => {
+            let shared: &Deployment = deployment;
+            let progress = |line: String| report::progress(px, shared, Level::Info, line);
+            let mut tries = 0;
+            let resolved = loop {
+                match px.parts().engine.resolve_image(&image, &progress).await {
+                    Ok(resolved) => break resolved,
+                    Err(ResolveError::Engine(error)) if error.is_transient() && tries < 3 => {
+                        tries += 1;
+                        report::progress(px, shared, Level::Warn, format!("{error}; trying again"));
+                        tokio::time::sleep(Duration::from_secs(tries)).await;
+                    }
+                    Err(error) => return Err(unresolved(&error).into()),
+                }
+            };
+            for note in &resolved.notes {
+                report::progress(px, shared, Level::Warn, note.clone());
+            }
+            resolved.image
+        }
+        Source::Release { number } => {
+            let release = px
+                .parts()
+                .store
+                .release(&deployment.app, &deployment.environment, number)
+                .await
+                .map_err(|error| internal(PhaseName::Build, &error))?
+                .ok_or_else(|| gone(format!("release {number} is not kept any more")))?;
+            let available = with_patience(px, PhaseName::Build, || {
+                px.parts().engine.image_available(&release.image)
+            })
+            .await?;
+            if !available {
+                return Err(gone(format!(
+                    "the image of release {number} ({}) is neither on this node nor in its registry",
+                    release.image.requested
+                ))
+                .into());
+            }
+            deployment.release = Some(number);
+            release.image
+        }
+    };
+    report::progress(
+        px,
+        deployment,
+        Level::Info,
+        format!("{} is {}", image.requested, image.pinned),
+    );
+    deployment.image = Some(image);
+    if save(px, deployment).await {
+        Ok(())
+    } else {
+        Err(Stop::Interrupted)
+    }
+}
+
+/// Checks the release and gives it its number.
+async fn pre_deploy(px: &Platform, deployment: &mut Deployment) -> Result<(), Stop> {
+    let phase = PhaseName::PreDeploy;
+    let Some(image) = deployment.image.clone() else {
+        return Err(internal(phase, &"no image was pinned").into());
+    };
+    if deployment.validation_level != ValidationLevel::None {
+        let mut stopped_by = Vec::new();
+        for check in image_checks(&image, &deployment.settings) {
+            let stops = match (check.status, deployment.validation_level) {
+                (CheckStatus::Fail, _) | (CheckStatus::Warning, ValidationLevel::Strict) => true,
+                (CheckStatus::Pass | CheckStatus::Warning, _) => false,
+            };
+            if check.status != CheckStatus::Pass {
+                let level = if stops { Level::Error } else { Level::Warn };
+                report::progress(
+                    px,
+                    deployment,
+                    level,
+                    format!("{}: {}", check.name, check.message),
+                );
+            }
+            if stops {
+                stopped_by.push(check);
+            }
+        }
+        if !stopped_by.is_empty() {
+            let messages: Vec<_> = stopped_by
+                .iter()
+                .map(|check| check.message.as_str())
+                .collect();
+            return Err(Diagnosis {
+                code: Cause::ValidationFailed,
+                phase,
+                message: format!("validation stopped the release: {}", messages.join("; ")),
+                evidence: Evidence::default(),
+                next: stopped_by
+                    .iter()
+                    .filter_map(|check| check.suggestion.clone())
+                    .take(3)
+                    .collect(),
+            }
+            .into());
+        }
+    }
+    if deployment.release.is_none() {
+        let new = NewRelease {
+            app: deployment.app.clone(),
+            environment: deployment.environment.clone(),
+            deployment: deployment.id.clone(),
+            image,
+            settings: deployment.settings.clone(),
+            version: deployment.version.clone(),
+            created_at: px.now(),
+        };
+        let release = px
+            .parts()
+            .store
+            .create_release(&new)
+            .await
+            .map_err(|error| internal(phase, &error))?;
+        deployment.release = Some(release.number);
+    }
+    if save(px, deployment).await {
+        Ok(())
+    } else {
+        Err(Stop::Interrupted)
+    }
+}
+
+/// Repeats a call while the engine is away, for a bounded time.
+pub(super) async fn with_patience<T, F, Fut>(
+    px: &Platform,
+    phase: PhaseName,
+    call: F,
+) -> Result<T, Stop>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<T, EngineError>>,
+{
+    let deadline = tokio::time::Instant::now() + ENGINE_PATIENCE;
+    loop {
+        match call().await {
+            Ok(value) => return Ok(value),
+            Err(error) if error.is_transient() && tokio::time::Instant::now() < deadline => {
+                tracing::debug!(error = %error, "the engine does not answer; trying again");
+            }
+            Err(error) => return Err(engine_failed(phase, &error).into()),
+        }
+        tokio::select! {
+            () = px.stopping().cancelled() => return Err(Stop::Interrupted),
+            () = tokio::time::sleep(Duration::from_millis(500)) => {}
+        }
+    }
+}
+
+pub(super) fn engine_failed(phase: PhaseName, error: &EngineError) -> Diagnosis {
+    let (code, next) = if error.is_transient() {
+        (
+            Cause::EngineUnavailable,
+            "check the Docker engine ('flukedeploy doctor') and deploy again",
+        )
+    } else {
+        (
+            Cause::StartFailed,
+            "read the engine's words in the evidence and correct what it names",
+        )
+    };
+    Diagnosis {
+        code,
+        phase,
+        message: tame(&error.to_string(), 500),
+        evidence: Evidence::default(),
+        next: vec![next.to_owned()],
+    }
+}
+
+pub(super) fn internal(phase: PhaseName, error: &dyn std::fmt::Display) -> Diagnosis {
+    tracing::error!(error = %error, phase = phase.as_str(), "a phase failed inside FlukeDeploy");
+    Diagnosis {
+        code: Cause::Internal,
+        phase,
+        message: "something failed inside FlukeDeploy; its log has the details".to_owned(),
+        evidence: Evidence::default(),
+        next: vec!["deploy again; if it fails again, read the control plane's log".to_owned()],
+    }
+}
+
+fn gone(message: String) -> Diagnosis {
+    Diagnosis {
+        code: Cause::ReleaseGone,
+        phase: PhaseName::Build,
+        message,
+        evidence: Evidence::default(),
+        next: vec!["deploy an image instead, or go back to another release".to_owned()],
+    }
+}
+
+fn unresolved(error: &ResolveError) -> Diagnosis {
+    let (code, words, next): (Cause, Option<&String>, &[&str]) = match error {
+        ResolveError::NotFound { message, .. } => (
+            Cause::ImageNotFound,
+            Some(message),
+            &[
+                "check the image's name and tag",
+                "push the image, then deploy again",
+            ],
+        ),
+        ResolveError::Denied { message, .. } => (
+            Cause::RegistryRefused,
+            Some(message),
+            &["give the node credentials for the registry ('docker login'), then deploy again"],
+        ),
+        ResolveError::RegistryUnreachable { message, .. } => (
+            Cause::RegistryUnreachable,
+            Some(message),
+            &["check the registry's address and that this node can reach it"],
+        ),
+        ResolveError::WrongArchitecture { .. } => (
+            Cause::ArchitectureMismatch,
+            None,
+            &["build the image for the nodes' architecture"],
+        ),
+        ResolveError::OnlyHere { .. } => (
+            Cause::ImageNotFound,
+            None,
+            &["push the image to a registry that all nodes can reach"],
+        ),
+        ResolveError::Engine(error) => return engine_failed(PhaseName::Build, error),
+    };
+    Diagnosis {
+        code,
+        phase: PhaseName::Build,
+        message: error.to_string(),
+        evidence: Evidence {
+            engine_message: words.map(|words| tame(words, 500)),
+            ..Evidence::default()
+        },
+        next: next.iter().map(|&step| step.to_owned()).collect(),
+    }
+}

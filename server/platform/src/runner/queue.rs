@@ -1,0 +1,161 @@
+//! One worker per environment, so that deployments of one environment follow each other while
+//! different apps run side by side.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use flukedeploy_domain::access::Actor;
+use flukedeploy_domain::deployment::{Deployment, DeploymentId};
+use flukedeploy_domain::names::{AppName, EnvironmentName};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use super::drive::run_deployment;
+use crate::error::Error;
+use crate::platform::Platform;
+
+type Key = (AppName, EnvironmentName);
+
+pub(crate) struct Runner {
+    /// Environments with a worker; `true`: something new came while it worked.
+    workers: Mutex<HashMap<Key, bool>>,
+    cancels: Mutex<HashMap<DeploymentId, CancellationToken>>,
+    changes: broadcast::Sender<DeploymentId>,
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        Self {
+            workers: Mutex::default(),
+            cancels: Mutex::default(),
+            changes: broadcast::channel(256).0,
+        }
+    }
+}
+
+impl Runner {
+    /// Makes sure that the environment's waiting deployments get run.
+    pub(crate) fn wake(&self, px: &Platform, app: &AppName, environment: &EnvironmentName) {
+        let key = (app.clone(), environment.clone());
+        {
+            let mut workers = lock(&self.workers);
+            if let Some(dirty) = workers.get_mut(&key) {
+                *dirty = true;
+                return;
+            }
+            workers.insert(key.clone(), false);
+        }
+        let px = px.clone();
+        px.clone()
+            .parts()
+            .tasks
+            .spawn(async move { px.parts().runner.work(&px, key).await });
+    }
+
+    /// Tells a running or waiting deployment that it was asked to stop.
+    pub(crate) async fn cancel(&self, px: &Platform, deployment: &Deployment) {
+        self.token(&deployment.id).cancel();
+        self.wake(px, &deployment.app, &deployment.environment);
+        tokio::task::yield_now().await;
+    }
+
+    /// Cancels everything unfinished of an app and waits (bounded) until it has ended.
+    pub(crate) async fn stop_app(
+        &self,
+        px: &Platform,
+        actor: &Actor,
+        app: &AppName,
+    ) -> Result<(), Error> {
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        let mut changes = self.changes();
+        loop {
+            let unfinished: Vec<_> = px
+                .parts()
+                .store
+                .unfinished_deployments()
+                .await?
+                .into_iter()
+                .filter(|deployment| deployment.app == *app)
+                .collect();
+            if unfinished.is_empty() || tokio::time::Instant::now() >= deadline {
+                return Ok(());
+            }
+            for deployment in unfinished {
+                if !self.token(&deployment.id).is_cancelled() {
+                    // A second caller may have been quicker; both want the same.
+                    let _ = crate::deployments::cancel(px, actor, &deployment.id).await;
+                }
+            }
+            let _ = tokio::time::timeout_at(deadline, changes.recv()).await;
+        }
+    }
+
+    pub(crate) fn changes(&self) -> broadcast::Receiver<DeploymentId> {
+        self.changes.subscribe()
+    }
+
+    /// Whether this deployment has not ended yet, as far as this process runs it.
+    pub(crate) fn is_running(&self, id: &str) -> bool {
+        lock(&self.cancels)
+            .keys()
+            .any(|running| running.as_str() == id)
+    }
+
+    pub(super) fn announce(&self, id: &DeploymentId) {
+        // No listener is fine.
+        let _ = self.changes.send(id.clone());
+    }
+
+    pub(super) fn token(&self, id: &DeploymentId) -> CancellationToken {
+        lock(&self.cancels).entry(id.clone()).or_default().clone()
+    }
+
+    pub(super) fn ended(&self, id: &DeploymentId) {
+        lock(&self.cancels).remove(id);
+    }
+
+    async fn work(&self, px: &Platform, key: Key) {
+        loop {
+            match next(px, &key).await {
+                Ok(Some(deployment)) => run_deployment(px, deployment).await,
+                Ok(None) => {
+                    let mut workers = lock(&self.workers);
+                    if workers.insert(key.clone(), false) != Some(true) {
+                        workers.remove(&key);
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "deployments could not be read"
+                    );
+                    tokio::select! {
+                        () = px.stopping().cancelled() => {}
+                        () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {}
+                    }
+                }
+            }
+            if px.stopping().is_cancelled() {
+                lock(&self.workers).remove(&key);
+                return;
+            }
+        }
+    }
+}
+
+async fn next(px: &Platform, key: &Key) -> Result<Option<Deployment>, Error> {
+    Ok(px
+        .parts()
+        .store
+        .unfinished_deployments()
+        .await?
+        .into_iter()
+        .find(|deployment| deployment.app == key.0 && deployment.environment == key.1))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,268 @@
+//! What the doors show: one shape for page, REST and MCP. Values of variables never appear.
+
+use flukedeploy_domain::app::{Environment, Settings};
+use flukedeploy_domain::deployment::{DeploymentSummary, ReplicaCounts, State, Strategy};
+use flukedeploy_domain::health::HealthGate;
+use flukedeploy_domain::log_entry::LogEntry;
+use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
+use flukedeploy_domain::release::{Release, ReleaseNo};
+use flukedeploy_domain::timestamp;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::ports::AppOverview;
+
+/// How an app is, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AppState {
+    /// All wanted replicas serve.
+    Running,
+    Deploying,
+    /// It serves, with fewer replicas than wanted.
+    Degraded,
+    /// A release should serve and no replica does.
+    Failed,
+    NeverDeployed,
+}
+
+impl AppState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Deploying => "deploying",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+            Self::NeverDeployed => "never_deployed",
+        }
+    }
+}
+
+/// An app with one of its environments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AppView {
+    pub app_name: AppName,
+    pub environment: EnvironmentName,
+    pub state: AppState,
+    /// Where the ingress serves it.
+    pub url: String,
+    pub container_port: u16,
+    pub replicas: ReplicaCounts,
+    pub strategy: Strategy,
+    pub health: HealthGate,
+    pub domains: Vec<Hostname>,
+    /// Names only.
+    pub env_var_names: Vec<String>,
+    pub settings_version: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_release: Option<ReleaseNo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    #[serde(with = "timestamp")]
+    pub created_at: OffsetDateTime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latest_deployment: Option<DeploymentSummary>,
+}
+
+/// A release, with names of variables only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReleaseView {
+    pub release: ReleaseNo,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    pub image: String,
+    pub pinned_image: String,
+    pub replicas: u32,
+    pub container_port: u16,
+    pub env_var_names: Vec<String>,
+    /// It gets the traffic now.
+    pub active: bool,
+    /// It passed its health gate once, so one can go back to it.
+    pub was_healthy: bool,
+    #[serde(with = "timestamp")]
+    pub created_at: OffsetDateTime,
+}
+
+impl ReleaseView {
+    pub fn new(release: &Release, active: Option<ReleaseNo>) -> Self {
+        Self {
+            release: release.number,
+            version: release.version.clone(),
+            image: release.image.requested.to_string(),
+            pinned_image: release.image.pinned.clone(),
+            replicas: release.settings.replicas,
+            container_port: release.settings.container_port,
+            env_var_names: release
+                .settings
+                .env_vars
+                .names()
+                .map(ToOwned::to_owned)
+                .collect(),
+            active: active == Some(release.number),
+            was_healthy: release.was_healthy,
+            created_at: release.created_at,
+        }
+    }
+}
+
+/// A deployment with its entries by phase: the contract's `/deployments/:id/logs`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentLogs {
+    pub deployment: DeploymentSummary,
+    pub phases: PhaseLogs,
+    pub total_logs: usize,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PhaseLogs {
+    pub pre_build: Vec<LogEntry>,
+    pub build: Vec<LogEntry>,
+    pub pre_deploy: Vec<LogEntry>,
+    pub deploy: Vec<LogEntry>,
+    pub post_deploy: Vec<LogEntry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentStats {
+    pub active_count: u64,
+    pub completed_count: u64,
+    pub total_tracked: u64,
+    #[serde(with = "timestamp")]
+    pub timestamp: OffsetDateTime,
+}
+
+/// The contract's check, as validation and diagnosis use it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    pub name: String,
+    /// `system`, `docker`, `network`, `storage`, `security`, `configuration`.
+    pub category: String,
+    pub status: CheckStatus,
+    pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckStatus {
+    Pass,
+    Warning,
+    Fail,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidationReport {
+    pub status: ValidationStatus,
+    pub app_name: AppName,
+    pub environment: EnvironmentName,
+    pub checks: Vec<Check>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValidationStatus {
+    Passed,
+    Warning,
+    Failed,
+}
+
+/// A token as it is listed; the secret is shown only once, when it is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenView {
+    pub id: String,
+    pub name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persona: Option<String>,
+    pub tier: flukedeploy_domain::access::Tier,
+    #[serde(with = "timestamp")]
+    pub created_at: OffsetDateTime,
+    pub created_by: String,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "timestamp::option"
+    )]
+    pub expires_at: Option<OffsetDateTime>,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "timestamp::option"
+    )]
+    pub revoked_at: Option<OffsetDateTime>,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "timestamp::option"
+    )]
+    pub last_used_at: Option<OffsetDateTime>,
+}
+
+/// How the platform itself is; answered from memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemView {
+    pub version: String,
+    pub instance: String,
+    pub engine_answers: bool,
+    /// Docker's version, once known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_api_version: Option<String>,
+    pub nodes: u32,
+    /// Ingresses that are connected now.
+    pub ingresses: u32,
+    pub apps: u64,
+    pub deployments_active: u64,
+    #[serde(with = "timestamp")]
+    pub started_at: OffsetDateTime,
+    /// What is not well, in words.
+    pub problems: Vec<String>,
+}
+
+pub(crate) fn app_view(
+    overview: &AppOverview,
+    environment: &Environment,
+    latest: Option<&flukedeploy_domain::deployment::Deployment>,
+    release: Option<&Release>,
+    ready: u32,
+    url: String,
+) -> AppView {
+    let settings: &Settings = &environment.settings;
+    let wanted = release.map_or(settings.replicas, |release| release.settings.replicas);
+    let deploying = latest.is_some_and(|deployment| !deployment.state.is_final());
+    let never = environment.active_release.is_none();
+    let state = match (deploying, never) {
+        (true, _) => AppState::Deploying,
+        (false, true) => match latest.map(|deployment| &deployment.state) {
+            Some(State::Failed { .. } | State::RolledBack { .. }) => AppState::Failed,
+            _ => AppState::NeverDeployed,
+        },
+        (false, false) if ready == 0 => AppState::Failed,
+        (false, false) if ready < wanted => AppState::Degraded,
+        (false, false) => AppState::Running,
+    };
+    AppView {
+        app_name: overview.app.name.clone(),
+        environment: environment.name.clone(),
+        state,
+        url,
+        container_port: settings.container_port,
+        replicas: ReplicaCounts {
+            requested: wanted,
+            ready,
+        },
+        strategy: settings.strategy,
+        health: settings.health.clone(),
+        domains: settings.domains.clone(),
+        env_var_names: settings.env_vars.names().map(ToOwned::to_owned).collect(),
+        settings_version: environment.settings_version,
+        active_release: environment.active_release,
+        version: release.and_then(|release| release.version.clone()),
+        image: release.map(|release| release.image.requested.to_string()),
+        created_at: overview.app.created_at,
+        latest_deployment: latest.map(Into::into),
+    }
+}
