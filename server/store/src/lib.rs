@@ -1,1 +1,48 @@
-//! placeholder
+//! `SQLite` behind the platform's `Store` and `LogStore` ports, and the sessions of the dashboard.
+//!
+//! The only crate that knows SQL. Two database files: the control plane's ([`SqliteStore`],
+//! [`SessionStore`]) and the logs' ([`SqliteLogStore`]), so that a flood of log lines never makes a
+//! deployment wait. It decides nothing about apps or people, it hands out no transaction and no
+//! row, and it must never log a value that it stores.
+
+pub mod schema;
+
+#[cfg(feature = "queries")]
+mod accounts;
+#[cfg(feature = "queries")]
+mod apps;
+#[cfg(feature = "queries")]
+mod audit;
+#[cfg(feature = "queries")]
+mod columns;
+#[cfg(feature = "queries")]
+mod database;
+#[cfg(feature = "queries")]
+mod deployments;
+#[cfg(feature = "queries")]
+mod error;
+#[cfg(feature = "queries")]
+mod idempotency;
+#[cfg(feature = "queries")]
+mod logs;
+#[cfg(feature = "queries")]
+mod memory;
+#[cfg(feature = "queries")]
+mod migration;
+#[cfg(feature = "queries")]
+mod releases;
+#[cfg(feature = "queries")]
+mod sessions;
+#[cfg(feature = "queries")]
+mod store;
+#[cfg(feature = "queries")]
+mod tokens;
+
+#[cfg(feature = "queries")]
+pub use audit::AuditVerdict;
+#[cfg(feature = "queries")]
+pub use logs::SqliteLogStore;
+#[cfg(feature = "queries")]
+pub use sessions::SessionStore;
+#[cfg(feature = "queries")]
+pub use store::SqliteStore;

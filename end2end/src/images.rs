@@ -1,0 +1,432 @@
+//! Test images, made from scratch through the Docker API: a program, the shared libraries it needs, and
+//! settings in the environment. Nothing is pulled from anywhere.
+
+use std::collections::HashMap;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use bollard::Docker;
+use bollard::models::{ContainerConfig, ContainerCreateBody};
+use bollard::query_parameters::{
+    CommitContainerOptionsBuilder, CreateContainerOptions, CreateImageOptionsBuilder,
+    ListImagesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
+};
+use futures_util::TryStreamExt;
+use tokio::process::Command;
+use tokio::sync::Mutex;
+
+/// On everything made here; see [`sweep_old`].
+const LABEL: &str = "com.flukedeploy.end2end";
+const KEEP_FOR: Duration = Duration::from_hours(2);
+
+/// How the sample app of an image behaves; each becomes one environment variable of the image.
+#[derive(Debug, Clone, Default)]
+pub struct Sample {
+    name: String,
+    env: Vec<(&'static str, String)>,
+}
+
+impl Sample {
+    /// Answers `GET /` and `GET /version` with `version`, and dies at once on SIGTERM.
+    pub fn version(version: &str) -> Self {
+        let sample = Self {
+            name: version.to_owned(),
+            env: Vec::new(),
+        };
+        sample.with("SAMPLE_VERSION", version)
+    }
+
+    /// Ends at once with this code, after a line on standard error.
+    #[must_use]
+    pub fn exits_with(self, code: u8) -> Self {
+        self.with("SAMPLE_EXIT_CODE", &code)
+    }
+
+    /// `GET /health` answers 500.
+    #[must_use]
+    pub fn unhealthy(self) -> Self {
+        self.with("SAMPLE_HEALTH", "fail")
+    }
+
+    /// `GET /health` is never answered.
+    #[must_use]
+    pub fn hanging_health(self) -> Self {
+        self.with("SAMPLE_HEALTH", "hang")
+    }
+
+    /// Listens on this port, whatever `PORT` says.
+    #[must_use]
+    pub fn listens_on(self, port: u16) -> Self {
+        self.with("SAMPLE_LISTEN_PORT", &port)
+    }
+
+    /// Answers only this long after its start.
+    #[must_use]
+    pub fn starts_after_ms(self, delay_ms: u64) -> Self {
+        self.with("SAMPLE_START_DELAY_MS", &delay_ms)
+    }
+
+    /// On SIGTERM, finishes open requests before it ends.
+    #[must_use]
+    pub fn drains(self) -> Self {
+        self.with("SAMPLE_ON_TERM", "drain")
+    }
+
+    /// Writes this many lines at its start.
+    #[must_use]
+    pub fn logs_lines(self, lines: u32) -> Self {
+        self.with("SAMPLE_LOG_LINES", &lines)
+    }
+
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: &(impl ToString + ?Sized)) -> Self {
+        self.env.push((key, value.to_string()));
+        self
+    }
+
+    fn hash(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.env.hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+}
+
+/// Builds images on one engine.
+pub struct Images {
+    docker: Docker,
+    program: PathBuf,
+    arguments: Vec<String>,
+    /// One build at a time; what is there already is found by its name.
+    building: Mutex<()>,
+}
+
+impl Images {
+    /// Images of the product's own sample app.
+    pub fn new(docker: Docker) -> Result<Self> {
+        Ok(Self::of(docker, crate::program()?, ["sample-app"]))
+    }
+
+    /// Images of any program.
+    pub fn of<'a>(
+        docker: Docker,
+        program: PathBuf,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        Self {
+            docker,
+            program,
+            arguments: arguments.into_iter().map(str::to_owned).collect(),
+            building: Mutex::new(()),
+        }
+    }
+
+    /// Makes the image unless it is there, and returns its name.
+    pub async fn build(&self, sample: &Sample) -> Result<String> {
+        let _one = self.building.lock().await;
+        let key = self.program_key()?;
+        let base = format!("fdtest/base:{key}");
+        let name = format!("fdtest/{}:{key}-{}", sample.name, sample.hash());
+        if self.exists(&name).await? {
+            return Ok(name);
+        }
+        if !self.exists(&base).await? {
+            self.import(&base).await?;
+        }
+        self.commit(&base, &name, sample).await?;
+        Ok(name)
+    }
+
+    /// Changes with every build of the program, without reading all of it.
+    fn program_key(&self) -> Result<String> {
+        let metadata = fs::metadata(&self.program)
+            .with_context(|| format!("looking at {}", self.program.display()))?;
+        let mut hasher = DefaultHasher::new();
+        (&self.program, &self.arguments).hash(&mut hasher);
+        (metadata.len(), metadata.mtime(), metadata.mtime_nsec()).hash(&mut hasher);
+        Ok(format!("{:016x}", hasher.finish()))
+    }
+
+    async fn exists(&self, image: &str) -> Result<bool> {
+        match self.docker.inspect_image(image).await {
+            Ok(_) => Ok(true),
+            Err(error) if is_not_found(&error) => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("inspecting {image}")),
+        }
+    }
+
+    async fn import(&self, image: &str) -> Result<()> {
+        let archive = archive(&self.program).await?;
+        let (repository, tag) = image.split_once(':').context("an image has a tag")?;
+        let label = format!("LABEL {LABEL}=1");
+        let options = CreateImageOptionsBuilder::default()
+            .from_src("-")
+            .repo(repository)
+            .tag(tag)
+            .changes(vec![label])
+            .build();
+        self.docker
+            .create_image(
+                Some(options),
+                Some(bollard::body_full(archive.into())),
+                None,
+            )
+            .try_for_each(|_| async { Ok(()) })
+            .await
+            .with_context(|| format!("importing {image}"))
+    }
+
+    /// A container that is never started carries the settings over into the new image.
+    async fn commit(&self, base: &str, name: &str, sample: &Sample) -> Result<()> {
+        let mut entrypoint = vec!["/program".to_owned()];
+        entrypoint.extend(self.arguments.iter().cloned());
+        let labels = HashMap::from([(LABEL.to_owned(), "1".to_owned())]);
+        let container = self
+            .docker
+            .create_container(
+                None::<CreateContainerOptions>,
+                ContainerCreateBody {
+                    image: Some(base.to_owned()),
+                    entrypoint: Some(entrypoint.clone()),
+                    labels: Some(labels.clone()),
+                    ..ContainerCreateBody::default()
+                },
+            )
+            .await
+            .with_context(|| format!("creating a container of {base}"))?
+            .id;
+        let (repository, tag) = name.split_once(':').context("an image has a tag")?;
+        let options = CommitContainerOptionsBuilder::default()
+            .container(&container)
+            .repo(repository)
+            .tag(tag)
+            .build();
+        let config = ContainerConfig {
+            entrypoint: Some(entrypoint),
+            env: Some(
+                sample
+                    .env
+                    .iter()
+                    .map(|(key, value)| format!("{key}={value}"))
+                    .collect(),
+            ),
+            labels: Some(labels),
+            ..ContainerConfig::default()
+        };
+        let committed = self.docker.commit_container(options, config).await;
+        let force = RemoveContainerOptionsBuilder::default().force(true).build();
+        self.docker
+            .remove_container(&container, Some(force))
+            .await
+            .context("removing the container behind an image")?;
+        committed.with_context(|| format!("committing {name}"))?;
+        Ok(())
+    }
+}
+
+/// Removes an image or one of its tags; that it is gone already is fine.
+pub async fn remove(docker: &Docker, image: &str) -> Result<()> {
+    let force = RemoveImageOptionsBuilder::default().force(true).build();
+    match docker.remove_image(image, Some(force), None).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_not_found(&error) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("removing {image}")),
+    }
+}
+
+/// Removes test images too old for a run that still goes on. Best effort: images in use stay.
+pub async fn sweep_old(docker: &Docker) {
+    let filters = HashMap::from([("label", vec![LABEL])]);
+    let options = ListImagesOptionsBuilder::default()
+        .filters(&filters)
+        .build();
+    let Ok(images) = docker.list_images(Some(options)).await else {
+        return;
+    };
+    let oldest = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .saturating_sub(KEEP_FOR)
+        .as_secs();
+    for image in images {
+        if u64::try_from(image.created).unwrap_or(0) < oldest {
+            for tag in &image.repo_tags {
+                let options = RemoveImageOptionsBuilder::default().build();
+                let _ = docker.remove_image(tag, Some(options), None).await;
+            }
+        }
+    }
+}
+
+pub(crate) fn is_not_found(error: &bollard::errors::Error) -> bool {
+    matches!(
+        error,
+        bollard::errors::Error::DockerResponseServerError {
+            status_code: 404,
+            ..
+        }
+    )
+}
+
+/// A tar of the program as `/program` and of its libraries where its loader looks for them.
+async fn archive(program: &Path) -> Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.follow_symlinks(true);
+    let content = stripped(program).await?;
+    let mut header = tar::Header::new_gnu();
+    header.set_size(u64::try_from(content.len())?);
+    header.set_mode(0o755);
+    header.set_cksum();
+    tar.append_data(&mut header, "program", content.as_slice())?;
+    for library in libraries(program).await? {
+        let inside = library
+            .strip_prefix("/")
+            .context("a library has no full path")?;
+        tar.append_path_with_name(&library, inside)
+            .with_context(|| format!("packing {}", library.display()))?;
+    }
+    Ok(tar.into_inner()?)
+}
+
+/// Without its debug information, which is most of a development build. As it is, where no `strip` is.
+async fn stripped(program: &Path) -> Result<Vec<u8>> {
+    let out = std::env::temp_dir().join(format!("fd-stripped-{}", crate::random_name(10)));
+    let status = Command::new("strip")
+        .arg("-o")
+        .arg(&out)
+        .arg(program)
+        .status()
+        .await;
+    let content = match status {
+        Ok(status) if status.success() => fs::read(&out),
+        _ => fs::read(program),
+    };
+    let _ = fs::remove_file(&out);
+    content.with_context(|| format!("reading {}", program.display()))
+}
+
+/// The shared libraries and the loader, as the system's own `ldd` finds them.
+async fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("ldd")
+        .arg(program)
+        .output()
+        .await
+        .context("running ldd")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let is_static = errors.contains("not a dynamic executable");
+        ensure!(is_static, "ldd failed: {text}{errors}");
+        return Ok(Vec::new());
+    }
+    Ok(parse_ldd(&text))
+}
+
+fn parse_ldd(text: &str) -> Vec<PathBuf> {
+    text.lines()
+        .filter_map(|line| {
+            // "libc.so.6 => /lib/x/libc.so.6 (0x…)", "/lib64/ld.so (0x…)", "linux-vdso.so.1 (0x…)"
+            let path = line.rsplit_once(" => ").map_or(line, |(_, path)| path);
+            let path = path.trim().split(" (").next()?;
+            path.starts_with('/').then(|| PathBuf::from(path))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::query_parameters::{LogsOptionsBuilder, WaitContainerOptions};
+
+    use super::*;
+    use crate::registry::Registry;
+
+    #[test]
+    fn reads_what_ldd_says() {
+        let text = "\tlinux-vdso.so.1 (0x00007ffd)\n\
+            \tlibgcc_s.so.1 => /lib/x86_64-linux-gnu/libgcc_s.so.1 (0x00007f01)\n\
+            \t/lib64/ld-linux-x86-64.so.2 (0x00007f02)\n\tstatically linked\n";
+        assert_eq!(
+            parse_ldd(text),
+            [
+                Path::new("/lib/x86_64-linux-gnu/libgcc_s.so.1"),
+                Path::new("/lib64/ld-linux-x86-64.so.2")
+            ]
+        );
+    }
+
+    #[test]
+    fn images_of_different_behaviour_have_different_names() {
+        let healthy = Sample::version("v2");
+        assert_eq!(healthy.hash(), Sample::version("v2").hash());
+        assert_ne!(healthy.hash(), Sample::version("v2").unhealthy().hash());
+    }
+
+    /// What a container of `image` writes until it ends.
+    async fn output(docker: &Docker, image: &str) -> String {
+        let container = docker
+            .create_container(
+                None::<CreateContainerOptions>,
+                ContainerCreateBody {
+                    image: Some(image.to_owned()),
+                    ..ContainerCreateBody::default()
+                },
+            )
+            .await
+            .unwrap()
+            .id;
+        docker.start_container(&container, None).await.unwrap();
+        let ended: Vec<_> = docker
+            .wait_container(&container, None::<WaitContainerOptions>)
+            .try_collect()
+            .await
+            .unwrap();
+        assert_eq!(ended[0].status_code, 0);
+        let options = LogsOptionsBuilder::default().stdout(true).build();
+        let lines: Vec<_> = docker
+            .logs(&container, Some(options))
+            .try_collect()
+            .await
+            .unwrap();
+        let force = RemoveContainerOptionsBuilder::default().force(true).build();
+        docker
+            .remove_container(&container, Some(force))
+            .await
+            .unwrap();
+        lines.iter().map(ToString::to_string).collect()
+    }
+
+    #[tokio::test]
+    async fn an_image_runs_and_passes_through_a_registry() {
+        let docker = crate::docker().await.unwrap();
+        let images = Images::of(docker.clone(), PathBuf::from("/usr/bin/env"), []);
+        let sample = Sample::version("harness").exits_with(3);
+        let image = images.build(&sample).await.unwrap();
+        assert_eq!(images.build(&sample).await.unwrap(), image);
+        let text = output(&docker, &image).await;
+        assert!(text.contains("SAMPLE_VERSION=harness\n"), "{text}");
+        assert!(text.contains("SAMPLE_EXIT_CODE=3\n"), "{text}");
+
+        for with_password in [false, true] {
+            let registry = Registry::start(with_password).await.unwrap();
+            let pushed = registry
+                .push(&docker, &image, "team/env", "1")
+                .await
+                .unwrap();
+            assert!(pushed.starts_with("127.0.0.1:"), "{pushed}");
+            assert!(!images.exists(&pushed).await.unwrap());
+            let answer = reqwest::get(format!(
+                "http://{}/v2/team/env/manifests/1",
+                registry.address()
+            ));
+            let wanted = if with_password { 401 } else { 200 };
+            assert_eq!(answer.await.unwrap().status(), wanted);
+        }
+        remove(&docker, &image).await.unwrap();
+        let base = format!("fdtest/base:{}", images.program_key().unwrap());
+        remove(&docker, &base).await.unwrap();
+        assert!(!images.exists(&image).await.unwrap());
+    }
+}

@@ -1,0 +1,8 @@
+//! The product from outside, on a real Swarm. One binary, so that it is linked once.
+
+mod bad_input;
+mod bed;
+mod crash;
+mod doors_agree;
+mod ingress_alone;
+mod zero_drop;

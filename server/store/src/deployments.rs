@@ -1,0 +1,367 @@
+//! Deployments. "Newest" is by order of arrival (`sequence`), not by clock.
+
+use flukedeploy_domain::deployment::{Deployment, DeploymentId};
+use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_domain::release::ReleaseNo;
+use flukedeploy_domain::timestamp::{from_unix_ms, to_unix_ms};
+use flukedeploy_platform::ports::StoreError;
+use sqlx::SqliteConnection;
+
+use crate::apps;
+use crate::columns::{Cause, from_json, from_word, to_json, to_word};
+use crate::error::{Doing, corrupt, exists, missing};
+
+struct Row {
+    id: String,
+    app: String,
+    environment: String,
+    cancel_requested: bool,
+    initiated_at: i64,
+    completed_at: Option<i64>,
+    version: Option<String>,
+    reason: Option<String>,
+    strategy: String,
+    replicas: i64,
+    replicas_ready: i64,
+    health_status: String,
+    validation_level: String,
+    auto_rollback: bool,
+    initiated_by: String,
+    release: Option<i64>,
+    from_release: Option<i64>,
+    source: String,
+    initiated_as: String,
+    state: String,
+    phases: String,
+    image: Option<String>,
+    settings: String,
+}
+
+impl TryFrom<Row> for Deployment {
+    type Error = StoreError;
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        row.read()
+            .map_err(|cause| corrupt("deployments", &row.id, cause))
+    }
+}
+
+impl Row {
+    fn read(&self) -> Result<Deployment, Cause> {
+        let release = |number: Option<i64>| -> Result<Option<ReleaseNo>, Cause> {
+            Ok(number.map(u32::try_from).transpose()?.map(ReleaseNo))
+        };
+        Ok(Deployment {
+            id: self.id.parse()?,
+            app: self.app.parse()?,
+            environment: self.environment.parse()?,
+            source: from_json(&self.source)?,
+            version: self.version.clone(),
+            strategy: from_word(&self.strategy)?,
+            replicas: self.replicas.try_into()?,
+            validation_level: from_word(&self.validation_level)?,
+            auto_rollback: self.auto_rollback,
+            reason: self.reason.clone(),
+            initiated_by: from_word(&self.initiated_by)?,
+            initiated_as: from_json(&self.initiated_as)?,
+            initiated_at: from_unix_ms(self.initiated_at),
+            completed_at: self.completed_at.map(from_unix_ms),
+            state: from_json(&self.state)?,
+            phases: from_json(&self.phases)?,
+            image: self.image.as_deref().map(from_json).transpose()?,
+            release: release(self.release)?,
+            from_release: release(self.from_release)?,
+            replicas_ready: self.replicas_ready.try_into()?,
+            health_status: from_word(&self.health_status)?,
+            cancel_requested: self.cancel_requested,
+            settings: from_json(&self.settings)?,
+        })
+    }
+}
+
+/// `SELECT` all columns of a deployment, with what comes after `FROM deployments`.
+macro_rules! select {
+    ($rest:literal $(, $arg:expr)*) => {
+        sqlx::query_as!(
+            Row,
+            r#"SELECT id, app, environment, cancel_requested AS "cancel_requested: bool",
+                 initiated_at, completed_at, version, reason, strategy, replicas, replicas_ready,
+                 health_status, validation_level, auto_rollback AS "auto_rollback: bool",
+                 initiated_by, release, from_release, source, initiated_as, state, phases, image,
+                 settings
+               FROM deployments "# + $rest
+            $(, $arg)*
+        )
+    };
+}
+
+fn all(rows: Vec<Row>) -> Result<Vec<Deployment>, StoreError> {
+    rows.into_iter().map(Deployment::try_from).collect()
+}
+
+pub(crate) async fn insert(
+    db: &mut SqliteConnection,
+    deployment: &Deployment,
+) -> Result<(), StoreError> {
+    const DOING: &str = "storing a deployment";
+    if apps::environment(&mut *db, &deployment.app, &deployment.environment)
+        .await?
+        .is_none()
+    {
+        return Err(missing(apps::called(
+            &deployment.app,
+            &deployment.environment,
+        )));
+    }
+    let (id, app, environment) = (
+        deployment.id.as_str(),
+        deployment.app.as_str(),
+        deployment.environment.as_str(),
+    );
+    let status = deployment.state.status();
+    let (status, is_final) = (status.as_str(), status.is_final());
+    let initiated_at = to_unix_ms(deployment.initiated_at);
+    let completed_at = deployment.completed_at.map(to_unix_ms);
+    let strategy = to_word(&deployment.strategy)?;
+    let health_status = to_word(&deployment.health_status)?;
+    let validation_level = to_word(&deployment.validation_level)?;
+    let initiated_by = to_word(&deployment.initiated_by)?;
+    let release = deployment.release.map(|number| number.0);
+    let from_release = deployment.from_release.map(|number| number.0);
+    let source = to_json(&deployment.source)?;
+    let actor = to_json(&deployment.initiated_as)?;
+    let state = to_json(&deployment.state)?;
+    let phases = to_json(&deployment.phases)?;
+    let image = deployment.image.as_ref().map(to_json).transpose()?;
+    let settings = to_json(&deployment.settings)?;
+    let stored = sqlx::query!(
+        "INSERT INTO deployments
+           (id, app, environment, status, is_final, cancel_requested, initiated_at, completed_at,
+            version, reason, strategy, replicas, replicas_ready, health_status, validation_level,
+            auto_rollback, initiated_by, release, from_release, source, initiated_as, state,
+            phases, image, settings)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO NOTHING",
+        id,
+        app,
+        environment,
+        status,
+        is_final,
+        deployment.cancel_requested,
+        initiated_at,
+        completed_at,
+        deployment.version,
+        deployment.reason,
+        strategy,
+        deployment.replicas,
+        deployment.replicas_ready,
+        health_status,
+        validation_level,
+        deployment.auto_rollback,
+        initiated_by,
+        release,
+        from_release,
+        source,
+        actor,
+        state,
+        phases,
+        image,
+        settings
+    )
+    .execute(db)
+    .await
+    .doing(DOING)?;
+    if stored.rows_affected() == 0 {
+        return Err(exists(format!("the deployment {id}")));
+    }
+    Ok(())
+}
+
+/// What was asked (source, actor, times of asking) and `cancel_requested` are left alone.
+pub(crate) async fn save(
+    db: &mut SqliteConnection,
+    deployment: &Deployment,
+) -> Result<(), StoreError> {
+    let id = deployment.id.as_str();
+    let status = deployment.state.status();
+    let (status, is_final) = (status.as_str(), status.is_final());
+    let completed_at = deployment.completed_at.map(to_unix_ms);
+    let strategy = to_word(&deployment.strategy)?;
+    let health_status = to_word(&deployment.health_status)?;
+    let release = deployment.release.map(|number| number.0);
+    let from_release = deployment.from_release.map(|number| number.0);
+    let state = to_json(&deployment.state)?;
+    let phases = to_json(&deployment.phases)?;
+    let image = deployment.image.as_ref().map(to_json).transpose()?;
+    let settings = to_json(&deployment.settings)?;
+    let saved = sqlx::query!(
+        "UPDATE deployments
+         SET status = ?, is_final = ?, completed_at = ?, version = ?, strategy = ?, replicas = ?,
+             replicas_ready = ?, health_status = ?, release = ?, from_release = ?, state = ?,
+             phases = ?, image = ?, settings = ?
+         WHERE id = ?",
+        status,
+        is_final,
+        completed_at,
+        deployment.version,
+        strategy,
+        deployment.replicas,
+        deployment.replicas_ready,
+        health_status,
+        release,
+        from_release,
+        state,
+        phases,
+        image,
+        settings,
+        id
+    )
+    .execute(db)
+    .await
+    .doing("storing a step of a deployment")?;
+    if saved.rows_affected() == 0 {
+        return Err(missing(format!("the deployment {id}")));
+    }
+    Ok(())
+}
+
+/// What asking to cancel came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cancel {
+    Requested,
+    /// Somebody asked before.
+    Already,
+    TooLate,
+}
+
+pub(crate) async fn request_cancel(
+    db: &mut SqliteConnection,
+    id: &DeploymentId,
+) -> Result<Cancel, StoreError> {
+    const DOING: &str = "asking a deployment to stop";
+    let text = id.as_str();
+    let row = sqlx::query!(
+        r#"SELECT is_final AS "is_final: bool", cancel_requested AS "cancel_requested: bool"
+           FROM deployments WHERE id = ?"#,
+        text
+    )
+    .fetch_optional(&mut *db)
+    .await
+    .doing(DOING)?
+    .ok_or_else(|| missing(format!("the deployment {id}")))?;
+    if row.is_final {
+        return Ok(Cancel::TooLate);
+    }
+    if row.cancel_requested {
+        return Ok(Cancel::Already);
+    }
+    sqlx::query!(
+        "UPDATE deployments SET cancel_requested = 1 WHERE id = ?",
+        text
+    )
+    .execute(db)
+    .await
+    .doing(DOING)?;
+    Ok(Cancel::Requested)
+}
+
+pub(crate) async fn get(
+    db: &mut SqliteConnection,
+    id: &DeploymentId,
+) -> Result<Option<Deployment>, StoreError> {
+    let id = id.as_str();
+    select!("WHERE id = ?", id)
+        .fetch_optional(db)
+        .await
+        .doing("reading a deployment")?
+        .map(Deployment::try_from)
+        .transpose()
+}
+
+pub(crate) async fn of_app(
+    db: &mut SqliteConnection,
+    app: &AppName,
+    environment: Option<&EnvironmentName>,
+    limit: u32,
+) -> Result<Vec<Deployment>, StoreError> {
+    const DOING: &str = "reading the deployments of an app";
+    let app = app.as_str();
+    all(match environment {
+        Some(environment) => {
+            let environment = environment.as_str();
+            select!(
+                "WHERE app = ? AND environment = ? ORDER BY sequence DESC LIMIT ?",
+                app,
+                environment,
+                limit
+            )
+            .fetch_all(db)
+            .await
+            .doing(DOING)?
+        }
+        None => select!("WHERE app = ? ORDER BY sequence DESC LIMIT ?", app, limit)
+            .fetch_all(db)
+            .await
+            .doing(DOING)?,
+    })
+}
+
+/// The newest of each environment, one query: the inner part is one step into an index per
+/// environment, however many deployments there are.
+pub(crate) async fn latest_of_all(
+    db: &mut SqliteConnection,
+) -> Result<Vec<Deployment>, StoreError> {
+    all(select!(
+        "WHERE sequence IN (
+           SELECT (SELECT max(d.sequence) FROM deployments d
+                   WHERE d.app = e.app AND d.environment = e.name)
+           FROM environments e)"
+    )
+    .fetch_all(db)
+    .await
+    .doing("reading the newest deployments")?)
+}
+
+/// The newest of each environment of one app.
+pub(crate) async fn latest_of_app(
+    db: &mut SqliteConnection,
+    app: &AppName,
+) -> Result<Vec<Deployment>, StoreError> {
+    let app = app.as_str();
+    all(select!(
+        "WHERE sequence IN (
+           SELECT (SELECT max(d.sequence) FROM deployments d
+                   WHERE d.app = e.app AND d.environment = e.name)
+           FROM environments e WHERE e.app = ?)",
+        app
+    )
+    .fetch_all(db)
+    .await
+    .doing("reading the newest deployments of an app")?)
+}
+
+pub(crate) async fn unfinished(db: &mut SqliteConnection) -> Result<Vec<Deployment>, StoreError> {
+    all(select!("WHERE is_final = 0 ORDER BY sequence")
+        .fetch_all(db)
+        .await
+        .doing("reading the unfinished deployments")?)
+}
+
+pub(crate) async fn recent(
+    db: &mut SqliteConnection,
+    limit: u32,
+) -> Result<Vec<Deployment>, StoreError> {
+    all(select!("ORDER BY sequence DESC LIMIT ?", limit)
+        .fetch_all(db)
+        .await
+        .doing("reading the recent deployments")?)
+}
+
+pub(crate) async fn completed_count(db: &mut SqliteConnection) -> Result<u64, StoreError> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!: i64" FROM deployments WHERE is_final = 1"#
+    )
+    .fetch_one(db)
+    .await
+    .doing("counting deployments")?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}

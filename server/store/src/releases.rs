@@ -1,0 +1,194 @@
+//! Releases: numbered per environment, never changed but for `was_healthy`.
+
+use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_domain::release::{Release, ReleaseNo};
+use flukedeploy_domain::timestamp::{from_unix_ms, to_unix_ms};
+use flukedeploy_platform::ports::{NewRelease, StoreError};
+use sqlx::SqliteConnection;
+
+use crate::apps::called;
+use crate::columns::{Cause, from_json, to_json};
+use crate::error::{Doing, corrupt, missing};
+
+struct Row {
+    app: String,
+    environment: String,
+    number: i64,
+    image: String,
+    settings: String,
+    version: Option<String>,
+    was_healthy: bool,
+    created_at: i64,
+}
+
+impl TryFrom<Row> for Release {
+    type Error = StoreError;
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        let read = || -> Result<Self, Cause> {
+            Ok(Self {
+                app: row.app.parse()?,
+                environment: row.environment.parse()?,
+                number: ReleaseNo(row.number.try_into()?),
+                image: from_json(&row.image)?,
+                settings: from_json(&row.settings)?,
+                version: row.version.clone(),
+                was_healthy: row.was_healthy,
+                created_at: from_unix_ms(row.created_at),
+            })
+        };
+        read().map_err(|cause| {
+            let id = format!("{}/{}/{}", row.app, row.environment, row.number);
+            corrupt("releases", id, cause)
+        })
+    }
+}
+
+macro_rules! select {
+    ($rest:literal $(, $arg:expr)*) => {
+        sqlx::query_as!(
+            Row,
+            r#"SELECT app, environment, number AS "number!", image, settings, version,
+                 was_healthy AS "was_healthy: bool", created_at
+               FROM releases "# + $rest
+            $(, $arg)*
+        )
+    };
+}
+
+pub(crate) async fn create(
+    db: &mut SqliteConnection,
+    new: &NewRelease,
+) -> Result<Release, StoreError> {
+    const DOING: &str = "creating a release";
+    let (app, environment) = (new.app.as_str(), new.environment.as_str());
+    let deployment = new.deployment.as_str();
+    let made = select!("WHERE deployment = ?", deployment)
+        .fetch_optional(&mut *db)
+        .await
+        .doing(DOING)?;
+    if let Some(row) = made {
+        return row.try_into();
+    }
+    let known = sqlx::query_scalar!("SELECT sequence FROM deployments WHERE id = ?", deployment)
+        .fetch_optional(&mut *db)
+        .await
+        .doing(DOING)?;
+    if known.is_none() {
+        return Err(missing(format!("the deployment {deployment}")));
+    }
+    let number = sqlx::query_scalar!(
+        "UPDATE environments SET last_release = last_release + 1 WHERE app = ? AND name = ?
+         RETURNING last_release",
+        app,
+        environment
+    )
+    .fetch_optional(&mut *db)
+    .await
+    .doing(DOING)?
+    .ok_or_else(|| missing(called(&new.app, &new.environment)))?;
+    let image = to_json(&new.image)?;
+    let settings = to_json(&new.settings)?;
+    let created_at = to_unix_ms(new.created_at);
+    sqlx::query!(
+        "INSERT INTO releases
+           (app, environment, number, deployment, image, settings, version, was_healthy, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
+        app,
+        environment,
+        number,
+        deployment,
+        image,
+        settings,
+        new.version,
+        created_at
+    )
+    .execute(&mut *db)
+    .await
+    .doing(DOING)?;
+    select!("WHERE deployment = ?", deployment)
+        .fetch_one(db)
+        .await
+        .doing(DOING)?
+        .try_into()
+}
+
+pub(crate) async fn get(
+    db: &mut SqliteConnection,
+    app: &AppName,
+    environment: &EnvironmentName,
+    number: ReleaseNo,
+) -> Result<Option<Release>, StoreError> {
+    let (app, environment) = (app.as_str(), environment.as_str());
+    select!(
+        "WHERE app = ? AND environment = ? AND number = ?",
+        app,
+        environment,
+        number.0
+    )
+    .fetch_optional(db)
+    .await
+    .doing("reading a release")?
+    .map(Release::try_from)
+    .transpose()
+}
+
+pub(crate) async fn newest(
+    db: &mut SqliteConnection,
+    app: &AppName,
+    environment: &EnvironmentName,
+    limit: u32,
+) -> Result<Vec<Release>, StoreError> {
+    let (app, environment) = (app.as_str(), environment.as_str());
+    select!(
+        "WHERE app = ? AND environment = ? ORDER BY number DESC LIMIT ?",
+        app,
+        environment,
+        limit
+    )
+    .fetch_all(db)
+    .await
+    .doing("reading releases")?
+    .into_iter()
+    .map(Release::try_from)
+    .collect()
+}
+
+pub(crate) async fn activate(
+    db: &mut SqliteConnection,
+    app: &AppName,
+    environment: &EnvironmentName,
+    release: Option<ReleaseNo>,
+) -> Result<(), StoreError> {
+    const DOING: &str = "activating a release";
+    let (app_name, name) = (app.as_str(), environment.as_str());
+    let number = release.map(|release| release.0);
+    let set = sqlx::query!(
+        "UPDATE environments SET active_release = ? WHERE app = ? AND name = ?",
+        number,
+        app_name,
+        name
+    )
+    .execute(&mut *db)
+    .await
+    .doing(DOING)?;
+    if set.rows_affected() == 0 {
+        return Err(missing(called(app, environment)));
+    }
+    if let Some(number) = number {
+        let marked = sqlx::query!(
+            "UPDATE releases SET was_healthy = 1
+             WHERE app = ? AND environment = ? AND number = ?",
+            app_name,
+            name,
+            number
+        )
+        .execute(db)
+        .await
+        .doing(DOING)?;
+        if marked.rows_affected() == 0 {
+            let environment = called(app, environment);
+            return Err(missing(format!("release {number} of {environment}")));
+        }
+    }
+    Ok(())
+}

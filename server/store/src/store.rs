@@ -1,0 +1,407 @@
+//! The `Store` port: each method one transaction, put together from the functions beside it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use flukedeploy_domain::app::{App, Environment, Settings};
+use flukedeploy_domain::audit::AuditEntry;
+use flukedeploy_domain::deployment::{Deployment, DeploymentId};
+use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_domain::release::{Release, ReleaseNo};
+use flukedeploy_platform::ports::Clock;
+use flukedeploy_platform::ports::{
+    Account, AppOverview, AuditRow, NewRelease, Opened, Store, StoreError, StoredToken,
+};
+use sqlx::sqlite::SqliteSynchronous;
+use time::{Duration, OffsetDateTime};
+
+use crate::audit::{self, AuditVerdict};
+use crate::database::Database;
+use crate::deployments::Cancel;
+use crate::error::Doing;
+use crate::sessions::SessionStore;
+use crate::{accounts, apps, deployments, idempotency, memory, releases, schema, tokens};
+
+const READERS: u32 = 4;
+/// The last use of a token is kept to this precision: a write for each request would cost a flush
+/// of the disk each.
+const TOUCH_EVERY: Duration = Duration::seconds(60);
+
+/// The control plane's memory in one `SQLite` file. Clones share the connections.
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    database: Database,
+}
+
+impl SqliteStore {
+    /// Opens the file, or makes it (mode 0600), and brings its schema up to date. The directory
+    /// must exist.
+    ///
+    /// A commit is on the disk when it returns (`synchronous=FULL`): a step is stored before its
+    /// effect is started, and that must hold through a power cut. It costs one flush per step,
+    /// and there are few steps.
+    ///
+    /// # Errors
+    /// The file cannot be opened, is no database, or was written by a newer version.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let database =
+            Database::open(path, &schema::CONTROL, SqliteSynchronous::Full, READERS).await?;
+        Ok(Self { database })
+    }
+
+    /// The dashboard's sessions, kept in the same file.
+    pub fn sessions(&self, clock: Arc<dyn Clock>) -> SessionStore {
+        SessionStore::new(self.database.clone(), clock)
+    }
+
+    /// Reads the whole audit trail and finds the first row that is not as it was written.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn verify_audit(&self) -> Result<AuditVerdict, StoreError> {
+        let mut db = self.database.snapshot("checking the audit trail").await?;
+        audit::verify(&mut db).await
+    }
+
+    /// Waits for what is under way and closes the file. Later calls fail.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn app_overviews(&self) -> Result<Vec<AppOverview>, StoreError> {
+        let mut db = self.database.snapshot("reading the apps").await?;
+        apps::overviews(&mut db).await
+    }
+
+    async fn app_overview(&self, app: &AppName) -> Result<Option<AppOverview>, StoreError> {
+        let mut db = self.database.snapshot("reading an app").await?;
+        apps::overview(&mut db, app).await
+    }
+
+    async fn app_names(&self) -> Result<Vec<AppName>, StoreError> {
+        let mut db = self.database.read("reading the names of apps").await?;
+        apps::names(&mut db).await
+    }
+
+    async fn environment(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+    ) -> Result<Option<Environment>, StoreError> {
+        let mut db = self.database.read("reading an environment").await?;
+        apps::environment(&mut db, app, environment).await
+    }
+
+    async fn environments(&self) -> Result<Vec<Environment>, StoreError> {
+        let mut db = self.database.read("reading the environments").await?;
+        apps::environments(&mut db).await
+    }
+
+    async fn create_app(
+        &self,
+        app: &App,
+        environment: &Environment,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "creating an app";
+        let mut db = self.database.write(DOING).await?;
+        apps::create(&mut db, app, environment).await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn change_settings(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        seen_version: u64,
+        settings: &Settings,
+        audit: &AuditEntry,
+    ) -> Result<Environment, StoreError> {
+        const DOING: &str = "changing settings";
+        let mut db = self.database.write(DOING).await?;
+        let changed =
+            apps::change_settings(&mut db, app, environment, seen_version, settings).await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(changed)
+    }
+
+    async fn delete_app(&self, app: &AppName, audit: &AuditEntry) -> Result<(), StoreError> {
+        const DOING: &str = "deleting an app";
+        let mut db = self.database.write(DOING).await?;
+        apps::delete(&mut db, app).await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn open_deployment(
+        &self,
+        deployment: &Deployment,
+        idempotency: Option<(&str, &str)>,
+        audit: &AuditEntry,
+    ) -> Result<Opened, StoreError> {
+        const DOING: &str = "opening a deployment";
+        let mut db = self.database.write(DOING).await?;
+        if let Some((key, request_hash)) = idempotency {
+            let actor = &deployment.initiated_as.id;
+            let now = deployment.initiated_at;
+            if let Some(id) = idempotency::find(&mut db, actor, key, request_hash, now).await?
+                && let Some(made) = deployments::get(&mut db, &id).await?
+            {
+                return Ok(Opened::Replayed(Box::new(made)));
+            }
+        }
+        deployments::insert(&mut db, deployment).await?;
+        if let Some((key, request_hash)) = idempotency {
+            idempotency::keep(&mut db, deployment, key, request_hash).await?;
+        }
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(Opened::New)
+    }
+
+    async fn deployment(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
+        let mut db = self.database.read("reading a deployment").await?;
+        deployments::get(&mut db, id).await
+    }
+
+    async fn save_deployment(&self, deployment: &Deployment) -> Result<(), StoreError> {
+        const DOING: &str = "storing a step of a deployment";
+        let mut db = self.database.write(DOING).await?;
+        deployments::save(&mut db, deployment).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn request_cancel(
+        &self,
+        id: &DeploymentId,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "asking a deployment to stop";
+        let mut db = self.database.write(DOING).await?;
+        match deployments::request_cancel(&mut db, id).await? {
+            Cancel::Requested => {
+                audit::append(&mut db, audit).await?;
+                db.commit().await.doing(DOING)?;
+                Ok(true)
+            }
+            // Nothing changed, so there is nothing to write down.
+            Cancel::Already => Ok(true),
+            Cancel::TooLate => Ok(false),
+        }
+    }
+
+    async fn deployments_of(
+        &self,
+        app: &AppName,
+        environment: Option<&EnvironmentName>,
+        limit: u32,
+    ) -> Result<Vec<Deployment>, StoreError> {
+        let mut db = self
+            .database
+            .read("reading the deployments of an app")
+            .await?;
+        deployments::of_app(&mut db, app, environment, limit).await
+    }
+
+    async fn unfinished_deployments(&self) -> Result<Vec<Deployment>, StoreError> {
+        let mut db = self
+            .database
+            .read("reading the unfinished deployments")
+            .await?;
+        deployments::unfinished(&mut db).await
+    }
+
+    async fn recent_deployments(&self, limit: u32) -> Result<Vec<Deployment>, StoreError> {
+        let mut db = self.database.read("reading the recent deployments").await?;
+        deployments::recent(&mut db, limit).await
+    }
+
+    async fn completed_count(&self) -> Result<u64, StoreError> {
+        let mut db = self.database.read("counting deployments").await?;
+        deployments::completed_count(&mut db).await
+    }
+
+    async fn create_release(&self, release: &NewRelease) -> Result<Release, StoreError> {
+        const DOING: &str = "creating a release";
+        let mut db = self.database.write(DOING).await?;
+        let made = releases::create(&mut db, release).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(made)
+    }
+
+    async fn release(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        number: ReleaseNo,
+    ) -> Result<Option<Release>, StoreError> {
+        let mut db = self.database.read("reading a release").await?;
+        releases::get(&mut db, app, environment, number).await
+    }
+
+    async fn releases(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        limit: u32,
+    ) -> Result<Vec<Release>, StoreError> {
+        let mut db = self.database.read("reading releases").await?;
+        releases::newest(&mut db, app, environment, limit).await
+    }
+
+    async fn activate_release(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        release: Option<ReleaseNo>,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "activating a release";
+        let mut db = self.database.write(DOING).await?;
+        releases::activate(&mut db, app, environment, release).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn has_accounts(&self) -> Result<bool, StoreError> {
+        let mut db = self.database.read("looking for accounts").await?;
+        accounts::any(&mut db).await
+    }
+
+    async fn account_by_name(&self, name: &str) -> Result<Option<Account>, StoreError> {
+        let mut db = self.database.read("reading an account").await?;
+        accounts::by_name(&mut db, name).await
+    }
+
+    async fn account(&self, id: &str) -> Result<Option<Account>, StoreError> {
+        let mut db = self.database.read("reading an account").await?;
+        accounts::get(&mut db, id).await
+    }
+
+    async fn create_account(
+        &self,
+        account: &Account,
+        first: bool,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "creating an account";
+        let mut db = self.database.write(DOING).await?;
+        accounts::create(&mut db, account, first).await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn set_password(
+        &self,
+        account_id: &str,
+        password_hash: &str,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "storing a password";
+        let mut db = self.database.write(DOING).await?;
+        accounts::set_password(&mut db, account_id, password_hash, audit.at).await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn token(&self, id: &str) -> Result<Option<StoredToken>, StoreError> {
+        let mut db = self.database.read("reading a token").await?;
+        tokens::get(&mut db, id).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<StoredToken>, StoreError> {
+        let mut db = self.database.read("reading the tokens").await?;
+        tokens::newest(&mut db).await
+    }
+
+    async fn create_token(
+        &self,
+        token: &StoredToken,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "creating a token";
+        let mut db = self.database.write(DOING).await?;
+        tokens::create(&mut db, token).await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn revoke_token(
+        &self,
+        id: &str,
+        at: OffsetDateTime,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "revoking a token";
+        let mut db = self.database.write(DOING).await?;
+        if !tokens::revoke(&mut db, id, at).await? {
+            return Ok(false);
+        }
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(true)
+    }
+
+    async fn touch_token(&self, id: &str, at: OffsetDateTime) -> Result<(), StoreError> {
+        const DOING: &str = "noting the use of a token";
+        let mut db = self.database.read(DOING).await?;
+        let is_due = tokens::is_touch_due(&mut db, id, at - TOUCH_EVERY).await?;
+        drop(db);
+        if !is_due {
+            return Ok(());
+        }
+        let mut db = self.database.write(DOING).await?;
+        tokens::touch(&mut db, id, at).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn audit_entries(
+        &self,
+        limit: u32,
+        before: Option<i64>,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        let mut db = self.database.read("reading the audit trail").await?;
+        audit::entries(&mut db, limit, before).await
+    }
+
+    async fn remembered(&self, key: &str) -> Result<Option<String>, StoreError> {
+        let mut db = self.database.read("reading a remembered value").await?;
+        memory::get(&mut db, key).await
+    }
+
+    async fn remember(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        const DOING: &str = "remembering a value";
+        let mut db = self.database.write(DOING).await?;
+        memory::put(&mut db, key, value).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn remember_once(&self, key: &str, value: &str) -> Result<String, StoreError> {
+        const DOING: &str = "remembering a value once";
+        let mut db = self.database.write(DOING).await?;
+        let stored = memory::put_once(&mut db, key, value).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(stored)
+    }
+
+    async fn forget(&self, key: &str) -> Result<(), StoreError> {
+        const DOING: &str = "forgetting a value";
+        let mut db = self.database.write(DOING).await?;
+        memory::forget(&mut db, key).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        const DOING: &str = "answering a ping";
+        let mut db = self.database.read(DOING).await?;
+        sqlx::query_scalar!(r#"SELECT count(*) AS "count!: i64" FROM audit_head"#)
+            .fetch_one(&mut *db)
+            .await
+            .doing(DOING)?;
+        Ok(())
+    }
+}

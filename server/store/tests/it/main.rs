@@ -1,0 +1,19 @@
+//! The store against real database files. Each test has a directory of its own.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy knows test functions, but not the functions they share"
+)]
+
+mod accounts_and_tokens;
+mod apps;
+mod audit;
+mod concurrency;
+mod deployments;
+mod files;
+mod logs;
+mod memory;
+mod plans;
+mod releases;
+mod sessions;
+mod support;
