@@ -1,1 +1,10 @@
-//! placeholder
+//! The `flukedeploy` program: configuration, wiring, doors, command line.
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod doors;
+mod files;
+mod http_client;
+mod ingress_link;
+mod telemetry;

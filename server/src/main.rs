@@ -1,1 +1,27 @@
-fn main() {}
+//! `flukedeploy`: the control plane, the ingress and their tools in one program.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use flukedeploy::cli::{Cli, Command};
+use flukedeploy::commands;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Serve(settings) => commands::serve::run(&settings),
+        Command::Up(args) => commands::up::run(&args),
+        Command::Down(args) => commands::down::run(&args),
+        Command::Doctor(settings) => commands::doctor::run(&settings),
+        Command::Mcp(args) => commands::mcp::run(&args),
+        Command::Ingress(args) => commands::ingress::run(args),
+        Command::SampleApp => commands::sample_app::run(),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("flukedeploy: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

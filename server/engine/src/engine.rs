@@ -1,0 +1,166 @@
+//! The adapter.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use flukedeploy_domain::image::{ImageRef, PinnedImage};
+use flukedeploy_domain::names::InstanceName;
+use flukedeploy_platform::ports::{
+    Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, NetworkReady, RawLine,
+    ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState, Task,
+};
+use futures_util::stream::BoxStream;
+use time::OffsetDateTime;
+use tokio::sync::OnceCell;
+
+use crate::client::Client;
+use crate::credentials::Credentials;
+use crate::labels::Names;
+use crate::program::Program;
+use crate::{events, logs};
+
+/// What an adapter is made for.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    pub instance: InstanceName,
+    /// `unix:///…`, `tcp://…` or `http://…`; `None` is this machine's default socket.
+    pub docker: Option<String>,
+    /// Credentials for registries, in the format of Docker's `config.json` (`"auths"`).
+    pub registry_auth_file: Option<PathBuf>,
+    /// The program that ingress and sample image are made from: what `/proc/self/exe` leads to.
+    pub program: PathBuf,
+}
+
+/// Docker Swarm, for one instance.
+#[derive(Clone)]
+pub struct SwarmEngine {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) client: Client,
+    pub(crate) names: Names,
+    pub(crate) program_path: PathBuf,
+    pub(crate) program: OnceCell<Program>,
+    registry_auth_file: Option<PathBuf>,
+    /// The overlay's id, once seen.
+    network_id: RwLock<Option<String>>,
+}
+
+impl SwarmEngine {
+    /// Does no I/O: the engine need not run yet, and may go and come back.
+    pub fn new(config: EngineConfig) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                client: Client::new(config.docker.as_deref()),
+                names: Names {
+                    instance: config.instance,
+                },
+                program_path: config.program,
+                program: OnceCell::new(),
+                registry_auth_file: config.registry_auth_file,
+                network_id: RwLock::default(),
+            }),
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) async fn credentials(&self) -> Credentials {
+        Credentials::load(self.registry_auth_file.as_deref()).await
+    }
+
+    pub(crate) fn known_network(&self) -> Option<String> {
+        self.network_id
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn remember_network(&self, id: Option<String>) {
+        *self
+            .network_id
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = id;
+    }
+}
+
+#[async_trait]
+impl Engine for SwarmEngine {
+    async fn info(&self) -> Result<EngineInfo, EngineError> {
+        self.inner.info().await
+    }
+
+    async fn prepare(&self) -> Result<NetworkReady, EngineError> {
+        self.inner.prepare().await
+    }
+
+    async fn ensure_ingress(&self, spec: &IngressSpec) -> Result<(), EngineError> {
+        self.inner.ensure_ingress(spec).await
+    }
+
+    async fn ensure_sample_image(&self) -> Result<ImageRef, EngineError> {
+        self.inner.ensure_sample_image().await
+    }
+
+    async fn resolve_image(
+        &self,
+        image: &ImageRef,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<ResolvedImage, ResolveError> {
+        self.inner.resolve_image(image, progress).await
+    }
+
+    async fn image_available(&self, image: &PinnedImage) -> Result<bool, EngineError> {
+        self.inner.image_available(image).await
+    }
+
+    async fn ensure_service(&self, spec: &ServiceSpec) -> Result<(), EngineError> {
+        self.inner.ensure_service(spec).await
+    }
+
+    async fn scale_service(&self, name: &str, replicas: u32) -> Result<(), EngineError> {
+        self.inner.scale_service(name, replicas).await
+    }
+
+    async fn remove_service(&self, name: &str) -> Result<(), EngineError> {
+        self.inner.remove_service(name).await
+    }
+
+    async fn services(&self) -> Result<Vec<ServiceState>, EngineError> {
+        self.inner.services().await
+    }
+
+    async fn tasks(&self, service: &str) -> Result<Vec<Task>, EngineError> {
+        self.inner.tasks(service).await
+    }
+
+    async fn all_tasks(&self) -> Result<Vec<Task>, EngineError> {
+        self.inner.all_tasks().await
+    }
+
+    fn watch(&self) -> BoxStream<'static, EngineEvent> {
+        events::watch(self.inner.clone())
+    }
+
+    fn follow_logs(
+        &self,
+        service: &str,
+        since: Option<OffsetDateTime>,
+    ) -> BoxStream<'static, Result<RawLine, EngineError>> {
+        logs::follow(self.inner.clone(), service, since)
+    }
+
+    async fn examine(&self, task: &Task) -> Result<ReplicaFailure, EngineError> {
+        self.inner.examine(task).await
+    }
+
+    async fn purge(&self) -> Result<(), EngineError> {
+        self.inner.purge().await
+    }
+
+    async fn stop_all(&self) -> Result<(), EngineError> {
+        self.inner.stop_all().await
+    }
+}

@@ -1,0 +1,322 @@
+//! What we want, in Docker's words. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::models::{
+    EndpointPortConfig, EndpointPortConfigProtocolEnum, EndpointPortConfigPublishModeEnum,
+    EndpointSpec, EndpointSpecModeEnum, Mount, MountType, MountVolumeOptions,
+    NetworkAttachmentConfig, ServiceSpec as DockerService, ServiceSpecMode,
+    ServiceSpecModeReplicated, ServiceSpecUpdateConfig, ServiceSpecUpdateConfigFailureActionEnum,
+    ServiceSpecUpdateConfigOrderEnum, TaskSpec, TaskSpecContainerSpec, TaskSpecContainerSpecFile,
+    TaskSpecContainerSpecSecrets, TaskSpecPlacement, TaskSpecRestartPolicy,
+    TaskSpecRestartPolicyConditionEnum,
+};
+use flukedeploy_platform::ports::{IngressSpec, ServiceSpec};
+
+use crate::labels::{INGRESS, INSTANCE, Names, RELEASE, ROLE, SERVICE};
+
+const SECOND: i64 = 1_000_000_000;
+/// A crashed replica comes back soon, a crash loop does not keep the node busy. Whether it is a
+/// loop, and what follows, is the control plane's judgement.
+const RESTART_DELAY: i64 = SECOND;
+
+/// Nobody; owns nothing but the ingress's volume.
+pub(crate) const NOBODY: u32 = 65534;
+pub(crate) const INGRESS_LISTEN_PORT: u16 = 8080;
+pub(crate) const INGRESS_STATE: &str = "/var/lib/flukedeploy-ingress";
+const INGRESS_TOKEN: &str = "flukedeploy-ingress-token";
+
+/// The service of a release.
+pub(crate) fn release(names: &Names, network_id: &str, spec: &ServiceSpec) -> DockerService {
+    let labels = labels(names, RELEASE, &spec.name, &spec.labels);
+    let container = TaskSpecContainerSpec {
+        image: Some(spec.image.pinned.clone()),
+        labels: Some(labels.clone()),
+        env: Some(
+            spec.env
+                .0
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
+        ),
+        stop_grace_period: Some(i64::from(spec.stop_grace_seconds) * SECOND),
+        init: Some(false),
+        ..TaskSpecContainerSpec::default()
+    };
+    DockerService {
+        name: Some(spec.name.clone()),
+        labels: Some(labels),
+        task_template: Some(TaskSpec {
+            container_spec: Some(container),
+            restart_policy: Some(restart(RESTART_DELAY)),
+            networks: Some(vec![attachment(network_id, spec.aliases.clone())]),
+            ..TaskSpec::default()
+        }),
+        mode: Some(ServiceSpecMode {
+            replicated: Some(ServiceSpecModeReplicated {
+                replicas: Some(i64::from(spec.replicas)),
+            }),
+            ..ServiceSpecMode::default()
+        }),
+        endpoint_spec: Some(endpoint(Vec::new())),
+        ..DockerService::default()
+    }
+}
+
+/// What the ingress's service needs beside its specification.
+pub(crate) struct IngressParts<'a> {
+    pub(crate) network_id: &'a str,
+    pub(crate) image: &'a str,
+    pub(crate) secret_id: &'a str,
+    pub(crate) secret_name: &'a str,
+    /// Its image exists on this node alone.
+    pub(crate) only_node: Option<&'a str>,
+}
+
+/// The ingress: global, host-mode port, nothing it may do but serve.
+#[expect(
+    clippy::zero_sized_map_values,
+    reason = "bollard's type for an empty object"
+)]
+pub(crate) fn ingress(
+    names: &Names,
+    parts: &IngressParts<'_>,
+    spec: &IngressSpec,
+) -> DockerService {
+    let name = names.ingress();
+    let labels = labels(names, INGRESS, &name, &BTreeMap::new());
+    let env = [
+        (
+            "FLUKEDEPLOY_INGRESS_CONTROL_URLS",
+            spec.control_urls.join(","),
+        ),
+        (
+            "FLUKEDEPLOY_INGRESS_LISTEN",
+            format!("0.0.0.0:{INGRESS_LISTEN_PORT}"),
+        ),
+        (
+            "FLUKEDEPLOY_INGRESS_TOKEN_FILE",
+            format!("/run/secrets/{INGRESS_TOKEN}"),
+        ),
+        (
+            "FLUKEDEPLOY_INGRESS_SNAPSHOT",
+            format!("{INGRESS_STATE}/snapshot.json"),
+        ),
+        ("FLUKEDEPLOY_INGRESS_NODE", "{{.Node.Hostname}}".to_owned()),
+        ("FLUKEDEPLOY_INGRESS_ID", "{{.Task.ID}}".to_owned()),
+    ];
+    let container = TaskSpecContainerSpec {
+        image: Some(parts.image.to_owned()),
+        labels: Some(labels.clone()),
+        args: Some(vec!["ingress".to_owned()]),
+        env: Some(
+            env.iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
+        ),
+        user: Some(format!("{NOBODY}:{NOBODY}")),
+        read_only: Some(true),
+        mounts: Some(vec![Mount {
+            target: Some(INGRESS_STATE.to_owned()),
+            source: Some(names.ingress()),
+            typ: Some(MountType::VOLUME),
+            volume_options: Some(MountVolumeOptions {
+                labels: Some(names.owner()),
+                ..MountVolumeOptions::default()
+            }),
+            ..Mount::default()
+        }]),
+        stop_grace_period: Some(30 * SECOND),
+        secrets: Some(vec![TaskSpecContainerSpecSecrets {
+            file: Some(TaskSpecContainerSpecFile {
+                name: Some(INGRESS_TOKEN.to_owned()),
+                uid: Some(NOBODY.to_string()),
+                gid: Some(NOBODY.to_string()),
+                mode: Some(0o400),
+            }),
+            secret_id: Some(parts.secret_id.to_owned()),
+            secret_name: Some(parts.secret_name.to_owned()),
+        }]),
+        init: Some(false),
+        capability_drop: Some(vec!["ALL".to_owned()]),
+        ..TaskSpecContainerSpec::default()
+    };
+    let constraints = parts.only_node.map(|node| vec![format!("node.id=={node}")]);
+    DockerService {
+        name: Some(name),
+        labels: Some(labels),
+        task_template: Some(TaskSpec {
+            container_spec: Some(container),
+            restart_policy: Some(restart(0)),
+            placement: Some(TaskSpecPlacement {
+                constraints: Some(constraints.unwrap_or_default()),
+                ..TaskSpecPlacement::default()
+            }),
+            networks: Some(vec![attachment(parts.network_id, Vec::new())]),
+            ..TaskSpec::default()
+        }),
+        mode: Some(ServiceSpecMode {
+            global: Some(HashMap::default()),
+            ..ServiceSpecMode::default()
+        }),
+        // A host port has room for one: the old task must go before the new one can start.
+        update_config: Some(ServiceSpecUpdateConfig {
+            parallelism: Some(1),
+            failure_action: Some(ServiceSpecUpdateConfigFailureActionEnum::CONTINUE),
+            order: Some(ServiceSpecUpdateConfigOrderEnum::STOP_FIRST),
+            ..ServiceSpecUpdateConfig::default()
+        }),
+        endpoint_spec: Some(endpoint(vec![EndpointPortConfig {
+            protocol: Some(EndpointPortConfigProtocolEnum::TCP),
+            target_port: Some(i64::from(INGRESS_LISTEN_PORT)),
+            published_port: Some(i64::from(spec.http_port)),
+            publish_mode: Some(EndpointPortConfigPublishModeEnum::HOST),
+            ..EndpointPortConfig::default()
+        }])),
+        ..DockerService::default()
+    }
+}
+
+fn labels(
+    names: &Names,
+    role: &str,
+    service: &str,
+    more: &BTreeMap<String, String>,
+) -> HashMap<String, String> {
+    let mut labels: HashMap<String, String> = more
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    labels.insert(INSTANCE.to_owned(), names.instance.to_string());
+    labels.insert(ROLE.to_owned(), role.to_owned());
+    labels.insert(SERVICE.to_owned(), service.to_owned());
+    labels
+}
+
+fn restart(delay: i64) -> TaskSpecRestartPolicy {
+    TaskSpecRestartPolicy {
+        condition: Some(TaskSpecRestartPolicyConditionEnum::ANY),
+        delay: Some(delay),
+        ..TaskSpecRestartPolicy::default()
+    }
+}
+
+fn attachment(network_id: &str, aliases: Vec<String>) -> NetworkAttachmentConfig {
+    NetworkAttachmentConfig {
+        target: Some(network_id.to_owned()),
+        aliases: Some(aliases),
+        ..NetworkAttachmentConfig::default()
+    }
+}
+
+/// `dnsrr` always: the ingress balances over task addresses itself, and a virtual address needs
+/// IPVS, which not every kernel has; without it everything looks well and nothing connects.
+fn endpoint(ports: Vec<EndpointPortConfig>) -> EndpointSpec {
+    EndpointSpec {
+        mode: Some(EndpointSpecModeEnum::DNSRR),
+        ports: Some(ports),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flukedeploy_domain::app::EnvVars;
+    use flukedeploy_domain::image::PinnedImage;
+    use serde_json::{Value, json};
+
+    fn names() -> Names {
+        Names {
+            instance: "main".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_release_becomes_a_service() {
+        let spec = ServiceSpec {
+            name: "fd-main-shop-production-r3".to_owned(),
+            image: PinnedImage {
+                requested: "shop:v1".parse().unwrap(),
+                pinned: format!("sha256:{}", "a".repeat(64)),
+                local_only: true,
+                architecture: None,
+                exposed_ports: Vec::new(),
+                has_healthcheck: false,
+                user: String::new(),
+            },
+            replicas: 2,
+            env: EnvVars(BTreeMap::from([
+                ("B".to_owned(), "x=y z".to_owned()),
+                ("A".to_owned(), String::new()),
+            ])),
+            aliases: vec!["shop".to_owned()],
+            labels: BTreeMap::from([("com.flukedeploy.app".to_owned(), "shop".to_owned())]),
+            stop_grace_seconds: 7,
+        };
+        let labels = json!({
+            "com.flukedeploy.app": "shop",
+            "com.flukedeploy.instance": "main",
+            "com.flukedeploy.role": "release",
+            "com.flukedeploy.service": "fd-main-shop-production-r3",
+        });
+        assert_eq!(
+            serde_json::to_value(release(&names(), "net1", &spec)).unwrap(),
+            json!({
+                "Name": "fd-main-shop-production-r3",
+                "Labels": labels,
+                "TaskTemplate": {
+                    "ContainerSpec": {
+                        "Image": format!("sha256:{}", "a".repeat(64)),
+                        "Labels": labels,
+                        "Env": ["A=", "B=x=y z"],
+                        "StopGracePeriod": 7_000_000_000_i64,
+                        "Init": false,
+                    },
+                    "RestartPolicy": {"Condition": "any", "Delay": 1_000_000_000},
+                    "Networks": [{"Target": "net1", "Aliases": ["shop"]}],
+                },
+                "Mode": {"Replicated": {"Replicas": 2}},
+                "EndpointSpec": {"Mode": "dnsrr", "Ports": []},
+            })
+        );
+    }
+
+    #[test]
+    fn the_ingress_may_do_nothing_but_serve() {
+        let spec = IngressSpec {
+            http_port: 80,
+            control_urls: vec!["ws://a:1".to_owned(), "ws://b:1".to_owned()],
+            token: "never-in-the-service".to_owned(),
+        };
+        let parts = IngressParts {
+            network_id: "net1",
+            image: "fd-main/flukedeploy:0123",
+            secret_id: "s1",
+            secret_name: "fd-main-ingress-01234567",
+            only_node: Some("node1"),
+        };
+        let value = serde_json::to_value(ingress(&names(), &parts, &spec)).unwrap();
+        assert!(!value.to_string().contains("never-in-the-service"));
+        let container = &value["TaskTemplate"]["ContainerSpec"];
+        assert_eq!(container["ReadOnly"], true);
+        assert_eq!(container["User"], "65534:65534");
+        assert_eq!(container["CapabilityDrop"], json!(["ALL"]));
+        assert_eq!(container["Args"], json!(["ingress"]));
+        assert_eq!(
+            container["Env"][0],
+            "FLUKEDEPLOY_INGRESS_CONTROL_URLS=ws://a:1,ws://b:1"
+        );
+        assert_eq!(container["Secrets"][0]["File"]["Mode"], 0o400);
+        assert_eq!(
+            value["TaskTemplate"]["Placement"]["Constraints"],
+            json!(["node.id==node1"])
+        );
+        assert_eq!(value["TaskTemplate"]["RestartPolicy"]["Delay"], 0);
+        assert_eq!(value["Mode"], json!({"Global": {}}));
+        assert_eq!(value["UpdateConfig"]["Order"], "stop-first");
+        let port: &Value = &value["EndpointSpec"]["Ports"][0];
+        assert_eq!(port["PublishedPort"], 80);
+        assert_eq!(port["TargetPort"], 8080);
+        assert_eq!(port["PublishMode"], "host");
+    }
+}

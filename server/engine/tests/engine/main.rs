@@ -1,0 +1,12 @@
+//! The adapter against a real engine.
+
+#[cfg(test)]
+mod absent;
+#[cfg(test)]
+mod data_plane;
+#[cfg(test)]
+mod registry;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod swarm;

@@ -1,0 +1,433 @@
+//! The adapter against the real engine.
+
+use std::time::Duration;
+
+use bollard::models::{ServiceSpec as DockerService, TaskSpec, TaskSpecContainerSpec};
+use bollard::query_parameters::InspectServiceOptions;
+use flukedeploy_domain::image::PinnedImage;
+use flukedeploy_platform::ports::{
+    Engine, EngineError, EngineEvent, RawLine, ResolveError, Task, TaskState,
+};
+use futures_util::StreamExt;
+use tokio::time::{Instant, timeout};
+
+use crate::support::{Bed, SOON, eventually};
+
+const SERVE: &str = "trap 'exit 0' TERM; while true; do sleep 1 & wait $!; done";
+
+fn running(task: &Task) -> bool {
+    task.state == TaskState::Running
+}
+
+#[tokio::test]
+async fn preparing_twice_gives_the_same() {
+    let Some(bed) = Bed::new().await else { return };
+    let first = bed.engine.prepare().await.unwrap();
+    assert_eq!(bed.engine.prepare().await.unwrap(), first);
+    assert!(first.host_address.is_ipv4());
+    let info = bed.engine.info().await.unwrap();
+    assert!(
+        info.swarm_active && info.is_manager && info.nodes >= 1,
+        "{info:?}"
+    );
+    assert!(info.node_id.is_some() && !info.version.is_empty() && !info.node_name.is_empty());
+    assert!(info.api_version.starts_with("1."));
+}
+
+#[tokio::test]
+async fn a_service_lives_and_dies() {
+    let Some(bed) = Bed::new().await else { return };
+    let image = bed.pinned("web", SERVE).await;
+    let spec = bed.service("web", image);
+    bed.engine.ensure_service(&spec).await.unwrap();
+    let task = bed.task(&spec.name, running).await;
+    assert!(
+        task.wanted && task.address.is_some() && task.container_id.is_some(),
+        "{task:?}"
+    );
+    assert_eq!(
+        (task.service.as_str(), task.slot, task.exit_code),
+        (spec.name.as_str(), 1, None)
+    );
+    assert_eq!(task.node_id, bed.engine.info().await.unwrap().node_id);
+    assert!(bed.engine.all_tasks().await.unwrap().contains(&task));
+
+    let version = bed.version(&spec.name).await;
+    bed.engine.ensure_service(&spec).await.unwrap();
+    assert_eq!(
+        bed.version(&spec.name).await,
+        version,
+        "the same again changes nothing"
+    );
+
+    bed.engine.scale_service(&spec.name, 2).await.unwrap();
+    bed.task(&spec.name, |task| running(task) && task.slot == 2)
+        .await;
+    let services = bed.engine.services().await.unwrap();
+    assert_eq!(services.len(), 1);
+    assert_eq!(
+        (services[0].wanted_replicas, services[0].name.as_str()),
+        (2, spec.name.as_str())
+    );
+    assert_eq!(services[0].labels["com.flukedeploy.app"], "web");
+    assert_eq!(services[0].labels["com.flukedeploy.instance"], bed.instance);
+    let still = bed.task(&spec.name, |found| found.id == task.id).await;
+    assert!(running(&still), "scaling leaves what runs alone: {still:?}");
+
+    bed.engine.remove_service(&spec.name).await.unwrap();
+    bed.engine.remove_service(&spec.name).await.unwrap();
+    let stopping = bed.engine.tasks(&spec.name).await.unwrap();
+    assert!(
+        !stopping.is_empty() && stopping.iter().all(|task| !task.wanted),
+        "{stopping:?}"
+    );
+    eventually("the end of all tasks", || async {
+        let tasks = bed.engine.tasks(&spec.name).await.unwrap();
+        tasks.iter().all(|task| !running(task)).then_some(())
+    })
+    .await;
+    assert!(bed.engine.services().await.unwrap().is_empty());
+    let absent = bed.engine.scale_service(&spec.name, 3).await;
+    assert!(
+        matches!(absent, Err(EngineError::NotFound { .. })),
+        "{absent:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_changed_wish_changes_the_service() {
+    let Some(bed) = Bed::new().await else { return };
+    let image = bed.pinned("web", SERVE).await;
+    let mut spec = bed.service("web", image);
+    bed.engine.ensure_service(&spec).await.unwrap();
+    let version = bed.version(&spec.name).await;
+    spec.env.0.insert("MORE".to_owned(), "1".to_owned());
+    bed.engine.ensure_service(&spec).await.unwrap();
+    assert!(bed.version(&spec.name).await > version);
+    let found = bed
+        .docker
+        .inspect_service(&spec.name, None::<InspectServiceOptions>)
+        .await
+        .unwrap();
+    let env = found
+        .spec
+        .unwrap()
+        .task_template
+        .unwrap()
+        .container_spec
+        .unwrap()
+        .env
+        .unwrap();
+    assert_eq!(env, ["GREETING=hello there", "MORE=1"]);
+}
+
+#[tokio::test]
+async fn two_at_once_make_one_service() {
+    let Some(bed) = Bed::new().await else { return };
+    let image = bed.pinned("web", SERVE).await;
+    let spec = bed.service("web", image);
+    let (one, other) = tokio::join!(
+        bed.engine.ensure_service(&spec),
+        bed.engine.ensure_service(&spec)
+    );
+    one.unwrap();
+    other.unwrap();
+    assert_eq!(bed.engine.services().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_belongs_to_others_is_not_touched() {
+    let Some(bed) = Bed::new().await else { return };
+    let image = bed.pinned("web", SERVE).await;
+    let spec = bed.service("web", image.clone());
+    let foreign = DockerService {
+        name: Some(spec.name.clone()),
+        task_template: Some(TaskSpec {
+            container_spec: Some(TaskSpecContainerSpec {
+                image: Some(image.pinned),
+                ..TaskSpecContainerSpec::default()
+            }),
+            ..TaskSpec::default()
+        }),
+        ..DockerService::default()
+    };
+    bed.docker.create_service(foreign, None).await.unwrap();
+    let results = [
+        bed.engine.ensure_service(&spec).await,
+        bed.engine.scale_service(&spec.name, 2).await,
+        bed.engine.remove_service(&spec.name).await,
+    ];
+    let still_there = bed.docker.delete_service(&spec.name).await;
+    for result in results {
+        assert!(
+            matches!(result, Err(EngineError::Refused { .. })),
+            "{result:?}"
+        );
+    }
+    still_there.unwrap();
+}
+
+#[tokio::test]
+async fn an_image_that_is_not_there_is_rejected() {
+    let Some(bed) = Bed::new().await else { return };
+    let image = PinnedImage {
+        requested: "ghost:v1".parse().unwrap(),
+        pinned: format!("sha256:{}", "0123".repeat(16)),
+        local_only: true,
+        architecture: None,
+        exposed_ports: Vec::new(),
+        has_healthcheck: false,
+        user: String::new(),
+    };
+    assert!(!bed.engine.image_available(&image).await.unwrap());
+    let spec = bed.service("ghost", image);
+    bed.engine.ensure_service(&spec).await.unwrap();
+    let task = bed
+        .task(&spec.name, |task| task.state == TaskState::Rejected)
+        .await;
+    assert!(
+        task.message
+            .as_deref()
+            .is_some_and(|words| words.contains("No such image")),
+        "{task:?}"
+    );
+    assert_eq!((task.exit_code, task.address), (None, task.address));
+}
+
+#[tokio::test]
+async fn a_crash_can_be_examined() {
+    let Some(bed) = Bed::new().await else { return };
+    let image = bed
+        .pinned(
+            "crash",
+            "for i in $(seq 30); do echo line $i; done; echo bye >&2; exit 3",
+        )
+        .await;
+    let spec = bed.service("crash", image);
+    bed.engine.ensure_service(&spec).await.unwrap();
+    let task = bed
+        .task(&spec.name, |task| task.state == TaskState::Failed)
+        .await;
+    assert_eq!(task.exit_code, Some(3));
+    assert_eq!(task.message.as_deref(), Some("task: non-zero exit (3)"));
+    let failure = bed.engine.examine(&task).await.unwrap();
+    assert_eq!((failure.exit_code, failure.oom_killed), (Some(3), false));
+    assert_eq!(failure.last_lines.len(), 20, "{failure:?}");
+    assert!(failure.last_lines.contains(&"line 30".to_owned()));
+    assert!(failure.last_lines.contains(&"bye".to_owned()));
+    assert!(failure.listening_ports.is_empty());
+}
+
+#[tokio::test]
+async fn listening_ports_are_found_but_not_those_on_loopback() {
+    let Some(bed) = Bed::new().await else { return };
+    let script = "nc -lk -p 8085 -e true & nc -lk -s 127.0.0.1 -p 8086 -e true & while true; do sleep 1; done";
+    let image = bed.pinned("listen", script).await;
+    let spec = bed.service("listen", image);
+    bed.engine.ensure_service(&spec).await.unwrap();
+    let task = bed.task(&spec.name, running).await;
+    let failure = eventually("a listening port", || async {
+        let failure = bed.engine.examine(&task).await.unwrap();
+        (!failure.listening_ports.is_empty()).then_some(failure)
+    })
+    .await;
+    assert_eq!(failure.listening_ports, [8085]);
+    assert_eq!(failure.exit_code, None);
+}
+
+#[tokio::test]
+async fn a_local_image_is_pinned_by_its_id_and_fast() {
+    let Some(bed) = Bed::new().await else { return };
+    let image = bed
+        .image(
+            "local",
+            SERVE,
+            &[
+                "EXPOSE 8080",
+                "USER 1000",
+                r#"HEALTHCHECK CMD ["/bin/true"]"#,
+            ],
+        )
+        .await;
+    let started_at = Instant::now();
+    let resolved = bed.engine.resolve_image(&image, &|_| {}).await.unwrap();
+    let took = started_at.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(resolved.notes.is_empty(), "{resolved:?}");
+    let pinned = resolved.image;
+    assert!(
+        pinned.local_only && pinned.pinned.starts_with("sha256:"),
+        "{pinned:?}"
+    );
+    assert_eq!(pinned.exposed_ports, [8080]);
+    assert!(pinned.has_healthcheck);
+    assert_eq!(pinned.user, "1000");
+    assert!(bed.engine.image_available(&pinned).await.unwrap());
+    let by_id = bed
+        .engine
+        .resolve_image(&pinned.pinned.parse().unwrap(), &|_| {})
+        .await
+        .unwrap();
+    assert_eq!(by_id.image.pinned, pinned.pinned);
+    let unknown = format!("sha256:{}", "45".repeat(32)).parse().unwrap();
+    let unknown = bed.engine.resolve_image(&unknown, &|_| {}).await;
+    assert!(
+        matches!(unknown, Err(ResolveError::NotFound { .. })),
+        "{unknown:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_sample_image_is_made_once() {
+    let Some(bed) = Bed::new().await else { return };
+    let image = bed.engine.ensure_sample_image().await.unwrap();
+    assert_eq!(bed.engine.ensure_sample_image().await.unwrap(), image);
+    assert_eq!(image.repository(), format!("fd-{}/sample", bed.instance));
+    let resolved = bed.engine.resolve_image(&image, &|_| {}).await.unwrap();
+    assert!(resolved.image.local_only, "{resolved:?}");
+    assert_eq!(resolved.image.exposed_ports, [8080]);
+    assert_eq!(resolved.image.user, "65534:65534");
+    let found = bed.docker.inspect_image(image.as_str()).await.unwrap();
+    let entrypoint = found.config.unwrap().entrypoint.unwrap();
+    assert_eq!(entrypoint, ["/flukedeploy", "sample-app"]);
+}
+
+#[tokio::test]
+async fn events_arrive() {
+    let Some(bed) = Bed::new().await else { return };
+    let image = bed.pinned("web", SERVE).await;
+    let spec = bed.service("web", image);
+    let mut events = bed.engine.watch();
+    let name = spec.name.clone();
+    let watching = tokio::spawn(async move {
+        let (mut service, mut task) = (false, false);
+        while !(service && task) {
+            match events.next().await.unwrap() {
+                EngineEvent::Service { service: found } => service |= found == name,
+                EngineEvent::Task { service: found } => task |= found == name,
+                EngineEvent::Missed => {}
+            }
+        }
+    });
+    // The stream is opened when first polled; what comes before that is not seen.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    bed.engine.ensure_service(&spec).await.unwrap();
+    timeout(SOON, watching)
+        .await
+        .expect("both events within the time")
+        .unwrap();
+}
+
+async fn lines(
+    stream: &mut (impl futures_util::Stream<Item = Result<RawLine, EngineError>> + Unpin),
+    enough: impl Fn(&[RawLine]) -> bool,
+) -> Vec<RawLine> {
+    let mut lines = Vec::new();
+    let reading = async {
+        while !enough(&lines) {
+            lines.push(stream.next().await.expect("the stream goes on").unwrap());
+        }
+    };
+    let in_time = timeout(SOON, reading).await.is_ok();
+    assert!(
+        in_time,
+        "not all lines came: {:?}",
+        lines
+            .iter()
+            .map(|line| &line.text[..line.text.len().min(60)])
+            .collect::<Vec<_>>()
+    );
+    lines
+}
+
+#[tokio::test]
+async fn logs_are_followed_from_all_replicas_and_resumed() {
+    let Some(bed) = Bed::new().await else { return };
+    let script = "echo $GREETING; echo oops >&2; head -c 40000 /dev/zero | tr '\\0' x; echo; \
+                  printf '\\377\\n'; i=0; while true; do i=$((i+1)); echo tick $i; sleep 1; done";
+    let image = bed.pinned("talk", script).await;
+    let mut spec = bed.service("talk", image);
+    bed.engine.ensure_service(&spec).await.unwrap();
+    let mut stream = bed.engine.follow_logs(&spec.name, None);
+    let has = |lines: &[RawLine], text: &str| lines.iter().any(|line| line.text == text);
+    let first = lines(&mut stream, |lines| {
+        has(lines, "tick 2") && has(lines, "oops")
+    })
+    .await;
+    assert!(has(&first, "hello there"), "{first:?}");
+    assert!(has(&first, "\u{fffd}"));
+    assert!(
+        first
+            .iter()
+            .any(|line| line.text.len() == 40_000 && line.text.bytes().all(|byte| byte == b'x'))
+    );
+    for line in &first {
+        assert_eq!(line.stderr, line.text == "oops");
+        assert!(line.task_id.is_some() && line.node_id.is_some(), "{line:?}");
+    }
+
+    spec.replicas = 2;
+    bed.engine.scale_service(&spec.name, 2).await.unwrap();
+    let task_id = first[0].task_id.clone();
+    lines(&mut stream, |lines| {
+        lines.iter().any(|line| line.task_id != task_id)
+    })
+    .await;
+
+    let since = first.iter().map(|line| line.at).max().unwrap();
+    let mut resumed = bed.engine.follow_logs(&spec.name, Some(since));
+    let next = lines(&mut resumed, |lines| lines.len() >= 2).await;
+    assert!(next.iter().all(|line| line.at > since), "{next:?}");
+    let own: Vec<&RawLine> = next.iter().filter(|line| line.task_id == task_id).collect();
+    assert!(
+        own.iter().all(|line| line.text.starts_with("tick")),
+        "{own:?}"
+    );
+
+    bed.engine.remove_service(&spec.name).await.unwrap();
+    let ending = async {
+        while let Some(line) = stream.next().await {
+            line.unwrap();
+        }
+    };
+    timeout(SOON, ending)
+        .await
+        .expect("the stream ends when the service is gone");
+    let mut gone = bed.engine.follow_logs(&spec.name, None);
+    assert!(gone.next().await.is_none());
+}
+
+#[tokio::test]
+async fn stopping_keeps_the_services_and_purging_removes_all() {
+    let Some(bed) = Bed::new().await else { return };
+    let image = bed.pinned("web", SERVE).await;
+    let spec = bed.service("web", image.clone());
+    bed.engine.ensure_service(&spec).await.unwrap();
+    bed.task(&spec.name, running).await;
+    bed.engine.stop_all().await.unwrap();
+    assert_eq!(bed.engine.services().await.unwrap()[0].wanted_replicas, 0);
+    assert!(
+        bed.engine
+            .all_tasks()
+            .await
+            .unwrap()
+            .iter()
+            .all(|task| !running(task))
+    );
+    bed.engine.ensure_service(&spec).await.unwrap();
+    bed.task(&spec.name, |task| running(task) && task.wanted)
+        .await;
+    bed.engine.purge().await.unwrap();
+    assert!(bed.engine.services().await.unwrap().is_empty());
+    assert!(!bed.engine.image_available(&image).await.unwrap());
+    let network = format!("fd-{}-net", bed.instance);
+    assert!(bed.docker.inspect_network(&network, None).await.is_err());
+    bed.engine.purge().await.unwrap();
+    // An engine that still knows the old network must notice that it is gone.
+    let image = bed.pinned("web", SERVE).await;
+    bed.engine
+        .ensure_service(&bed.service("web", image))
+        .await
+        .unwrap();
+    bed.task(&spec.name, running).await;
+}

@@ -1,0 +1,173 @@
+//! Connections of one worker to replicas.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::spawn_local;
+
+use crate::body::RequestBody;
+use crate::endpoint::Endpoint;
+
+/// A connection that one request may use now.
+#[derive(Debug)]
+pub(crate) struct UpstreamConnection {
+    pub(crate) sender: SendRequest<RequestBody>,
+    /// It has served requests before, so the replica may be closing it at this very moment.
+    pub(crate) reused: bool,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: SendRequest<RequestBody>,
+    since_ms: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    endpoint: std::sync::Arc<Endpoint>,
+    idle: Vec<Idle>,
+}
+
+/// Unused connections, the latest used first.
+#[derive(Debug)]
+pub(crate) struct ConnectionPool {
+    kept: RefCell<HashMap<u64, Kept>>,
+    max_idle: usize,
+    now_ms: Rc<std::cell::Cell<u64>>,
+}
+
+impl ConnectionPool {
+    pub(crate) fn new(max_idle: usize, now_ms: Rc<std::cell::Cell<u64>>) -> Self {
+        Self {
+            kept: RefCell::default(),
+            max_idle,
+            now_ms,
+        }
+    }
+
+    /// A connection that was used not longer than `max_age_ms` ago.
+    pub(crate) fn take(&self, endpoint: &Endpoint, max_age_ms: u64) -> Option<UpstreamConnection> {
+        let mut kept = self.kept.borrow_mut();
+        let idle = &mut kept.get_mut(&endpoint.id)?.idle;
+        while let Some(candidate) = idle.last() {
+            if self.now_ms.get().saturating_sub(candidate.since_ms) > max_age_ms {
+                // The rest is older still.
+                return None;
+            }
+            let sender = idle.pop()?.sender;
+            if sender.is_ready() {
+                return Some(UpstreamConnection {
+                    sender,
+                    reused: true,
+                });
+            }
+        }
+        None
+    }
+
+    /// Takes a connection back whose answer has been read to its end.
+    pub(crate) fn give_back(
+        self: &Rc<Self>,
+        endpoint: &std::sync::Arc<Endpoint>,
+        mut connection: UpstreamConnection,
+    ) {
+        if endpoint.is_retired() || connection.sender.is_closed() {
+            return;
+        }
+        if connection.sender.is_ready() {
+            self.keep(endpoint, connection.sender);
+            return;
+        }
+        // The answer came before the request had been sent off completely, or the connection's
+        // task has yet to notice the end.
+        let (pool, endpoint) = (self.clone(), endpoint.clone());
+        spawn_local(async move {
+            if connection.sender.ready().await.is_ok() && !endpoint.is_retired() {
+                pool.keep(&endpoint, connection.sender);
+            }
+        });
+    }
+
+    fn keep(&self, endpoint: &std::sync::Arc<Endpoint>, sender: SendRequest<RequestBody>) {
+        let mut kept = self.kept.borrow_mut();
+        let kept = kept.entry(endpoint.id).or_insert_with(|| Kept {
+            endpoint: endpoint.clone(),
+            idle: Vec::new(),
+        });
+        if kept.idle.len() < self.max_idle {
+            kept.idle.push(Idle {
+                sender,
+                since_ms: self.now_ms.get(),
+            });
+        }
+    }
+
+    /// Closes what belongs to retired endpoints, is closed already or older than `max_age_ms`.
+    pub(crate) fn purge(&self, max_age_ms: u64) {
+        let now_ms = self.now_ms.get();
+        self.kept.borrow_mut().retain(|_, kept| {
+            if kept.endpoint.is_retired() {
+                return false;
+            }
+            kept.idle.retain(|idle| {
+                !idle.sender.is_closed() && now_ms.saturating_sub(idle.since_ms) <= max_age_ms
+            });
+            !kept.idle.is_empty()
+        });
+    }
+
+    pub(crate) fn clear(&self) {
+        self.kept.borrow_mut().clear();
+    }
+}
+
+/// Opens a TCP connection with the options every upstream connection has.
+pub(crate) async fn connect_tcp(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_nodelay(true)?;
+    // A node that vanishes sends no FIN; streams and tunnels would stay for ever.
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_mins(1))
+        .with_interval(Duration::from_secs(10));
+    SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
+    match tokio::time::timeout(limit, socket.connect(address)).await {
+        Ok(connected) => connected,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Opens an HTTP connection; its task runs on this thread until the connection ends.
+pub(crate) async fn connect_http(
+    address: SocketAddr,
+    limit: Duration,
+    max_header_bytes: usize,
+) -> io::Result<UpstreamConnection> {
+    let stream = connect_tcp(address, limit).await?;
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(max_header_bytes)
+        .writev(false)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    spawn_local(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(upstream.address = %address, %error, "upstream connection ended");
+        }
+    });
+    Ok(UpstreamConnection {
+        sender,
+        reused: false,
+    })
+}

@@ -1,0 +1,7 @@
+//! The link to the control plane, which the ingress opens and keeps open.
+
+mod jobs;
+mod link;
+mod probe;
+
+pub(crate) use link::{Link, write_snapshots};

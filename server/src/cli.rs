@@ -1,0 +1,129 @@
+//! The command line: what was typed. [`crate::config`] makes of it what we need.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Ship applications onto your own machines.
+#[derive(Debug, Parser)]
+#[command(name = "flukedeploy", version, about, long_about = None)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the control plane in the foreground; brings up Swarm, network and ingress
+    Serve(Settings),
+    /// Start the control plane in the background and print where everything is
+    Up(Up),
+    /// Stop the control plane, the ingress and the apps; keeps data
+    Down(Down),
+    /// Look for what is wrong on this node
+    Doctor(Settings),
+    /// Speak MCP on standard input and output, for agents on this machine
+    Mcp(Mcp),
+    /// Run the ingress (started by the control plane inside a container)
+    Ingress(Ingress),
+    /// Run the small app that comes along to try things on
+    SampleApp,
+}
+
+/// Settings of a control plane. Each flag has an environment variable; the flag wins.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    /// Where data is kept [default: /var/lib/flukedeploy, or /var/lib/flukedeploy-<instance>]
+    #[arg(long, env = "FLUKEDEPLOY_BASE_DIRECTORY", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address of the dashboard, REST and MCP
+    #[arg(long, env = "FLUKEDEPLOY_LISTEN", default_value = "127.0.0.1:3000", value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// Address of the log stream (WebSocket)
+    #[arg(long, env = "FLUKEDEPLOY_STREAM_LISTEN", default_value = "127.0.0.1:8767", value_name = "ADDR")]
+    pub stream_listen: SocketAddr,
+    /// Docker endpoint, unix:// or tcp:// [default: the local socket]
+    #[arg(long, env = "FLUKEDEPLOY_DOCKER_API", value_name = "URL")]
+    pub docker: Option<String>,
+    /// Port of the ingress for HTTP on every node
+    #[arg(long, env = "FLUKEDEPLOY_HOST_HTTP_PORT", default_value_t = 80, value_name = "PORT")]
+    pub http_port: u16,
+    /// Port of the ingress for HTTPS; kept free for it, not served yet
+    #[arg(long, env = "FLUKEDEPLOY_HOST_HTTPS_PORT", default_value_t = 443, value_name = "PORT")]
+    pub https_port: u16,
+    /// Apps answer at <app>.<root domain>
+    #[arg(long, env = "FLUKEDEPLOY_ROOT_DOMAIN", default_value = "localhost", value_name = "DOMAIN")]
+    pub root_domain: String,
+    /// Prefix of everything made in Docker, so that several instances can share one engine
+    #[arg(long, env = "FLUKEDEPLOY_INSTANCE", default_value = "main", value_name = "NAME")]
+    pub instance: String,
+    /// The dashboard's address as people reach it [default: http://<listen>]
+    #[arg(long, env = "FLUKEDEPLOY_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Docker client configuration with registry credentials [default: ~/.docker/config.json]
+    #[arg(long, env = "FLUKEDEPLOY_REGISTRY_AUTH_FILE", value_name = "FILE")]
+    pub registry_auth_file: Option<PathBuf>,
+    /// File with the password of the account `admin` (or set FLUKEDEPLOY_ADMIN_PASSWORD)
+    #[arg(long, env = "FLUKEDEPLOY_ADMIN_PASSWORD_FILE", value_name = "FILE")]
+    pub admin_password_file: Option<PathBuf>,
+    /// File with the bootstrap administrator token (or set FLUKEDEPLOY_API_TOKEN)
+    #[arg(long, env = "FLUKEDEPLOY_API_TOKEN_FILE", value_name = "FILE")]
+    pub api_token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Do not deploy the sample app on the very first start
+    #[arg(long)]
+    pub no_sample: bool,
+    /// Asked by the launcher; nothing is asked here
+    #[arg(long, short = 'y', hide = true)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Down {
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Remove everything of this instance: apps, data, images, networks
+    #[arg(long)]
+    pub purge: bool,
+    /// Asked by the launcher; nothing is asked here
+    #[arg(long, short = 'y', hide = true)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Mcp {
+    /// The control plane
+    #[arg(long, env = "FLUKEDEPLOY_URL", default_value = "http://127.0.0.1:3000", value_name = "URL")]
+    pub url: String,
+    /// File with the token, alone or as an Authorization header (or set FLUKEDEPLOY_API_TOKEN)
+    #[arg(long, env = "FLUKEDEPLOY_API_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Ingress {
+    /// Address for HTTP
+    #[arg(long, env = "FLUKEDEPLOY_INGRESS_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Where the control plane waits for us, tried in turn
+    #[arg(long, env = "FLUKEDEPLOY_INGRESS_CONTROL_URLS", value_delimiter = ',', required = true)]
+    pub control_urls: Vec<String>,
+    /// File with what to show the control plane
+    #[arg(long, env = "FLUKEDEPLOY_INGRESS_TOKEN_FILE")]
+    pub token_file: PathBuf,
+    /// Last good routes, kept over restarts
+    #[arg(long, env = "FLUKEDEPLOY_INGRESS_SNAPSHOT")]
+    pub snapshot: Option<PathBuf>,
+    /// Name of this ingress
+    #[arg(long, env = "FLUKEDEPLOY_INGRESS_ID", default_value = "ingress")]
+    pub id: String,
+    /// Name of the node it runs on
+    #[arg(long, env = "FLUKEDEPLOY_INGRESS_NODE", default_value = "")]
+    pub node: String,
+}

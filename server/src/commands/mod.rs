@@ -1,0 +1,11 @@
+//! One file per subcommand.
+
+pub mod doctor;
+pub mod down;
+pub mod ingress;
+pub mod mcp;
+pub mod sample_app;
+pub mod serve;
+pub mod up;
+
+mod process;

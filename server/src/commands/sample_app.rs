@@ -1,0 +1,167 @@
+//! `flukedeploy sample-app`: a small web app that can be well or ill on request, to try things
+//! on. Set by environment variables, as deployed apps are.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::extract::ws::{Message, WebSocketUpgrade};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use axum::serve::ListenerExt as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+struct Sample {
+    version: String,
+    health: Health,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Well,
+    Fails,
+    Hangs,
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn number<T: std::str::FromStr>(name: &str) -> anyhow::Result<Option<T>> {
+    variable(name)
+        .map(|text| text.parse().map_err(|_| anyhow::anyhow!("{name} must be a number, not '{text}'")))
+        .transpose()
+}
+
+pub fn run() -> anyhow::Result<ExitCode> {
+    if let Some(code) = number::<u8>("SAMPLE_EXIT_CODE")? {
+        eprintln!("ERROR the sample app was told to end with code {code}");
+        return Ok(ExitCode::from(code));
+    }
+    let port = match number::<u16>("SAMPLE_LISTEN_PORT")? {
+        Some(port) => port,
+        None => number("PORT")?.unwrap_or(8080),
+    };
+    let sample = Sample {
+        version: variable("SAMPLE_VERSION").unwrap_or_else(|| "1".to_owned()),
+        health: match variable("SAMPLE_HEALTH").as_deref() {
+            None | Some("ok") => Health::Well,
+            Some("fail") => Health::Fails,
+            Some("hang") => Health::Hangs,
+            Some(other) => anyhow::bail!("SAMPLE_HEALTH must be ok, fail or hang, not '{other}'"),
+        },
+    };
+    let drains = match variable("SAMPLE_ON_TERM").as_deref() {
+        None | Some("exit") => false,
+        Some("drain") => true,
+        Some(other) => anyhow::bail!("SAMPLE_ON_TERM must be exit or drain, not '{other}'"),
+    };
+    let delay = Duration::from_millis(number("SAMPLE_START_DELAY_MS")?.unwrap_or(0));
+    let lines: u64 = number("SAMPLE_LOG_LINES")?.unwrap_or(0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(sample, port, drains, delay, lines))
+}
+
+#[expect(clippy::print_stdout, reason = "an app's log is its standard output")]
+async fn serve(
+    sample: Sample,
+    port: u16,
+    drains: bool,
+    delay: Duration,
+    lines: u64,
+) -> anyhow::Result<ExitCode> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::time::sleep(delay).await;
+    let listener = TcpListener::bind(("0.0.0.0", port))
+        .await
+        .with_context(|| format!("cannot listen on port {port}"))?
+        .tap_io(|stream| {
+            let _ = stream.set_nodelay(true);
+        });
+    println!("sample app {} listens on port {port}", sample.version);
+    for line in 1..=lines {
+        println!("line {line} of {lines}");
+    }
+    let asked = async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    if drains {
+        axum::serve(listener, router(sample)).with_graceful_shutdown(asked).await?;
+    } else {
+        // Ends at once, in the middle of whatever it does: the rudest app there is.
+        tokio::select! {
+            result = axum::serve(listener, router(sample)) => result?,
+            () = asked => {}
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn router(sample: Sample) -> Router {
+    let health = sample.health;
+    let version = sample.version;
+    let plain = version.clone();
+    Router::new()
+        .route("/", get(move |headers: HeaderMap| async move { front_page(&headers, &version) }))
+        .route("/version", get(move || async move { plain }))
+        .route(
+            "/health",
+            get(move || async move {
+                match health {
+                    Health::Well => (StatusCode::OK, "ok"),
+                    Health::Fails => (StatusCode::INTERNAL_SERVER_ERROR, "told to fail"),
+                    Health::Hangs => std::future::pending().await,
+                }
+            }),
+        )
+        .route(
+            "/ws",
+            get(|upgrade: WebSocketUpgrade| async {
+                upgrade.on_upgrade(|mut socket| async move {
+                    while let Some(Ok(message)) = socket.recv().await {
+                        let echo = matches!(message, Message::Text(_) | Message::Binary(_));
+                        if echo && socket.send(message).await.is_err() {
+                            return;
+                        }
+                    }
+                })
+            }),
+        )
+}
+
+/// A page for browsers, the bare version for everyone else.
+fn front_page(headers: &HeaderMap, version: &str) -> Response {
+    let wants_page = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"));
+    if !wants_page {
+        return version.to_owned().into_response();
+    }
+    let host = std::env::var("HOSTNAME").unwrap_or_default();
+    Html(format!(
+        "<!doctype html><html lang=en><meta charset=utf-8>\
+         <meta name=viewport content='width=device-width,initial-scale=1'>\
+         <title>Sample app {version}</title>\
+         <style>body{{font:16px/1.5 system-ui,sans-serif;display:grid;place-content:center;\
+         min-height:100vh;margin:0;color:#1d2733;background:#f6f8fa}}main{{max-width:34rem;padding:2rem}}\
+         h1{{margin:0 0 .5rem}}@media(prefers-color-scheme:dark){{body{{color:#e6edf3;background:#0d1117}}}}</style>\
+         <main><h1>It works</h1><p>This is the sample app, version <b>{version}</b>, answered by replica \
+         <code>{host}</code>.</p><p>Deploy it again with another <code>SAMPLE_VERSION</code>, or with \
+         <code>SAMPLE_HEALTH=fail</code> to see what a failure looks like.</p></main></html>",
+        version = escape(version),
+        host = escape(&host),
+    ))
+    .into_response()
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -1,0 +1,226 @@
+//! `flukedeploy serve`: the control plane.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::serve::ListenerExt as _;
+use flukedeploy_app::{DashboardSettings, accept_session, dashboard_router};
+use flukedeploy_engine::{EngineConfig, SwarmEngine};
+use flukedeploy_platform::config::PlatformConfig;
+use flukedeploy_platform::ports::SystemClock;
+use flukedeploy_platform::{Platform, Ports, identity};
+use flukedeploy_store::{SqliteLogStore, SqliteStore};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::Settings;
+use crate::config::Config;
+use crate::doors;
+use crate::files;
+use crate::ingress_link::IngressLink;
+
+/// How long the background work may take to end.
+const SHUT_DOWN: Duration = Duration::from_secs(10);
+/// How long log entries are kept.
+const LOG_RETENTION: time::Duration = time::Duration::days(30);
+const HOUSEKEEPING: Duration = Duration::from_secs(600);
+
+pub fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
+    crate::telemetry::start("info");
+    let config = Config::new(settings, &|name| std::env::var(name).ok())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).min(4))
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(serve(config));
+    runtime.shutdown_background();
+    result
+}
+
+/// Where the engine of these settings is.
+pub(super) fn engine(config: &Config) -> anyhow::Result<SwarmEngine> {
+    Ok(SwarmEngine::new(EngineConfig {
+        instance: config.instance.clone(),
+        docker: config.docker.clone(),
+        registry_auth_file: config.registry_auth_file.clone(),
+        program: std::env::current_exe().context("this program cannot be found")?,
+    }))
+}
+
+async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    files::private_dir(&config.data_dir)
+        .with_context(|| format!("the data directory {} cannot be used", config.data_dir.display()))?;
+    let _only_one = lock_data_dir(&config)?;
+    let store = SqliteStore::open(&config.data_dir.join("control.db")).await?;
+    let log_store = SqliteLogStore::open(&config.data_dir.join("logs.db")).await?;
+    let sessions = store.sessions(Arc::new(SystemClock));
+    let (listener, stream_listener) = (bind(config.listen).await?, bind(config.stream_listen).await?);
+    let stream_address = stream_listener.local_addr()?;
+    let px = Platform::new(
+        platform_config(&config, stream_address),
+        Ports {
+            engine: Arc::new(engine(&config)?),
+            store: Arc::new(store.clone()),
+            log_store: Arc::new(log_store.clone()),
+            traffic: Arc::new(IngressLink::default()),
+            clock: Arc::new(SystemClock),
+        },
+    );
+    first_things(&px, &config).await?;
+    px.start();
+    px_housekeeping(&px, sessions.clone(), log_store.clone());
+
+    let secure = config.public_url.starts_with("https://");
+    let dashboard = DashboardSettings { cookie_secure: secure };
+    let state = doors::AppState::new(px.clone());
+    let machine = doors::rest_router(state.clone());
+    let machine = accept_session(machine, &px, sessions.clone(), &dashboard);
+    let app = Router::new()
+        .merge(machine)
+        .merge(doors::mcp_router(state.clone(), allowed_hosts(&config), vec![config.public_url.clone()]))
+        .merge(doors::probes_router(state.clone()))
+        .merge(dashboard_router(px.clone(), sessions, dashboard));
+    let stream = doors::stream_router(state, stream_address.port());
+    tracing::info!(
+        listen = %listener.local_addr()?, stream = %stream_address, instance = %config.instance,
+        "the control plane is up"
+    );
+    let main = spawn_server(listener, app, &px);
+    let side = spawn_server(stream_listener, stream, &px);
+    let ended = wait_for_end(&px, main, side).await;
+    if tokio::time::timeout(SHUT_DOWN, px.shut_down()).await.is_err() {
+        tracing::warn!("some background work did not end in time; the next start takes it up");
+    }
+    store.close().await;
+    log_store.close().await;
+    tracing::info!("the control plane has ended");
+    ended?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn spawn_server(
+    listener: TcpListener,
+    router: Router,
+    px: &Platform,
+) -> tokio::task::JoinHandle<std::io::Result<()>> {
+    let stopping = px.stopping().clone();
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    tokio::spawn(async move {
+        axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+            .with_graceful_shutdown(stopping.cancelled_owned())
+            .await
+    })
+}
+
+async fn wait_for_end(
+    px: &Platform,
+    main: tokio::task::JoinHandle<std::io::Result<()>>,
+    side: tokio::task::JoinHandle<std::io::Result<()>>,
+) -> anyhow::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = term.recv() => tracing::info!("asked to end"),
+        _ = interrupt.recv() => tracing::info!("interrupted"),
+        result = main => result?.context("the main listener ended")?,
+        result = side => result?.context("the stream listener ended")?,
+    }
+    px.stopping().cancel();
+    Ok(())
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}: is another control plane running, or the port taken?")
+    })
+}
+
+/// Two control planes on one data directory would undo each other's work.
+fn lock_data_dir(config: &Config) -> anyhow::Result<std::fs::File> {
+    let path = config.data_dir.join("lock");
+    let file = std::fs::File::create(&path)
+        .with_context(|| format!("the lock file {} cannot be made", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => anyhow::bail!(
+            "another control plane uses the data directory {}",
+            config.data_dir.display()
+        ),
+        Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+fn platform_config(config: &Config, stream: SocketAddr) -> PlatformConfig {
+    PlatformConfig {
+        instance: config.instance.clone(),
+        root_domain: config.root_domain.clone(),
+        http_port: config.http_port,
+        public_url: config.public_url.clone(),
+        stream_url: format!("ws://{stream}"),
+        bootstrap_token: config.api_token.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+        hold_in_phase: config.hold_in_phase,
+    }
+}
+
+/// Names under which MCP may be reached: what the settings name, and this machine.
+fn allowed_hosts(config: &Config) -> Vec<String> {
+    let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()];
+    hosts.push(config.listen.ip().to_string());
+    if let Ok(uri) = config.public_url.parse::<http::Uri>()
+        && let Some(host) = uri.host()
+    {
+        hosts.push(host.to_owned());
+    }
+    hosts.sort();
+    hosts.dedup();
+    hosts
+}
+
+/// The administrator from the settings, or a one-time set-up link; the first agent's token.
+async fn first_things(px: &Platform, config: &Config) -> anyhow::Result<()> {
+    if let Some(password) = config.admin_password.clone() {
+        identity::ensure_admin(px, password).await.context("FLUKEDEPLOY_ADMIN_PASSWORD")?;
+    }
+    match identity::new_set_up_token(px).await? {
+        Some(token) => {
+            files::write_private(&config.set_up_token_file(), token.expose())?;
+            tracing::info!(
+                "there is no account yet; the one-time set-up link is told by 'flukedeploy up', its token is in {}",
+                config.set_up_token_file().display()
+            );
+        }
+        None => files::remove(&config.set_up_token_file())?,
+    }
+    if let Some(token) = identity::first_agent_token(px).await? {
+        let header = format!("Authorization: Bearer {}\n", token.expose());
+        files::write_private(&config.agent_header_file(), &header)?;
+    }
+    Ok(())
+}
+
+/// Expired sessions and log entries, and the set-up token's file once it was used.
+fn px_housekeeping(px: &Platform, sessions: flukedeploy_store::SessionStore, logs: SqliteLogStore) {
+    use flukedeploy_platform::ports::LogStore as _;
+    let px = px.clone();
+    tokio::spawn(async move {
+        loop {
+            if let Err(error) = sessions.delete_expired().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "sessions were not expired");
+            }
+            if let Err(error) = logs.expire(px.now() - LOG_RETENTION).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "log entries were not expired");
+            }
+            tokio::select! {
+                () = px.stopping().cancelled() => return,
+                () = tokio::time::sleep(HOUSEKEEPING) => {}
+            }
+        }
+    });
+}

@@ -1,0 +1,136 @@
+//! Who asks: a bearer token, or the dashboard session that a middleware before us has checked.
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use flukedeploy_domain::access::{Actor, Door};
+use flukedeploy_platform::secret::Secret;
+use flukedeploy_platform::{Platform, identity};
+
+use super::problem::Problem;
+
+/// The authenticated caller of a request; only routes behind [`require`] have one.
+pub struct Caller(pub Actor);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let actor = parts.extensions.get::<Actor>().cloned();
+        actor.map(Self).ok_or_else(|| Problem::unauthorized("no credentials were sent"))
+    }
+}
+
+/// What [`require`] needs to know about the door it stands at.
+#[derive(Clone)]
+pub struct Gate {
+    pub px: Platform,
+    pub door: Door,
+    /// Whether a dashboard session will do.
+    pub sessions: bool,
+}
+
+/// Middleware: lets only authenticated requests through and puts their [`Actor`] into the
+/// request's extensions.
+pub async fn require(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    let session = if gate.sessions { session_actor(request.extensions()) } else { None };
+    let actor = match bearer(request.headers()) {
+        Err(problem) => return problem.into_response(),
+        Ok(Some(token)) => match from_token(&gate.px, &token, gate.door).await {
+            Ok(actor) => actor,
+            Err(problem) => return problem.into_response(),
+        },
+        Ok(None) => match session {
+            // A cross-site form cannot send JSON without the browser asking us first.
+            Some(_) if !request.method().is_safe() && !is_json(request.headers()) => {
+                return Problem::unsupported_media_type().into_response();
+            }
+            Some(actor) => actor,
+            None => return Problem::unauthorized("no credentials were sent").into_response(),
+        },
+    };
+    request.extensions_mut().insert(actor);
+    next.run(request).await
+}
+
+pub(super) async fn from_token(
+    px: &Platform,
+    token: &Secret,
+    door: Door,
+) -> Result<Actor, Problem> {
+    Ok(identity::authenticate_token(px, token.expose(), door).await?)
+}
+
+pub(super) fn session_actor(extensions: &Extensions) -> Option<Actor> {
+    extensions.get::<Actor>().cloned()
+}
+
+/// The bearer token of a request; `None` if there is no `Authorization` header.
+///
+/// # Errors
+/// The header is there, but is not one bearer token.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, Problem> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Problem::unauthorized("more than one 'Authorization' header was sent"));
+    }
+    let token = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+        .filter(|token| !token.is_empty());
+    match token {
+        Some(token) => Ok(Some(Secret::new(token))),
+        None => Err(Problem::unauthorized("the 'Authorization' header holds no bearer token")),
+    }
+}
+
+/// Whether a body is declared as JSON.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
+        let essence = value.split(';').next().unwrap_or(value).trim().to_ascii_lowercase();
+        essence == "application/json"
+            || (essence.starts_with("application/") && essence.ends_with("+json"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &'static str, value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, value.parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn a_bearer_token_is_found_and_anything_else_refused() {
+        assert!(bearer(&HeaderMap::new()).unwrap().is_none());
+        for good in ["Bearer fd_a_b", "bearer  fd_a_b "] {
+            let token = bearer(&with("authorization", good)).unwrap().unwrap();
+            assert_eq!(token.expose(), "fd_a_b");
+        }
+        for bad in ["Bearer", "Bearer ", "Basic YTpi", "fd_a_b"] {
+            assert!(bearer(&with("authorization", bad)).is_err(), "{bad}");
+        }
+        let mut twice = with("authorization", "Bearer a");
+        twice.append("authorization", "Bearer b".parse().unwrap());
+        assert!(bearer(&twice).is_err());
+    }
+
+    #[test]
+    fn json_is_known_by_its_type() {
+        assert!(is_json(&with("content-type", "application/json; charset=utf-8")));
+        assert!(is_json(&with("content-type", "application/merge-patch+json")));
+        assert!(!is_json(&with("content-type", "text/plain")));
+        assert!(!is_json(&with("content-type", "application/x-www-form-urlencoded")));
+        assert!(!is_json(&HeaderMap::new()));
+    }
+}

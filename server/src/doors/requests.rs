@@ -1,0 +1,465 @@
+//! What callers send, turned into the commands of the platform; the same for REST and MCP.
+
+use flukedeploy_domain::access::Tier;
+use flukedeploy_domain::app::{EnvVars, MAX_REPLICAS, Settings};
+use flukedeploy_domain::deployment::{Strategy, ValidationLevel};
+use flukedeploy_domain::health::{HealthGate, HealthProbe};
+use flukedeploy_domain::image::ImageRef;
+use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname, Invalid, quoted};
+use flukedeploy_domain::release::ReleaseNo;
+use flukedeploy_domain::timestamp;
+use flukedeploy_platform::Error;
+use flukedeploy_platform::apps::{ChangeApp, NewApp};
+use flukedeploy_platform::deployments::{Deploy, Rollback, RollbackTarget};
+use flukedeploy_platform::identity::CreateToken;
+use flukedeploy_platform::validate::Validate;
+use serde_json::{Map, Value};
+
+use super::fields::Fields;
+
+/// Longest time a call may wait for the end of a deployment: clients and proxies give up at 60 s.
+pub(crate) const MAX_WAIT_SECONDS: u64 = 50;
+
+pub(crate) fn deploy(mut fields: Fields) -> Result<Deploy, Error> {
+    let app = fields.required::<AppName>("app_name");
+    let environment = environment(&mut fields);
+    let from_source = fields.take("dockerfile_path").is_some();
+    let image = if from_source {
+        fields.fault("dockerfile_path", "cannot be used: builds from source are not available yet");
+        fields.parsed::<ImageRef>("image")
+    } else {
+        fields.required::<ImageRef>("image")
+    };
+    refuse_dry_run(&mut fields);
+    let version = fields.text("version");
+    let env_vars = env_vars(&mut fields, Nulls::Refused).set;
+    let replicas = fields.number("replicas", 1..=MAX_REPLICAS);
+    let strategy = fields.parsed::<Strategy>("strategy");
+    let validation_level = validation_level(&mut fields);
+    let auto_rollback = fields.flag("auto_rollback", true);
+    let create = fields.flag("create", false);
+    let container_port = fields.number("container_port", 1..=u16::MAX);
+    let reason = fields.text("reason");
+    let idempotency_key = fields.text("idempotency_key");
+    let (Some(app), Some(image)) = (app, image) else { return Err(fields.into_error()) };
+    fields.finish()?;
+    Ok(Deploy {
+        app,
+        environment,
+        image,
+        version,
+        env_vars,
+        replicas,
+        strategy,
+        validation_level,
+        auto_rollback,
+        create,
+        container_port,
+        reason,
+        idempotency_key,
+    })
+}
+
+/// `app` is known already where it is part of the address.
+pub(crate) fn rollback(mut fields: Fields, app: Option<AppName>) -> Result<Rollback, Error> {
+    let app = app.or_else(|| fields.required("app_name"));
+    let environment = environment(&mut fields);
+    let version = fields.text("version");
+    let release = fields.number("release", 1..=u32::MAX);
+    if version.is_some() && release.is_some() {
+        fields.fault("release", "cannot be given together with version");
+    }
+    refuse_dry_run(&mut fields);
+    let reason = fields.text("reason");
+    let idempotency_key = fields.text("idempotency_key");
+    let Some(app) = app else { return Err(fields.into_error()) };
+    fields.finish()?;
+    let to = match (release, version) {
+        (Some(release), _) => RollbackTarget::Release(ReleaseNo(release)),
+        (None, Some(version)) => RollbackTarget::Version(version),
+        (None, None) => RollbackTarget::Previous,
+    };
+    Ok(Rollback { app, environment, to, reason, idempotency_key })
+}
+
+/// `app` is known already where it is part of the address.
+pub(crate) fn validate(mut fields: Fields, app: Option<AppName>) -> Result<Validate, Error> {
+    let app = app.or_else(|| fields.required("app_name"));
+    let environment = environment(&mut fields);
+    let image = fields.parsed::<ImageRef>("image");
+    let run_tests = fields.flag("run_tests", true);
+    let run_security_scan = fields.flag("run_security_scan", true);
+    let Some(app) = app else { return Err(fields.into_error()) };
+    fields.finish()?;
+    Ok(Validate { app, environment, image, run_tests, run_security_scan })
+}
+
+pub(crate) fn new_app(mut fields: Fields) -> Result<NewApp, Error> {
+    let name = fields.required::<AppName>("app_name");
+    let defaults = Settings::default();
+    let settings = Settings {
+        container_port: fields
+            .number("container_port", 1..=u16::MAX)
+            .unwrap_or(defaults.container_port),
+        replicas: fields.number("replicas", 1..=MAX_REPLICAS).unwrap_or(defaults.replicas),
+        health: health(&mut fields).unwrap_or_default(),
+        env_vars: env_vars(&mut fields, Nulls::Refused).set,
+        domains: domains(&mut fields).unwrap_or_default(),
+        strategy: fields.parsed("strategy").unwrap_or_default(),
+    };
+    let Some(name) = name else { return Err(fields.into_error()) };
+    fields.finish()?;
+    Ok(NewApp { name, settings })
+}
+
+pub(crate) fn change_app(mut fields: Fields) -> Result<ChangeApp, Error> {
+    let env_vars = env_vars(&mut fields, Nulls::Remove);
+    let mut remove_env_vars = strings(&mut fields, "remove_env_vars").unwrap_or_default();
+    remove_env_vars.extend(env_vars.remove);
+    let change = ChangeApp {
+        container_port: fields.number("container_port", 1..=u16::MAX),
+        replicas: fields.number("replicas", 1..=MAX_REPLICAS),
+        health: health(&mut fields),
+        set_env_vars: env_vars.set,
+        remove_env_vars,
+        domains: domains(&mut fields),
+        strategy: fields.parsed("strategy"),
+        if_version: fields.number("if_version", 1..=u64::MAX),
+    };
+    fields.finish()?;
+    Ok(change)
+}
+
+pub(crate) fn create_token(mut fields: Fields) -> Result<CreateToken, Error> {
+    let name = fields.text("name");
+    if name.is_none() {
+        fields.fault("name", "must be given");
+    }
+    let persona = fields.text("persona");
+    let tier = fields.chosen::<Tier>("tier", "extended, advanced or admin");
+    let expires_at = fields.text("expires_at").and_then(|text| {
+        let at = timestamp::from_wire(&text).ok();
+        if at.is_none() {
+            fields.fault("expires_at", "must be a time like '2030-01-31T12:00:00Z'");
+        }
+        at
+    });
+    let Some(name) = name else { return Err(fields.into_error()) };
+    fields.finish()?;
+    // The smallest tier unless more is asked for.
+    Ok(CreateToken { name, persona, tier: tier.unwrap_or(Tier::Extended), expires_at })
+}
+
+/// `wait_seconds` of the tools and `wait` of the REST addresses.
+pub(crate) fn wait_fault(name: &str, seconds: u64) -> Option<Invalid> {
+    (seconds > MAX_WAIT_SECONDS)
+        .then(|| Invalid::new(name, format!("must be 0 to {MAX_WAIT_SECONDS}, not {seconds}")))
+}
+
+/// Production unless another is named; `development` is the long form of `dev`.
+fn environment(fields: &mut Fields) -> EnvironmentName {
+    let named = match fields.text("environment") {
+        None => return EnvironmentName::production(),
+        Some(text) if text == "development" => "dev".to_owned(),
+        Some(text) => text,
+    };
+    match named.parse() {
+        Ok(name) => name,
+        Err(Invalid { problem, .. }) => {
+            fields.fault("environment", problem);
+            EnvironmentName::production()
+        }
+    }
+}
+
+fn validation_level(fields: &mut Fields) -> ValidationLevel {
+    fields.chosen("validation_level", "none, basic or strict").unwrap_or_default()
+}
+
+/// Somebody who asks for a rehearsal must not get the real thing.
+fn refuse_dry_run(fields: &mut Fields) {
+    if fields.flag("dry_run", false) {
+        fields.fault("dry_run", "cannot be true: dry runs are not available yet");
+    }
+}
+
+/// What a variable without a value means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nulls {
+    Refused,
+    /// `{"NAME": null}` removes the variable.
+    Remove,
+}
+
+#[derive(Default)]
+struct VariableChanges {
+    set: EnvVars,
+    remove: Vec<String>,
+}
+
+/// An object of strings, or a list of `{key, value}`. Values are never quoted in faults.
+fn env_vars(fields: &mut Fields, nulls: Nulls) -> VariableChanges {
+    let mut changes = VariableChanges::default();
+    let mut add = |fields: &mut Fields, key: String, value: Option<Value>| {
+        let field = format!("env_vars.{}", quoted(&key));
+        match value {
+            Some(Value::String(value)) => {
+                if changes.set.0.insert(key, value).is_some() {
+                    fields.fault(&field, "is given twice");
+                }
+            }
+            Some(Value::Null) if nulls == Nulls::Remove => changes.remove.push(key),
+            _ => fields.fault(&field, "must have a string as its value"),
+        }
+    };
+    match fields.take("env_vars") {
+        None => {}
+        Some(Value::Object(object)) => {
+            for (key, value) in object {
+                add(fields, key, Some(value));
+            }
+        }
+        Some(Value::Array(pairs)) => {
+            for pair in pairs {
+                match as_pair(pair) {
+                    Some((key, value)) => add(fields, key, value),
+                    None => fields.fault("env_vars", "must hold objects with 'key' and 'value'"),
+                }
+            }
+        }
+        Some(_) => fields.fault(
+            "env_vars",
+            "must be an object of strings, or a list of objects with 'key' and 'value'",
+        ),
+    }
+    changes
+}
+
+fn as_pair(pair: Value) -> Option<(String, Option<Value>)> {
+    let Value::Object(mut pair) = pair else { return None };
+    match pair.remove("key") {
+        Some(Value::String(key)) => Some((key, pair.remove("value"))),
+        _ => None,
+    }
+}
+
+fn strings(fields: &mut Fields, name: &'static str) -> Option<Vec<String>> {
+    let Some(items) = fields.take(name)?.as_array().cloned() else {
+        fields.fault(name, "must be a list of strings");
+        return None;
+    };
+    let texts: Option<Vec<String>> =
+        items.into_iter().map(|item| item.as_str().map(ToOwned::to_owned)).collect();
+    if texts.is_none() {
+        fields.fault(name, "must be a list of strings");
+    }
+    texts
+}
+
+fn domains(fields: &mut Fields) -> Option<Vec<Hostname>> {
+    let mut hosts: Vec<Hostname> = Vec::new();
+    for text in strings(fields, "domains")? {
+        match text.to_ascii_lowercase().parse() {
+            Ok(host) if hosts.contains(&host) => {
+                fields.fault("domains", format!("must not name {} twice", quoted(&text)));
+            }
+            Ok(host) => hosts.push(host),
+            Err(Invalid { problem, .. }) => fields.fault("domains", problem),
+        }
+    }
+    Some(hosts)
+}
+
+/// `{path, expect_status?}`, `{kind: "tcp"}`, `{kind: "docker"}`, each with `timeout_ms` and
+/// `deadline_seconds`; `null` means the default gate. The form that answers show is taken too.
+fn health(fields: &mut Fields) -> Option<HealthGate> {
+    let object = match fields.take_nullable("health")? {
+        Value::Null => return Some(HealthGate::default()),
+        Value::Object(object) => flattened(object),
+        _ => {
+            fields.fault("health", "must be an object such as {\"path\": \"/health\"}");
+            return None;
+        }
+    };
+    let mut inner = Fields::inner(object, "health.");
+    let gate = health_gate(&mut inner);
+    fields.faults(inner.into_faults());
+    Some(gate)
+}
+
+fn flattened(mut object: Map<String, Value>) -> Map<String, Value> {
+    if let Some(Value::Object(probe)) = object.get("probe").cloned() {
+        object.remove("probe");
+        object.extend(probe);
+    }
+    object
+}
+
+fn health_gate(fields: &mut Fields) -> HealthGate {
+    let defaults = HealthGate::default();
+    let path = fields.text("path");
+    let expect_status = fields.number("expect_status", 100..=599);
+    let kind = fields.text("kind");
+    let probe = match (kind.as_deref(), path) {
+        (None | Some("http"), Some(path)) => HealthProbe::Http { path, expect_status },
+        (Some("http"), None) => {
+            fields.fault("path", "must be given, such as '/health'");
+            HealthProbe::Tcp
+        }
+        (None | Some("tcp"), None) => HealthProbe::Tcp,
+        (Some("docker"), None) => HealthProbe::Docker,
+        (Some("tcp" | "docker"), Some(_)) => {
+            fields.fault("path", "can only be given for the kind http");
+            HealthProbe::Tcp
+        }
+        (Some(other), _) => {
+            fields.fault("kind", format!("must be http, tcp or docker, not {}", quoted(other)));
+            HealthProbe::Tcp
+        }
+    };
+    if expect_status.is_some() && !matches!(probe, HealthProbe::Http { .. }) {
+        fields.fault("expect_status", "can only be given together with path");
+    }
+    HealthGate {
+        probe,
+        deadline_seconds: fields
+            .number("deadline_seconds", 1..=3_600)
+            .unwrap_or(defaults.deadline_seconds),
+        timeout_ms: fields.number("timeout_ms", 100..=60_000).unwrap_or(defaults.timeout_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use serde_json::json;
+
+    fn pairs(env_vars: &EnvVars) -> BTreeMap<&str, &str> {
+        env_vars.0.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+    }
+
+    fn fields(value: &Value) -> Fields {
+        Fields::new(value.as_object().unwrap().clone())
+    }
+
+    fn faults<T: std::fmt::Debug>(result: Result<T, Error>) -> Vec<String> {
+        result.unwrap_err().faults().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_deployment_has_safe_defaults() {
+        let cmd = deploy(fields(&json!({"app_name": "shop", "image": "shop:1"}))).unwrap();
+        assert_eq!(cmd.environment, EnvironmentName::production());
+        assert_eq!(cmd.validation_level, ValidationLevel::Basic);
+        assert!(cmd.auto_rollback && !cmd.create);
+        assert_eq!((cmd.replicas, cmd.strategy, cmd.container_port), (None, None, None));
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_deployment_is_told_at_once() {
+        let body = json!({
+            "app_name": "Shop", "replicas": 10_000, "strategy": "yolo", "dry_run": true,
+            "validation_level": "extreme", "container_port": 70_000, "env_vars": {"A": 1}
+        });
+        let found = faults(deploy(fields(&body)));
+        for start in [
+            "app_name ", "image must be given", "replicas ", "strategy ", "dry_run ",
+            "validation_level ", "container_port ", "env_vars.'A' ",
+        ] {
+            assert!(found.iter().any(|fault| fault.starts_with(start)), "{start}: {found:#?}");
+        }
+        assert_eq!(found.len(), 8, "{found:#?}");
+    }
+
+    #[test]
+    fn a_build_from_source_is_refused_as_such() {
+        let body = json!({"app_name": "shop", "dockerfile_path": "./Dockerfile"});
+        assert_eq!(
+            faults(deploy(fields(&body))),
+            ["dockerfile_path cannot be used: builds from source are not available yet"]
+        );
+    }
+
+    #[test]
+    fn variables_come_as_an_object_or_as_a_list_and_are_never_quoted() {
+        let list = json!({"app_name": "a", "env_vars": [{"key": "A", "value": "1"}]});
+        let object = json!({"app_name": "a", "env_vars": {"A": "1"}});
+        for body in [list, object] {
+            let new = new_app(fields(&body)).unwrap();
+            assert_eq!(pairs(&new.settings.env_vars), BTreeMap::from([("A", "1")]));
+        }
+        let bad = json!({"app_name": "a", "env_vars": [
+            {"key": "A", "value": "hunter2"}, {"key": "A", "value": "hunter2"},
+            {"key": "B", "value": ["hunter2"]}, "hunter2"
+        ]});
+        let found = faults(new_app(fields(&bad)));
+        assert_eq!(found.len(), 3, "{found:#?}");
+        assert!(!found.concat().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_change_can_remove_variables_by_null_or_by_name() {
+        let body = json!({"env_vars": {"A": "1", "B": null}, "remove_env_vars": ["C"]});
+        let change = change_app(fields(&body)).unwrap();
+        assert_eq!(pairs(&change.set_env_vars), BTreeMap::from([("A", "1")]));
+        assert_eq!(change.remove_env_vars, ["C", "B"]);
+        assert!(change.health.is_none() && change.domains.is_none());
+    }
+
+    #[test]
+    fn health_gates_come_in_all_forms() {
+        let gate = |value: Value| {
+            new_app(fields(&json!({"app_name": "a", "health": value}))).map(|new| new.settings.health)
+        };
+        let http = gate(json!({"path": "/up", "expect_status": 204, "timeout_ms": 500})).unwrap();
+        assert_eq!(
+            http.probe,
+            HealthProbe::Http { path: "/up".to_owned(), expect_status: Some(204) }
+        );
+        assert_eq!((http.timeout_ms, http.deadline_seconds), (500, 60));
+        assert_eq!(gate(json!({"kind": "tcp"})).unwrap().probe, HealthProbe::Tcp);
+        assert_eq!(gate(json!({"kind": "docker"})).unwrap().probe, HealthProbe::Docker);
+        assert_eq!(gate(Value::Null).unwrap(), HealthGate::default());
+        let shown = serde_json::to_value(&http).unwrap();
+        assert_eq!(gate(shown).unwrap(), http);
+
+        assert_eq!(
+            faults(gate(json!({"kind": "http"}))),
+            ["health.path must be given, such as '/health'"]
+        );
+        assert_eq!(
+            faults(gate(json!({"pth": "/up"}))),
+            ["health.pth is not known here; did you mean 'path'?"]
+        );
+        assert_eq!(faults(gate(json!("/up"))).len(), 1);
+    }
+
+    #[test]
+    fn a_rollback_goes_to_the_previous_release_unless_told_otherwise() {
+        let to = |body: Value| {
+            rollback(fields(&body), Some("shop".parse().unwrap())).map(|cmd| cmd.to)
+        };
+        assert_eq!(to(json!({})).unwrap(), RollbackTarget::Previous);
+        assert_eq!(to(json!({"release": 3})).unwrap(), RollbackTarget::Release(ReleaseNo(3)));
+        assert_eq!(to(json!({"version": "v1"})).unwrap(), RollbackTarget::Version("v1".to_owned()));
+        assert_eq!(faults(to(json!({"release": 3, "version": "v1"}))).len(), 1);
+    }
+
+    #[test]
+    fn a_token_is_a_reading_one_unless_more_is_asked_for() {
+        let token = create_token(fields(&json!({"name": "ci"}))).unwrap();
+        assert_eq!(token.tier, Tier::Extended);
+        let bad = json!({"tier": "root", "expires_at": "tomorrow"});
+        assert_eq!(faults(create_token(fields(&bad))).len(), 3);
+    }
+
+    #[test]
+    fn domains_are_lower_case_and_named_once() {
+        let body = json!({"app_name": "a", "domains": ["Shop.Example.com"]});
+        assert_eq!(new_app(fields(&body)).unwrap().settings.domains[0].as_str(), "shop.example.com");
+        let bad = json!({"app_name": "a", "domains": ["a.b", "A.b", "-x", ""]});
+        assert_eq!(faults(new_app(fields(&bad))).len(), 3);
+    }
+}

@@ -1,0 +1,96 @@
+//! `/apps`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use flukedeploy_platform::views::{ReleaseView, ValidationReport};
+use flukedeploy_platform::{Platform, apps, validate as validation};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::path::AppPath;
+use crate::doors::answers::app_answer;
+use crate::doors::auth::Caller;
+use crate::doors::body::JsonBody;
+use crate::doors::problem::Problem;
+use crate::doors::query::Params;
+use crate::doors::requests;
+
+#[derive(Serialize)]
+pub(super) struct AppList {
+    total: usize,
+    apps: Vec<Value>,
+}
+
+#[derive(Serialize)]
+pub(super) struct ReleaseList {
+    app_name: String,
+    total: usize,
+    releases: Vec<ReleaseView>,
+}
+
+pub(super) async fn list(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+) -> Result<Json<AppList>, Problem> {
+    let apps: Vec<_> = apps::list_apps(&px, &actor).await?.iter().map(app_answer).collect();
+    Ok(Json(AppList { total: apps.len(), apps }))
+}
+
+pub(super) async fn create(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    JsonBody(body): JsonBody,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let app = apps::create_app(&px, &actor, requests::new_app(body)?).await?;
+    Ok((StatusCode::CREATED, Json(app_answer(&app))))
+}
+
+pub(super) async fn show(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    AppPath(name): AppPath,
+) -> Result<Json<Value>, Problem> {
+    Ok(Json(app_answer(&apps::get_app(&px, &actor, &name).await?)))
+}
+
+pub(super) async fn change(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    AppPath(name): AppPath,
+    JsonBody(body): JsonBody,
+) -> Result<Json<Value>, Problem> {
+    let change = requests::change_app(body)?;
+    Ok(Json(app_answer(&apps::change_app(&px, &actor, &name, change).await?)))
+}
+
+pub(super) async fn remove(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    AppPath(name): AppPath,
+) -> Result<StatusCode, Problem> {
+    apps::delete_app(&px, &actor, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn releases(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    AppPath(name): AppPath,
+    mut query: Params,
+) -> Result<Json<ReleaseList>, Problem> {
+    let limit = query.number("limit").unwrap_or(20);
+    query.finish()?;
+    let releases = apps::list_releases(&px, &actor, &name, limit).await?;
+    Ok(Json(ReleaseList { app_name: name.to_string(), total: releases.len(), releases }))
+}
+
+pub(super) async fn validate(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    AppPath(name): AppPath,
+    JsonBody(body): JsonBody,
+) -> Result<Json<ValidationReport>, Problem> {
+    let cmd = requests::validate(body, Some(name))?;
+    Ok(Json(validation::validate(&px, &actor, cmd).await?))
+}

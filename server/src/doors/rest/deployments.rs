@@ -1,0 +1,200 @@
+//! `/deployments`, and what an app's address says about its deployments.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use flukedeploy_domain::access::Actor;
+use flukedeploy_domain::deployment::DeploymentSummary;
+use flukedeploy_domain::names::Invalid;
+use flukedeploy_platform::deployments::{self, Accepted};
+use flukedeploy_platform::views::{DeploymentLogs, DeploymentStats};
+use flukedeploy_platform::{Error, Platform};
+use serde::Serialize;
+
+use super::path::{AppPath, DeploymentPath};
+use crate::doors::answers::{DeploymentAccepted, RollbackAccepted};
+use crate::doors::auth::Caller;
+use crate::doors::body::JsonBody;
+use crate::doors::problem::Problem;
+use crate::doors::query::Params;
+use crate::doors::requests;
+
+#[derive(Serialize)]
+pub(super) struct DeploymentList {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_name: Option<String>,
+    total: usize,
+    deployments: Vec<DeploymentSummary>,
+}
+
+impl DeploymentList {
+    fn new(app_name: Option<String>, deployments: Vec<DeploymentSummary>) -> Json<Self> {
+        Json(Self { app_name, total: deployments.len(), deployments })
+    }
+}
+
+pub(super) async fn create(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    query: Params,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody,
+) -> Result<(StatusCode, Json<DeploymentAccepted>), Problem> {
+    let wait = wait_seconds(query)?;
+    let mut cmd = requests::deploy(body)?;
+    cmd.idempotency_key = idempotency_key(&headers, cmd.idempotency_key)?;
+    let accepted = deployments::deploy(&px, &actor, cmd).await?;
+    let (status, summary) = waited(&px, &actor, &accepted, wait).await?;
+    let answer = DeploymentAccepted::new(px.config(), summary, accepted.replayed);
+    Ok((status, Json(answer)))
+}
+
+pub(super) async fn roll_back(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    AppPath(name): AppPath,
+    query: Params,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody,
+) -> Result<(StatusCode, Json<RollbackAccepted>), Problem> {
+    let wait = wait_seconds(query)?;
+    let mut cmd = requests::rollback(body, Some(name))?;
+    cmd.idempotency_key = idempotency_key(&headers, cmd.idempotency_key)?;
+    let accepted = deployments::rollback(&px, &actor, cmd).await?;
+    let (status, summary) = waited(&px, &actor, &accepted, wait).await?;
+    Ok((status, Json(RollbackAccepted::new(px.config(), accepted, summary))))
+}
+
+pub(super) async fn recent(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    mut query: Params,
+) -> Result<Json<DeploymentList>, Problem> {
+    let limit = query.number("limit").unwrap_or(10);
+    query.finish()?;
+    let found = deployments::recent_deployments(&px, &actor, limit).await?;
+    Ok(DeploymentList::new(None, found))
+}
+
+pub(super) async fn active(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+) -> Result<Json<DeploymentList>, Problem> {
+    Ok(DeploymentList::new(None, deployments::active_deployments(&px, &actor).await?))
+}
+
+pub(super) async fn stats(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+) -> Result<Json<DeploymentStats>, Problem> {
+    Ok(Json(deployments::deployment_stats(&px, &actor).await?))
+}
+
+pub(super) async fn show(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    DeploymentPath(id): DeploymentPath,
+    query: Params,
+) -> Result<Json<DeploymentSummary>, Problem> {
+    let wait = wait_seconds(query)?;
+    Ok(Json(deployments::wait_for_deployment(&px, &actor, &id, wait).await?))
+}
+
+pub(super) async fn logs(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    DeploymentPath(id): DeploymentPath,
+) -> Result<Json<DeploymentLogs>, Problem> {
+    Ok(Json(deployments::deployment_logs(&px, &actor, &id).await?))
+}
+
+pub(super) async fn cancel(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    DeploymentPath(id): DeploymentPath,
+) -> Result<(StatusCode, Json<DeploymentSummary>), Problem> {
+    let summary = deployments::cancel(&px, &actor, &id).await?;
+    Ok((StatusCode::ACCEPTED, Json(summary)))
+}
+
+pub(super) async fn of_app(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    AppPath(name): AppPath,
+    mut query: Params,
+) -> Result<Json<DeploymentList>, Problem> {
+    let limit = query.number("limit").unwrap_or(10);
+    let include_rollbacks = query.flag("include_rollbacks", true);
+    query.finish()?;
+    let found = deployments::history(&px, &actor, &name, limit, include_rollbacks).await?;
+    Ok(DeploymentList::new(Some(name.to_string()), found))
+}
+
+/// `?wait=<seconds>`: how long the answer may be held back until the deployment has ended.
+fn wait_seconds(mut query: Params) -> Result<u64, Problem> {
+    let wait = query.number("wait").unwrap_or(0);
+    if let Some(fault) = requests::wait_fault("wait", wait) {
+        query.fault(fault);
+    }
+    query.finish()?;
+    Ok(wait)
+}
+
+/// 202 with what was accepted, or 200 with what became of it in the meantime.
+async fn waited(
+    px: &Platform,
+    actor: &Actor,
+    accepted: &Accepted,
+    wait: u64,
+) -> Result<(StatusCode, DeploymentSummary), Problem> {
+    if wait == 0 {
+        return Ok((StatusCode::ACCEPTED, accepted.deployment.clone()));
+    }
+    let id = &accepted.deployment.deployment_id;
+    let summary = deployments::wait_for_deployment(px, actor, id, wait).await?;
+    Ok((StatusCode::OK, summary))
+}
+
+/// The key may come as a header or in the body; two different ones are a mistake.
+fn idempotency_key(headers: &HeaderMap, body: Option<String>) -> Result<Option<String>, Error> {
+    let Some(header) = headers.get("idempotency-key") else { return Ok(body) };
+    let header = header.to_str().map_err(|_| {
+        Error::invalid("idempotency_key", "must consist of visible ASCII characters")
+    })?;
+    match body {
+        Some(body) if body != header => {
+            Err(Invalid::new("idempotency_key", "differs between header and body").into())
+        }
+        _ => Ok(Some(header.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_idempotency_key_comes_from_header_or_body() {
+        let mut headers = HeaderMap::new();
+        let key = |headers: &HeaderMap, body: Option<&str>| {
+            idempotency_key(headers, body.map(ToOwned::to_owned))
+        };
+        assert_eq!(key(&headers, Some("b")).unwrap().as_deref(), Some("b"));
+        headers.insert("Idempotency-Key", "h".parse().unwrap());
+        assert_eq!(key(&headers, None).unwrap().as_deref(), Some("h"));
+        assert_eq!(key(&headers, Some("h")).unwrap().as_deref(), Some("h"));
+        assert!(key(&headers, Some("b")).is_err());
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_proxies_do() {
+        let wait = |query: &str| {
+            wait_seconds(Params::of(&format!("/deployments{query}").parse().unwrap()).unwrap())
+        };
+        assert_eq!(wait("").unwrap(), 0);
+        assert_eq!(wait("?wait=50").unwrap(), 50);
+        for bad in ["?wait=51", "?wait=soon", "?wait=-1"] {
+            assert_eq!(wait(bad).unwrap_err().code(), "bad_request", "{bad}");
+        }
+    }
+}

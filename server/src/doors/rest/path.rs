@@ -1,0 +1,61 @@
+//! The variable parts of an address.
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use flukedeploy_domain::deployment::DeploymentId;
+use flukedeploy_domain::names::AppName;
+use flukedeploy_platform::Error;
+
+use crate::doors::problem::Problem;
+
+/// The app an address is about.
+pub(super) struct AppPath(pub(super) AppName);
+
+impl<S: Send + Sync> FromRequestParts<S> for AppPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = segment(parts, state).await?;
+        text.parse().map(Self).map_err(|fault| Problem::bad_parameters(vec![fault]))
+    }
+}
+
+/// The deployment an address is about.
+pub(super) struct DeploymentPath(pub(super) DeploymentId);
+
+impl<S: Send + Sync> FromRequestParts<S> for DeploymentPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = segment(parts, state).await?;
+        // An id that cannot exist is as unknown as one that does not.
+        text.parse().map(Self).map_err(|_| {
+            let id = text.chars().take(65).filter(|c| !c.is_control()).collect();
+            Error::DeploymentNotFound { id }.into()
+        })
+    }
+}
+
+/// A token's id; the store knows which exist.
+pub(super) struct TokenPath(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for TokenPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let id = segment(parts, state).await?;
+        let plain = id.len() <= 32 && id.bytes().all(|b| b.is_ascii_alphanumeric());
+        if plain {
+            Ok(Self(id))
+        } else {
+            Err(Error::NotFound { what: "token of that id".to_owned() }.into())
+        }
+    }
+}
+
+async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, Problem> {
+    Path::<String>::from_request_parts(parts, state)
+        .await
+        .map(|Path(text)| text)
+        .map_err(|_| Problem::bad_request("the address cannot be read"))
+}

@@ -1,0 +1,77 @@
+//! Every REST address, in one place.
+
+use axum::Router;
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Method, Uri};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{any, delete, get, post};
+use flukedeploy_domain::access::Door;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use super::{apps, deployments, health, logs, system, tokens};
+use crate::doors::auth::{Gate, require};
+use crate::doors::body::limit_declared;
+use crate::doors::problem::Problem;
+use crate::doors::state::AppState;
+use crate::doors::stream;
+
+/// Everything under `/api`: `/api/v1`, and the health part once more under `/api/v2`, where
+/// older monitoring tools look for it.
+pub fn rest_router(state: AppState) -> Router {
+    let gate = Gate { px: state.px.clone(), door: Door::Rest, sessions: true };
+    let stream = stream::route(state.clone(), stream::Port::OfDashboard);
+    let v1 = with_token().route_layer(from_fn_with_state(gate, require)).merge(without_token());
+    Router::new()
+        .nest("/api/v1", v1)
+        .nest("/api/v2", without_token())
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(state)
+        .route("/api/v1/stream", stream)
+        .route("/api", any(no_such_path))
+        .route("/api/{*rest}", any(no_such_path))
+        .layer(from_fn(limit_declared))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            CACHE_CONTROL,
+            HeaderValue::from_static("no-store"),
+        ))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
+        .layer(CatchPanicLayer::custom(Problem::of_panic))
+}
+
+fn with_token() -> Router<AppState> {
+    Router::new()
+        .route("/deployments", post(deployments::create).get(deployments::recent))
+        .route("/deployments/active", get(deployments::active))
+        .route("/deployments/stats", get(deployments::stats))
+        .route("/deployments/{id}", get(deployments::show))
+        .route("/deployments/{id}/logs", get(deployments::logs))
+        .route("/deployments/{id}/cancel", post(deployments::cancel))
+        .route("/apps", get(apps::list).post(apps::create))
+        .route("/apps/{name}", get(apps::show).patch(apps::change).delete(apps::remove))
+        .route("/apps/{name}/deployments", get(deployments::of_app))
+        .route("/apps/{name}/releases", get(apps::releases))
+        .route("/apps/{name}/rollback", post(deployments::roll_back))
+        .route("/apps/{name}/validate", post(apps::validate))
+        .route("/logs", get(logs::read))
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/{id}", delete(tokens::revoke))
+        .route("/audit", get(system::audit))
+        .route("/system", get(system::show))
+}
+
+/// Says more to those who send a token.
+fn without_token() -> Router<AppState> {
+    Router::new().route("/health", get(health::show))
+}
+
+async fn no_such_path(uri: Uri) -> Problem {
+    Problem::no_such_path(uri.path())
+}
+
+async fn method_not_allowed(method: Method) -> Problem {
+    Problem::method_not_allowed(method.as_str())
+}

@@ -1,0 +1,137 @@
+//! Which entries a client wants: from the address first, then from its messages.
+
+use flukedeploy_domain::log_entry::LogFilter;
+use flukedeploy_domain::names::{Invalid, quoted};
+use serde_json::{Map, Value};
+
+use crate::doors::fields::Fields;
+use crate::doors::query::Params;
+
+/// Most stored entries sent before the live ones.
+pub(super) const MAX_TAIL: u32 = 1_000;
+
+/// A filter, and how many stored entries to send first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Selection {
+    pub(super) filter: LogFilter,
+    pub(super) tail: u32,
+}
+
+impl Selection {
+    /// # Errors
+    /// Parameters that are unknown or cannot be read.
+    pub(super) fn of_query(mut query: Params) -> Result<Self, Vec<Invalid>> {
+        let names = ["app_name", "deployment_id", "level", "event_type", "min_level"];
+        let object = names
+            .iter()
+            .filter_map(|&name| Some((name.to_owned(), Value::String(query.text(name)?))))
+            .collect();
+        let tail = query.number::<u32>("tail").unwrap_or(0);
+        let others: Vec<String> = query.others().map(ToOwned::to_owned).collect();
+        for name in others {
+            query.fault(unknown(&name));
+        }
+        let mut faults = query.into_faults();
+        faults.extend(tail_fault(tail));
+        match read_filter(object) {
+            Ok(filter) if faults.is_empty() => Ok(Self { filter, tail }),
+            Ok(_) => Err(faults),
+            Err(more) => {
+                faults.extend(more);
+                Err(faults)
+            }
+        }
+    }
+
+    /// Of a `subscribe` message; no filter at all means every entry.
+    ///
+    /// # Errors
+    /// Keys that are unknown or values that cannot be read.
+    pub(super) fn of_message(mut message: Map<String, Value>) -> Result<Self, Vec<Invalid>> {
+        let filter = match message.remove("filter") {
+            None | Some(Value::Null) => LogFilter::default(),
+            Some(Value::Object(object)) => read_filter(object)?,
+            Some(_) => return Err(vec![Invalid::new("filter", "must be an object")]),
+        };
+        let mut rest = Fields::new(message);
+        let tail = rest.number("tail", 0..=MAX_TAIL).unwrap_or(0);
+        let faults = rest.into_faults();
+        if faults.is_empty() { Ok(Self { filter, tail }) } else { Err(faults) }
+    }
+}
+
+/// An empty value means no filter, as the contract has it.
+fn read_filter(mut object: Map<String, Value>) -> Result<LogFilter, Vec<Invalid>> {
+    object.retain(|_, value| !value.is_null() && value.as_str() != Some(""));
+    let mut fields = Fields::inner(object, "");
+    let filter = LogFilter {
+        app_name: fields.text("app_name"),
+        deployment_id: fields.text("deployment_id"),
+        level: fields.parsed("level"),
+        event_type: fields.parsed("event_type"),
+        min_level: fields.parsed("min_level"),
+    };
+    let faults = fields.into_faults();
+    if faults.is_empty() { Ok(filter) } else { Err(faults) }
+}
+
+fn unknown(name: &str) -> Invalid {
+    if matches!(name, "token" | "access_token" | "auth") {
+        // Addresses end up in logs and histories.
+        return Invalid::new(
+            name,
+            "must not be part of the address; send the header 'Authorization: Bearer <token>' or \
+             the message {\"action\":\"auth\",\"token\":\"…\"}",
+        );
+    }
+    Invalid::new(quoted(name), "is not known here")
+}
+
+fn tail_fault(tail: u32) -> Option<Invalid> {
+    (tail > MAX_TAIL)
+        .then(|| Invalid::new("tail", format!("must be 0 to {MAX_TAIL}, not {tail}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flukedeploy_domain::log_entry::Level;
+    use serde_json::json;
+
+    fn query(text: &str) -> Result<Selection, Vec<Invalid>> {
+        Selection::of_query(Params::of(&format!("/?{text}").parse().unwrap()).unwrap())
+    }
+
+    fn message(value: &Value) -> Result<Selection, Vec<Invalid>> {
+        Selection::of_message(value.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn the_address_sets_the_first_filter() {
+        let selection = query("app_name=shop&level=&min_level=warn&tail=50").unwrap();
+        assert_eq!(selection.filter.app_name.as_deref(), Some("shop"));
+        assert_eq!(selection.filter.level, None);
+        assert_eq!(selection.filter.min_level, Some(Level::Warn));
+        assert_eq!(selection.tail, 50);
+        assert_eq!(query("").unwrap(), Selection::default());
+    }
+
+    #[test]
+    fn what_is_unknown_is_refused_and_a_token_in_the_address_is_not_repeated() {
+        assert_eq!(query("app=shop&level=loud&tail=5000").unwrap_err().len(), 3);
+        let faults = query("token=fd_secret_secret").unwrap_err();
+        assert!(!faults[0].to_string().contains("fd_secret"), "{}", faults[0]);
+    }
+
+    #[test]
+    fn a_message_replaces_the_whole_filter() {
+        let set = message(&json!({"filter": {"app_name": "shop", "level": "error"}, "tail": 5}));
+        assert_eq!(set.unwrap().tail, 5);
+        assert_eq!(message(&json!({})).unwrap(), Selection::default());
+        assert_eq!(message(&json!({"filter": {"level": ""}})).unwrap(), Selection::default());
+        let typo = message(&json!({"filter": {"app": "shop", "levl": "info"}})).unwrap_err();
+        assert_eq!(typo.len(), 2, "{typo:?}");
+        assert!(message(&json!({"filter": "shop"})).is_err());
+        assert!(message(&json!({"filter": {"level": 5}})).is_err());
+    }
+}
