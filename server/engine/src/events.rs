@@ -11,7 +11,7 @@ use futures_util::stream::{self, BoxStream};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::query;
 use crate::engine::Inner;
@@ -24,25 +24,58 @@ const MAX_EVENT: usize = 1024 * 1024;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Event {
+pub(crate) struct Event {
     #[serde(rename = "Type", default)]
     kind: String,
     #[serde(default)]
     action: String,
     #[serde(default)]
-    actor: Actor,
+    pub(crate) actor: Actor,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
-struct Actor {
-    attributes: HashMap<String, String>,
+pub(crate) struct Actor {
+    #[serde(rename = "ID")]
+    pub(crate) id: String,
+    pub(crate) attributes: HashMap<String, String>,
+}
+
+/// An open stream of events.
+pub(crate) struct Events {
+    body: Incoming,
+    buffer: BytesMut,
+}
+
+impl Events {
+    /// Loses nothing when it is dropped half-way. `Err` tells why there is no next one.
+    pub(crate) async fn next(&mut self) -> Result<Event, String> {
+        loop {
+            while let Some(line) = take_line(&mut self.buffer) {
+                match serde_json::from_slice(&line) {
+                    Ok(event) => return Ok(event),
+                    Err(error) => tracing::debug!(%error, "an event that cannot be understood"),
+                }
+            }
+            if self.buffer.len() > MAX_EVENT {
+                return Err("an event is too long".to_owned());
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.buffer.extend_from_slice(&data);
+                    }
+                }
+                Some(Err(error)) => return Err(error.to_string()),
+                None => return Err("the engine closed it".to_owned()),
+            }
+        }
+    }
 }
 
 struct Watch {
     inner: Arc<Inner>,
-    body: Option<Incoming>,
-    buffer: BytesMut,
+    events: Option<Events>,
     pause: Duration,
     /// The stream was open before, or should have been.
     has_gap: bool,
@@ -53,8 +86,7 @@ struct Watch {
 pub(crate) fn watch(inner: Arc<Inner>) -> BoxStream<'static, EngineEvent> {
     let watch = Watch {
         inner,
-        body: None,
-        buffer: BytesMut::new(),
+        events: None,
         pause: Duration::ZERO,
         has_gap: false,
     };
@@ -68,28 +100,24 @@ pub(crate) fn watch(inner: Arc<Inner>) -> BoxStream<'static, EngineEvent> {
 impl Watch {
     async fn next(&mut self) -> EngineEvent {
         loop {
-            while let Some(line) = take_line(&mut self.buffer) {
-                if let Some(event) = fold(&line, &self.inner.names) {
-                    return event;
-                }
-            }
-            let Some(body) = &mut self.body else {
+            let Some(events) = &mut self.events else {
                 if self.open().await {
                     return EngineEvent::Missed;
                 }
                 continue;
             };
-            match body.frame().await {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.buffer.extend_from_slice(&data);
-                    }
-                    if self.buffer.len() > MAX_EVENT {
-                        self.close("an event is too long");
+            match events.next().await {
+                Ok(event) => {
+                    if let Some(event) = fold(event, &self.inner.names) {
+                        return event;
                     }
                 }
-                Some(Err(error)) => self.close(&error.to_string()),
-                None => self.close("the engine closed it"),
+                Err(why) => {
+                    tracing::debug!(why, "the event stream ended");
+                    self.events = None;
+                    self.pause = FIRST_PAUSE;
+                    self.has_gap = true;
+                }
             }
         }
     }
@@ -98,9 +126,14 @@ impl Watch {
     async fn open(&mut self) -> bool {
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        match self.inner.events().await {
-            Ok(body) => {
-                self.body = Some(body);
+        // Services and nodes have no labels in events, so the label is looked at in `fold`.
+        let filters = json!({
+            "type": ["container", "service", "node"],
+            "event": ["start", "die", "kill", "destroy", "health_status", "create", "update", "remove"],
+        });
+        match self.inner.events(&filters).await {
+            Ok(events) => {
+                self.events = Some(events);
                 self.pause = Duration::ZERO;
                 std::mem::replace(&mut self.has_gap, false)
             }
@@ -114,27 +147,15 @@ impl Watch {
             }
         }
     }
-
-    fn close(&mut self, why: &str) {
-        tracing::debug!(why, "the event stream ended");
-        self.body = None;
-        self.buffer.clear();
-        self.pause = FIRST_PAUSE;
-        self.has_gap = true;
-    }
 }
 
 impl Inner {
-    async fn events(&self) -> Result<Incoming, EngineError> {
-        // Services and nodes have no labels in events, so the label is looked at here.
-        let filters = json!({
-            "type": ["container", "service", "node"],
-            "event": ["start", "die", "kill", "destroy", "health_status", "create", "update", "remove"],
-        });
+    pub(crate) async fn events(&self, filters: &Value) -> Result<Events, EngineError> {
         let path = format!("/events{}", query(&[("filters", &filters.to_string())]));
-        self.client
-            .call("watching events", self.client.stream(&path))
-            .await
+        let opening = self.client.stream(&path);
+        let body = self.client.call("watching events", opening).await?;
+        let buffer = BytesMut::new();
+        Ok(Events { body, buffer })
     }
 }
 
@@ -145,8 +166,7 @@ fn take_line(buffer: &mut BytesMut) -> Option<BytesMut> {
     Some(line)
 }
 
-fn fold(line: &[u8], names: &Names) -> Option<EngineEvent> {
-    let event: Event = serde_json::from_slice(line).ok()?;
+fn fold(event: Event, names: &Names) -> Option<EngineEvent> {
     let attributes = event.actor.attributes;
     match event.kind.as_str() {
         "container" => {
@@ -182,12 +202,17 @@ mod tests {
         }
     }
 
-    fn container(action: &str, instance: &str) -> Vec<u8> {
-        json!({"Type": "container", "Action": action, "Actor": {"ID": "c", "Attributes": {
-            "com.flukedeploy.instance": instance, "com.docker.swarm.service.name": "fd-main-a-production-r1",
-        }}})
-        .to_string()
-        .into_bytes()
+    fn event(value: Value) -> Option<EngineEvent> {
+        fold(serde_json::from_value(value).unwrap(), &names())
+    }
+
+    fn container(action: &str, instance: &str) -> Option<EngineEvent> {
+        event(
+            json!({"Type": "container", "Action": action, "Actor": {"ID": "c", "Attributes": {
+                "com.flukedeploy.instance": instance,
+                "com.docker.swarm.service.name": "fd-main-a-production-r1",
+            }}}),
+        )
     }
 
     #[test]
@@ -195,35 +220,28 @@ mod tests {
         let ours = EngineEvent::Task {
             service: "fd-main-a-production-r1".to_owned(),
         };
-        assert_eq!(
-            fold(&container("start", "main"), &names()),
-            Some(ours.clone())
-        );
-        assert_eq!(
-            fold(&container("health_status: healthy", "main"), &names()),
-            Some(ours)
-        );
-        assert_eq!(fold(&container("start", "other"), &names()), None);
-        assert_eq!(fold(&container("create", "main"), &names()), None);
-        assert_eq!(fold(b"{nonsense", &names()), None);
+        assert_eq!(container("start", "main"), Some(ours.clone()));
+        assert_eq!(container("health_status: healthy", "main"), Some(ours));
+        assert_eq!(container("start", "other"), None);
+        assert_eq!(container("create", "main"), None);
     }
 
     #[test]
     fn services_and_nodes_are_seen() {
         let service = |name: &str| {
-            json!({"Type": "service", "Action": "update", "Actor": {"Attributes": {"name": name}}})
-                .to_string()
+            event(
+                json!({"Type": "service", "Action": "update", "Actor": {"Attributes": {"name": name}}}),
+            )
         };
         assert_eq!(
-            fold(service("fd-main-a-production-r1").as_bytes(), &names()),
+            service("fd-main-a-production-r1"),
             Some(EngineEvent::Service {
                 service: "fd-main-a-production-r1".to_owned()
             })
         );
-        assert_eq!(fold(service("other").as_bytes(), &names()), None);
-        let node =
-            br#"{"Type":"node","Action":"update","Actor":{"Attributes":{"state.new":"down"}}}"#;
-        assert_eq!(fold(node, &names()), Some(EngineEvent::Missed));
+        assert_eq!(service("other"), None);
+        let node = json!({"Type": "node", "Action": "update", "Actor": {"Attributes": {"state.new": "down"}}});
+        assert_eq!(event(node), Some(EngineEvent::Missed));
     }
 
     #[test]

@@ -1,38 +1,42 @@
-//! What replicas print, from all nodes, through Swarm's log broker.
+//! What replicas print.
 //!
-//! Service logs rather than each container's: they come from every node, they take in tasks that
-//! start later, and they say which task a line is from.
+//! Container by container, found through the engine's events. Swarm's own logs of a service come
+//! from one place and from all nodes, but on Docker 20.10 their stream stalls for good when
+//! several replicas print much at once (three times 20,000 lines are enough), so they serve only
+//! for tasks on other nodes, one by one, where there is nothing else.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::errors::Error;
 use bytes::{Bytes, BytesMut};
-use flukedeploy_platform::ports::{EngineError, RawLine};
+use flukedeploy_platform::ports::{EngineError, RawLine, TaskState};
 use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::{self, AbortHandle, BoxStream, SelectAll};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use serde_json::json;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::client::{CALL, encode, query};
 use crate::engine::Inner;
 use crate::error::{cut, engine_error};
-use crate::labels::{SWARM_NODE_ID, SWARM_TASK_ID};
+use crate::events::{Event, Events};
+use crate::labels::{SWARM_NODE_ID, SWARM_SERVICE, SWARM_TASK_ID};
 use crate::services::instant;
 
 /// Longest line passed on, in bytes; the rest of it is dropped.
 const MAX_LINE: usize = 64 * 1024;
 /// The engine cuts what is printed into pieces of 16 KiB; this is far above any of them.
 const MAX_FRAME: usize = 1024 * 1024;
-/// Lines that are being put together at once.
-const MAX_PARTS: usize = 64;
-/// A followed stream does not end by itself when its service is removed, so we look.
-const LOOK: Duration = Duration::from_secs(3);
-/// What a removed service's tasks said last is still under way.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// When to look for what no event told, while there is something to read; nodes other than this
+/// one tell no events at all.
+const LOOK: Duration = Duration::from_secs(30);
+const LOOK_AT_OTHER_NODES: Duration = Duration::from_secs(3);
+/// When to look whether the service is still there, while there is nothing to read.
+const LOOK_WHEN_QUIET: Duration = Duration::from_secs(2);
 
 /// One piece of the engine's multiplexed stream.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,77 +77,73 @@ pub(crate) fn take_frame(buffer: &mut BytesMut) -> Result<Option<Frame>, String>
     Ok(Some(Frame { channel, payload }))
 }
 
-/// Puts lines together and drops what was seen before.
+/// Where lines are from.
+#[derive(Debug, Clone)]
+struct Origin {
+    task_id: Option<String>,
+    node_id: Option<String>,
+}
+
+/// Puts one replica's lines together and drops what was seen before.
 struct Lines {
+    origin: Origin,
     since: Option<OffsetDateTime>,
-    /// Begun lines, by task and channel.
-    parts: HashMap<(Option<String>, bool), Part>,
+    /// Begun lines of stdout and stderr.
+    parts: [Option<Part>; 2],
     ready: VecDeque<RawLine>,
 }
 
 struct Part {
     at: OffsetDateTime,
-    node_id: Option<String>,
     text: Vec<u8>,
 }
 
 impl Lines {
-    fn new(since: Option<OffsetDateTime>) -> Self {
+    fn new(origin: Origin, since: Option<OffsetDateTime>) -> Self {
         Self {
+            origin,
             since,
-            parts: HashMap::new(),
+            parts: [None, None],
             ready: VecDeque::new(),
         }
     }
 
-    /// `<time> <details> <text>`; the text has no line end when the engine cut it.
+    /// `<time> <text>`; the text has no line end when the engine cut it.
     fn take(&mut self, stderr: bool, payload: &[u8]) {
-        let mut fields = payload.splitn(3, |byte| *byte == b' ');
-        let (at, details, text) = (fields.next(), fields.next(), fields.next());
-        let (Some(at), Some(details), Some(text)) = (at, details, text) else {
+        let Some(space) = payload.iter().position(|byte| *byte == b' ') else {
             return;
         };
-        let Some(at) = std::str::from_utf8(at).ok().and_then(instant) else {
+        let Some(at) = std::str::from_utf8(&payload[..space])
+            .ok()
+            .and_then(instant)
+        else {
             return;
         };
-        let (mut task_id, mut node_id) = (None, None);
-        for (name, value) in std::str::from_utf8(details)
-            .unwrap_or_default()
-            .split(',')
-            .filter_map(|detail| detail.split_once('='))
-        {
-            match name {
-                SWARM_TASK_ID => task_id = Some(value.to_owned()),
-                SWARM_NODE_ID => node_id = Some(value.to_owned()),
-                _ => {}
-            }
-        }
+        let text = &payload[space + 1..];
         let is_whole = text.last() == Some(&b'\n');
         let text = text.strip_suffix(b"\n").unwrap_or(text);
-        let key = (task_id, stderr);
-        if self.parts.len() >= MAX_PARTS && !self.parts.contains_key(&key) {
-            self.flush();
-        }
-        let part = self.parts.entry(key.clone()).or_insert_with(|| Part {
+        let slot = &mut self.parts[usize::from(stderr)];
+        let part = slot.get_or_insert_with(|| Part {
             at,
-            node_id,
             text: Vec::new(),
         });
         let room = MAX_LINE.saturating_sub(part.text.len());
         part.text.extend_from_slice(&text[..text.len().min(room)]);
-        if is_whole && let Some(part) = self.parts.remove(&key) {
-            self.finish(key, &part);
+        if is_whole {
+            self.finish(stderr);
         }
     }
 
     /// Gives out what has no line end, and will get none.
     fn flush(&mut self) {
-        for (key, part) in std::mem::take(&mut self.parts) {
-            self.finish(key, &part);
-        }
+        self.finish(false);
+        self.finish(true);
     }
 
-    fn finish(&mut self, (task_id, stderr): (Option<String>, bool), part: &Part) {
+    fn finish(&mut self, stderr: bool) {
+        let Some(part) = self.parts[usize::from(stderr)].take() else {
+            return;
+        };
         if self.since.is_some_and(|since| part.at <= since) {
             return;
         }
@@ -151,8 +151,8 @@ impl Lines {
         for text in text.split(|byte| *byte == b'\n') {
             self.ready.push_back(RawLine {
                 at: part.at,
-                task_id: task_id.clone(),
-                node_id: part.node_id.clone(),
+                task_id: self.origin.task_id.clone(),
+                node_id: self.origin.node_id.clone(),
                 stderr,
                 text: lossy(text),
             });
@@ -165,22 +165,114 @@ fn lossy(text: &[u8]) -> String {
     String::from_utf8_lossy(text).into_owned()
 }
 
-struct Follow {
+/// The log of one replica, from its first line to its end.
+struct Source {
     inner: Arc<Inner>,
-    service: String,
+    doing: String,
+    path: String,
     body: Option<Incoming>,
     buffer: BytesMut,
     lines: Lines,
+    is_over: bool,
+}
+
+impl Source {
+    fn into_stream(self) -> BoxStream<'static, Result<RawLine, EngineError>> {
+        stream::unfold(self, |mut source| async move {
+            let line = source.next().await?;
+            Some((line, source))
+        })
+        .boxed()
+    }
+
+    async fn next(&mut self) -> Option<Result<RawLine, EngineError>> {
+        loop {
+            if let Some(line) = self.lines.ready.pop_front() {
+                return Some(Ok(line));
+            }
+            if self.is_over {
+                return None;
+            }
+            if let Err(error) = self.read().await {
+                self.is_over = true;
+                match error {
+                    // Swarm tidied the container away.
+                    EngineError::NotFound { .. } => {}
+                    error => return Some(Err(error)),
+                }
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), EngineError> {
+        let Some(body) = &mut self.body else {
+            let opening = self.inner.client.stream(&self.path);
+            self.body = Some(self.inner.client.call(&self.doing, opening).await?);
+            return Ok(());
+        };
+        match body.frame().await {
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    self.buffer.extend_from_slice(&data);
+                }
+                self.take_frames()
+            }
+            Some(Err(err)) => Err(engine_error(
+                &self.doing,
+                CALL,
+                Error::HyperResponseError { err },
+            )),
+            None => {
+                self.lines.flush();
+                self.is_over = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn take_frames(&mut self) -> Result<(), EngineError> {
+        loop {
+            let frame = match take_frame(&mut self.buffer) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Ok(()),
+                Err(message) => {
+                    let doing = self.doing.clone();
+                    return Err(EngineError::Refused { doing, message });
+                }
+            };
+            match frame.channel {
+                Channel::Stdout => self.lines.take(false, &frame.payload),
+                Channel::Stderr => self.lines.take(true, &frame.payload),
+                Channel::System => {
+                    let words = cut(&lossy(&frame.payload));
+                    tracing::debug!(words, "the engine says about a log");
+                }
+            }
+        }
+    }
+}
+
+struct Follow {
+    inner: Arc<Inner>,
+    service: String,
+    since: Option<OffsetDateTime>,
+    doing: String,
+    /// Tells of containers that start from now on.
+    events: Option<Events>,
+    sources: SelectAll<BoxStream<'static, Result<RawLine, EngineError>>>,
+    /// Containers of this node whose log is or was read.
+    containers: HashSet<String>,
+    /// Tasks of other nodes whose log is read; such a stream does not end by itself.
+    tasks: HashMap<String, AbortHandle>,
+    own_node: Option<String>,
     look_at: Instant,
-    /// The service is gone; the stream ends then.
-    end_at: Option<Instant>,
     is_over: bool,
 }
 
 enum Step {
-    Data(Option<Result<hyper::body::Frame<Bytes>, hyper::Error>>),
+    Line(Option<Result<RawLine, EngineError>>),
+    Event(Result<Event, String>),
     Look,
-    End,
 }
 
 pub(crate) fn follow(
@@ -191,11 +283,14 @@ pub(crate) fn follow(
     let follow = Follow {
         inner,
         service: service.to_owned(),
-        body: None,
-        buffer: BytesMut::new(),
-        lines: Lines::new(since),
-        look_at: Instant::now() + LOOK,
-        end_at: None,
+        since,
+        doing: format!("following the logs of {service}"),
+        events: None,
+        sources: SelectAll::new(),
+        containers: HashSet::new(),
+        tasks: HashMap::new(),
+        own_node: None,
+        look_at: Instant::now(),
         is_over: false,
     };
     stream::unfold(follow, |mut follow| async move {
@@ -207,112 +302,146 @@ pub(crate) fn follow(
 
 impl Follow {
     async fn next(&mut self) -> Option<Result<RawLine, EngineError>> {
-        loop {
-            if let Some(line) = self.lines.ready.pop_front() {
-                return Some(Ok(line));
-            }
-            if self.is_over {
-                return None;
-            }
-            if let Err(error) = self.step().await {
-                self.is_over = true;
-                self.lines.flush();
-                match error {
-                    EngineError::NotFound { .. } => {}
-                    error => return Some(Err(error)),
+        while !self.is_over {
+            match self.step().await {
+                Ok(None) => {}
+                Ok(Some(line)) => return Some(Ok(line)),
+                Err(error) => {
+                    self.is_over = true;
+                    return Some(Err(error));
                 }
             }
         }
+        None
     }
 
-    /// One thing that happens: data, the end, or a look whether the service is still there.
-    async fn step(&mut self) -> Result<(), EngineError> {
-        let Some(body) = &mut self.body else {
-            self.body = Some(
-                self.inner
-                    .open_logs(&self.service, self.lines.since)
-                    .await?,
-            );
-            return Ok(());
+    async fn step(&mut self) -> Result<Option<RawLine>, EngineError> {
+        let Some(events) = &mut self.events else {
+            let label = format!("{SWARM_SERVICE}={}", self.service);
+            let filters = json!({"type": ["container"], "event": ["start"], "label": [label]});
+            // Before the first look, so that no container falls in between.
+            self.events = Some(self.inner.events(&filters).await?);
+            self.own_node = self.inner.membership().await?.node_id;
+            self.look().await?;
+            return Ok(None);
         };
-        let end_at = self.end_at;
+        let has_sources = !self.sources.is_empty();
         let step = tokio::select! {
-            data = body.frame() => Step::Data(data),
-            () = tokio::time::sleep_until(self.look_at), if end_at.is_none() => Step::Look,
-            () = tokio::time::sleep_until(end_at.unwrap_or(self.look_at)), if end_at.is_some() => Step::End,
+            line = self.sources.next(), if has_sources => Step::Line(line),
+            event = events.next() => Step::Event(event),
+            () = tokio::time::sleep_until(self.look_at) => Step::Look,
         };
         match step {
-            Step::Data(Some(Ok(frame))) => {
-                if let Ok(data) = frame.into_data() {
-                    self.buffer.extend_from_slice(&data);
-                }
-                self.take_frames()
+            Step::Line(Some(line)) => line.map(Some),
+            Step::Line(None) => {
+                self.look_at = Instant::now() + LOOK_WHEN_QUIET;
+                Ok(None)
             }
-            Step::Data(Some(Err(error))) => {
-                let doing = format!("following the logs of {}", self.service);
-                Err(engine_error(
-                    &doing,
-                    CALL,
-                    Error::HyperResponseError { err: error },
-                ))
+            Step::Event(Ok(Event { actor, .. })) => {
+                let mut labels = actor.attributes;
+                self.read_container(
+                    actor.id,
+                    labels.remove(SWARM_TASK_ID),
+                    labels.remove(SWARM_NODE_ID),
+                );
+                Ok(None)
             }
-            Step::Data(None) | Step::End => {
-                self.lines.flush();
-                self.is_over = true;
-                Ok(())
-            }
+            Step::Event(Err(why)) => Err(EngineError::Unreachable {
+                doing: self.doing.clone(),
+                source: why.into(),
+            }),
             Step::Look => {
-                self.look_at = Instant::now() + LOOK;
-                if !self.inner.service_exists(&self.service).await? {
-                    self.end_at = Some(Instant::now() + LAST_WORDS);
-                }
-                Ok(())
+                self.look().await?;
+                Ok(None)
             }
         }
     }
 
-    fn take_frames(&mut self) -> Result<(), EngineError> {
-        let refused = |message: String| EngineError::Refused {
-            doing: format!("following the logs of {}", self.service),
-            message,
-        };
-        while let Some(frame) = take_frame(&mut self.buffer).map_err(refused)? {
-            match frame.channel {
-                Channel::Stdout => self.lines.take(false, &frame.payload),
-                Channel::Stderr => self.lines.take(true, &frame.payload),
-                // One node that cannot be asked is no reason to lose the others.
-                Channel::System => {
-                    let words = cut(&lossy(&frame.payload));
-                    tracing::debug!(
-                        service = self.service,
-                        words,
-                        "the engine about a log stream"
-                    );
-                }
-            }
+    /// Reads what is there and not read yet; notices when there will be nothing more.
+    async fn look(&mut self) -> Result<(), EngineError> {
+        let found = self.inner.containers_of(&self.service).await?;
+        let ids: HashSet<String> = found.iter().filter_map(|found| found.id.clone()).collect();
+        self.containers.retain(|id| ids.contains(id));
+        for container in found {
+            let mut labels = container.labels.unwrap_or_default();
+            let (task, node) = (labels.remove(SWARM_TASK_ID), labels.remove(SWARM_NODE_ID));
+            self.read_container(container.id.unwrap_or_default(), task, node);
         }
+        self.look_at_other_nodes().await?;
+        if self.sources.is_empty() {
+            self.is_over = !self.inner.service_exists(&self.service).await?;
+        }
+        let pause = match (self.sources.is_empty(), self.tasks.is_empty()) {
+            (true, _) => LOOK_WHEN_QUIET,
+            (false, false) => LOOK_AT_OTHER_NODES,
+            (false, true) => LOOK,
+        };
+        self.look_at = Instant::now() + pause;
         Ok(())
     }
-}
 
-impl Inner {
-    async fn open_logs(
+    async fn look_at_other_nodes(&mut self) -> Result<(), EngineError> {
+        let mut there = HashSet::new();
+        for task in self.inner.tasks(&self.service).await? {
+            let has_begun = !matches!(task.state, TaskState::Waiting | TaskState::Rejected);
+            if task.node_id.is_none() || task.node_id == self.own_node || !has_begun {
+                continue;
+            }
+            there.insert(task.id.clone());
+            if !self.tasks.contains_key(&task.id) {
+                let path = format!("/tasks/{}/logs", encode(&task.id));
+                let source = self.source(&path, Some(task.id.clone()), task.node_id);
+                let (source, handle) = stream::abortable(source);
+                self.sources.push(source.boxed());
+                self.tasks.insert(task.id, handle);
+            }
+        }
+        self.tasks.retain(|id, handle| {
+            let stays = there.contains(id);
+            if !stays {
+                handle.abort();
+            }
+            stays
+        });
+        Ok(())
+    }
+
+    fn read_container(&mut self, id: String, task_id: Option<String>, node_id: Option<String>) {
+        if !self.containers.contains(&id) {
+            let source = self.source(
+                &format!("/containers/{}/logs", encode(&id)),
+                task_id,
+                node_id,
+            );
+            self.sources.push(source);
+            self.containers.insert(id);
+        }
+    }
+
+    fn source(
         &self,
-        service: &str,
-        since: Option<OffsetDateTime>,
-    ) -> Result<Incoming, EngineError> {
-        let since = since.map_or_else(|| "0".to_owned(), after);
+        path: &str,
+        task_id: Option<String>,
+        node_id: Option<String>,
+    ) -> BoxStream<'static, Result<RawLine, EngineError>> {
+        let since = self.since.map_or_else(|| "0".to_owned(), after);
         let parameters = [
             ("follow", "1"),
             ("stdout", "1"),
             ("stderr", "1"),
             ("timestamps", "1"),
-            ("details", "1"),
             ("since", &since),
         ];
-        let path = format!("/services/{}/logs{}", encode(service), query(&parameters));
-        let doing = format!("following the logs of {service}");
-        self.client.call(&doing, self.client.stream(&path)).await
+        let source = Source {
+            inner: self.inner.clone(),
+            doing: self.doing.clone(),
+            path: format!("{path}{}", query(&parameters)),
+            body: None,
+            buffer: BytesMut::new(),
+            lines: Lines::new(Origin { task_id, node_id }, self.since),
+            is_over: false,
+        };
+        source.into_stream()
     }
 }
 
@@ -333,10 +462,16 @@ mod tests {
         frame
     }
 
-    const PREFIX: &str = "2024-05-01T10:20:30.000000001Z com.docker.swarm.node.id=n1,com.docker.swarm.service.id=s1,com.docker.swarm.task.id=t1 ";
-
     fn line(text: &str) -> Vec<u8> {
-        format!("{PREFIX}{text}").into_bytes()
+        format!("2024-05-01T10:20:30.000000001Z {text}").into_bytes()
+    }
+
+    fn lines(since: Option<OffsetDateTime>) -> Lines {
+        let origin = Origin {
+            task_id: Some("t1".to_owned()),
+            node_id: None,
+        };
+        Lines::new(origin, since)
     }
 
     #[test]
@@ -375,21 +510,21 @@ mod tests {
 
     #[test]
     fn a_line_knows_where_it_is_from() {
-        let mut lines = Lines::new(None);
+        let mut lines = lines(None);
         lines.take(true, &line("a b  c\r\n"));
         let got = lines.ready.pop_front().unwrap();
         assert_eq!(got.text, "a b  c");
         assert!(got.stderr);
         assert_eq!(
             (got.task_id.as_deref(), got.node_id.as_deref()),
-            (Some("t1"), Some("n1"))
+            (Some("t1"), None)
         );
         assert_eq!(got.at.nanosecond(), 1);
     }
 
     #[test]
     fn pieces_become_one_line_of_limited_length() {
-        let mut lines = Lines::new(None);
+        let mut lines = lines(None);
         let piece = "x".repeat(16 * 1024);
         for _ in 0..10 {
             lines.take(false, &line(&piece));
@@ -404,18 +539,17 @@ mod tests {
     #[test]
     fn what_was_seen_is_not_told_again() {
         let since = instant("2024-05-01T10:20:30.000000001Z").unwrap();
-        let mut lines = Lines::new(Some(since));
+        let mut lines = lines(Some(since));
         lines.take(false, &line("old\n"));
-        lines.take(false, b"2024-05-01T10:20:30.000000002Z  new\n");
+        lines.take(false, b"2024-05-01T10:20:30.000000002Z new\n");
         assert_eq!(lines.ready.len(), 1);
         assert_eq!(lines.ready[0].text, "new");
-        assert_eq!(lines.ready[0].task_id, None);
         assert_eq!(after(since), "1714558830.000000002");
     }
 
     #[test]
     fn invalid_utf8_and_garbage_do_no_harm() {
-        let mut lines = Lines::new(None);
+        let mut lines = lines(None);
         lines.take(false, &[line("").as_slice(), b"\xff\xfe\n"].concat());
         assert_eq!(lines.ready.pop_front().unwrap().text, "\u{fffd}\u{fffd}");
         lines.take(false, b"no time at all\n");
@@ -424,14 +558,23 @@ mod tests {
     }
 
     #[test]
-    fn begun_lines_are_limited_in_number() {
-        let mut lines = Lines::new(None);
-        for task in 0..200 {
-            let text = format!("2024-05-01T10:20:30Z com.docker.swarm.task.id=t{task} begun");
-            lines.take(false, text.as_bytes());
-            assert!(lines.parts.len() <= MAX_PARTS);
-        }
+    fn stdout_and_stderr_do_not_mix() {
+        let mut lines = lines(None);
+        lines.take(false, &line("begun"));
+        lines.take(true, &line("other\n"));
+        lines.take(false, &line(" and ended\n"));
+        lines.take(true, &line("no end"));
         lines.flush();
-        assert_eq!(lines.ready.len(), 200);
+        let got: Vec<(bool, String)> = lines
+            .ready
+            .into_iter()
+            .map(|line| (line.stderr, line.text))
+            .collect();
+        let wanted = [
+            (true, "other"),
+            (false, "begun and ended"),
+            (true, "no end"),
+        ];
+        assert_eq!(got, wanted.map(|(stderr, text)| (stderr, text.to_owned())));
     }
 }

@@ -6,7 +6,7 @@ use bollard::models::{ContainerSummary, LocalNodeState};
 use bollard::query_parameters::{
     ListContainersOptions, ListVolumesOptions, RemoveContainerOptions, RemoveVolumeOptions,
 };
-use flukedeploy_platform::ports::EngineError;
+use flukedeploy_platform::ports::{EngineError, TaskState};
 use tokio::time::{Instant, sleep};
 
 use crate::engine::Inner;
@@ -42,11 +42,24 @@ impl Inner {
             }
         }
         let limit = Duration::from_secs(grace.unwrap_or_default()) + MARGIN;
-        let left = self.wait_until_gone(Which::Running, limit).await?;
-        if left.is_empty() {
-            return Ok(());
+        let deadline = Instant::now() + limit;
+        // Swarm learns a little later than the engine that a container has stopped, and knows of
+        // those on other nodes.
+        while !self.containers(Which::Running).await?.is_empty() || self.has_running_tasks().await?
+        {
+            if Instant::now() >= deadline {
+                return Err(timed_out("stopping all services", limit));
+            }
+            sleep(LOOK).await;
         }
-        Err(timed_out("stopping all services", limit))
+        Ok(())
+    }
+
+    async fn has_running_tasks(&self) -> Result<bool, EngineError> {
+        let tasks = self.all_tasks().await?;
+        Ok(tasks
+            .iter()
+            .any(|task| matches!(task.state, TaskState::Running | TaskState::Starting)))
     }
 
     pub(crate) async fn purge(&self) -> Result<(), EngineError> {
@@ -59,7 +72,7 @@ impl Inner {
             }
         }
         let limit = Duration::from_secs(grace) + MARGIN;
-        for container in self.wait_until_gone(Which::All, limit).await? {
+        for container in self.wait_until_gone(limit).await? {
             self.remove_container(&container).await?;
         }
         if in_swarm {
@@ -80,14 +93,10 @@ impl Inner {
     }
 
     /// Containers of this node that are left when the time is over.
-    async fn wait_until_gone(
-        &self,
-        which: Which,
-        limit: Duration,
-    ) -> Result<Vec<ContainerSummary>, EngineError> {
+    async fn wait_until_gone(&self, limit: Duration) -> Result<Vec<ContainerSummary>, EngineError> {
         let deadline = Instant::now() + limit;
         loop {
-            let left = self.containers(which).await?;
+            let left = self.containers(Which::All).await?;
             if left.is_empty() || Instant::now() >= deadline {
                 return Ok(left);
             }

@@ -176,8 +176,9 @@ impl Inner {
     }
 
     fn own_network(&self, name: &str, network: NetworkInspect) -> Result<String, EngineError> {
-        if !self.names.owns(network.labels.as_ref()) || network.driver.as_deref() != Some("overlay")
-        {
+        // A network that was made this instant has no driver yet.
+        let driver = network.driver.as_deref().unwrap_or_default();
+        if !self.names.owns(network.labels.as_ref()) || !matches!(driver, "overlay" | "") {
             return Err(EngineError::Refused {
                 doing: format!("preparing network {name}"),
                 message: "a network of that name exists and is not an overlay of this instance"

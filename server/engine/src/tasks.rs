@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use bollard::models::ContainerSummary;
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::ListContainersOptions;
 use flukedeploy_platform::ports::{EngineError, Task, TaskState};
 use serde::Deserialize;
@@ -118,20 +118,31 @@ impl Inner {
 
     /// Containers on this node that outlive Swarm's memory of their task.
     async fn leftovers(&self, service: &str) -> Result<Vec<Task>, EngineError> {
+        let containers = self.containers_of(service).await?;
+        let running = containers
+            .into_iter()
+            .filter(|container| container.state == Some(ContainerSummaryStateEnum::RUNNING));
+        Ok(running
+            .map(|container| leftover(service, container))
+            .collect())
+    }
+
+    /// Containers of a service on this node, dead ones too.
+    pub(crate) async fn containers_of(
+        &self,
+        service: &str,
+    ) -> Result<Vec<ContainerSummary>, EngineError> {
         let labels = vec![
             self.names.owner_filter(),
             format!("{SWARM_SERVICE}={service}"),
         ];
         let options = ListContainersOptions {
+            all: true,
             filters: Some(HashMap::from([("label".to_owned(), labels)])),
             ..ListContainersOptions::default()
         };
         let listing = self.client.docker().list_containers(Some(options));
-        let containers = self.client.call("listing containers", listing).await?;
-        Ok(containers
-            .into_iter()
-            .map(|container| leftover(service, container))
-            .collect())
+        self.client.call("listing containers", listing).await
     }
 }
 
@@ -284,6 +295,23 @@ mod tests {
         }));
         assert_eq!(task.state, TaskState::Rejected);
         assert_eq!((task.container_id, task.exit_code), (None, None));
+    }
+
+    #[test]
+    fn a_container_that_outlives_its_task_is_a_task_that_nobody_wants() {
+        let container: ContainerSummary = serde_json::from_value(json!({
+            "Id": "c1", "Created": 1_714_558_830, "State": "running",
+            "Labels": {
+                "com.docker.swarm.task.id": "t1", "com.docker.swarm.service.id": "s1",
+                "com.docker.swarm.node.id": "n1",
+            },
+        }))
+        .unwrap();
+        let task = leftover("fd-main-a-production-r1", container);
+        assert_eq!((task.id.as_str(), task.service_id.as_str()), ("t1", "s1"));
+        assert_eq!((task.state, task.wanted), (TaskState::Running, false));
+        assert_eq!(task.container_id.as_deref(), Some("c1"));
+        assert_eq!(task.created_at.unwrap().unix_timestamp(), 1_714_558_830);
     }
 
     #[test]

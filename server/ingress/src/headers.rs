@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::{Method, Version, request};
 
@@ -12,10 +12,7 @@ pub(crate) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-static X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 static X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 /// How many times an ingress has forwarded this request. Not `Via`, which makes some app servers
 /// stop compressing.
 static HOPS: HeaderName = HeaderName::from_static("x-flukedeploy-hops");
@@ -81,16 +78,44 @@ fn bare_host(text: &str) -> Option<Cow<'_, str>> {
 
 /// Removes what concerns one connection only (RFC 9110 section 7.6.1).
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named = named_by_connection(headers);
-    headers.remove(CONNECTION);
-    for name in named {
+    remove_present(headers, is_hop_by_hop);
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
+    )
+}
+
+/// What an app must not see of a client's request; the ingress sets some of these itself.
+fn is_stripped_from_requests(name: &HeaderName) -> bool {
+    is_hop_by_hop(name)
+        || matches!(
+            name.as_str(),
+            // `Expect` is answered by us when the app's connection takes the body.
+            "proxy-authorization"
+                | "expect"
+                | "forwarded"
+                | "x-forwarded-port"
+                | "x-forwarded-host"
+        )
+}
+
+/// One pass over the few headers there are is cheaper than a lookup for every unwanted name.
+fn remove_present(headers: &mut HeaderMap, unwanted: fn(&HeaderName) -> bool) {
+    let mut found: Vec<HeaderName> = Vec::new();
+    for name in headers.keys() {
+        if unwanted(name) {
+            found.push(name.clone());
+        }
+    }
+    if found.contains(&CONNECTION) {
+        found.extend(named_by_connection(headers));
+    }
+    for name in found {
         headers.remove(name);
     }
-    headers.remove(&KEEP_ALIVE);
-    headers.remove(&PROXY_CONNECTION);
-    headers.remove(TE);
-    headers.remove(TRANSFER_ENCODING);
-    headers.remove(UPGRADE);
 }
 
 /// Header fields that `Connection` declares to be hop-by-hop, except for those that we need to
@@ -170,16 +195,9 @@ pub(crate) fn prepare_request(
     head.version = Version::HTTP_11;
 
     let headers = &mut head.headers;
-    strip_hop_by_hop(headers);
-    headers.remove(PROXY_AUTHORIZATION);
-    // We have answered it ourselves, or will when the app's connection takes the body.
-    headers.remove(EXPECT);
-    headers.remove(FORWARDED);
-    headers.remove(&X_FORWARDED_PORT);
+    remove_present(headers, is_stripped_from_requests);
     if let Some(host) = headers.get(HOST).cloned() {
         headers.insert(&X_FORWARDED_HOST, host);
-    } else {
-        headers.remove(&X_FORWARDED_HOST);
     }
     headers.insert(&X_FORWARDED_FOR, client_address.clone());
     headers.insert(&X_REAL_IP, client_address.clone());

@@ -177,6 +177,7 @@ pub async fn delete_app(px: &Platform, actor: &Actor, name: &AppName) -> Result<
         format!("deleted app {name}"),
     );
     px.parts().store.delete_app(name, &audit).await?;
+    px.parts().routes.forget_app(name);
     px.parts().routes.refresh(px).await;
     // The services go after the routes, so that nobody is sent to a replica that stops. What
     // cannot be removed now is removed by the reconciler: no app in the store wants it.

@@ -15,7 +15,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::{Notify, watch};
 
 use crate::platform::Platform;
-use crate::ports::{EngineEvent, Task, TaskState, TrafficError};
+use crate::ports::{EngineEvent, StoreError, Task, TaskState, TrafficError};
 
 /// How often the engine is asked while a deployment waits; events make it faster.
 const BUSY: Duration = Duration::from_millis(150);
@@ -46,6 +46,8 @@ struct View {
     services: HashMap<String, Life>,
     /// The engine was looked at once since the start.
     known: bool,
+    /// Why the last look at the engine failed, if it did.
+    trouble: Option<String>,
 }
 
 #[derive(Default)]
@@ -65,6 +67,8 @@ struct Watched {
     gate: HealthGate,
     /// A deployment waits for it.
     awaited: bool,
+    /// It was what served when this process began.
+    served: bool,
 }
 
 /// One service at one moment.
@@ -87,13 +91,29 @@ impl Fleet {
     pub(crate) fn watch(&self, service: &str, port: u16, gate: &HealthGate, awaited: bool) {
         let mut view = self.lock();
         let life = view.services.entry(service.to_owned()).or_default();
+        let served = life.watched.as_ref().is_some_and(|watched| watched.served);
         life.watched = Some(Watched {
             port,
             gate: gate.clone(),
             awaited,
+            served,
         });
         drop(view);
         self.look.notify_one();
+    }
+
+    /// Watches a service that served when the control plane ended. Before the first look at the
+    /// engine, so that this look takes its replicas as they are.
+    fn watch_serving(&self, service: &str, port: u16, gate: &HealthGate) {
+        let mut view = self.lock();
+        let life = view.services.entry(service.to_owned()).or_default();
+        let awaited = life.watched.as_ref().is_some_and(|watched| watched.awaited);
+        life.watched = Some(Watched {
+            port,
+            gate: gate.clone(),
+            awaited,
+            served: true,
+        });
     }
 
     pub(crate) fn calm_down(&self, service: &str) {
@@ -116,6 +136,11 @@ impl Fleet {
     /// Whether the engine was seen at least once: before that, an empty view means nothing.
     pub(crate) fn is_known(&self) -> bool {
         self.lock().known
+    }
+
+    /// Why the engine cannot be seen now, if it cannot.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.lock().trouble.clone()
     }
 
     pub(crate) fn endpoints(&self, service: &str) -> Vec<SocketAddr> {
@@ -180,6 +205,7 @@ impl Fleet {
         let mut view = self.lock();
         let first = !view.known;
         view.known = true;
+        view.trouble = None;
         for service in by_service.keys() {
             if !view.services.contains_key(service) {
                 view.services.insert(service.clone(), Life::default());
@@ -220,7 +246,7 @@ impl Fleet {
                         .tasks
                         .iter()
                         .any(|task| task.id == id && task.state == TaskState::Running);
-                    if first && runs && !watched.awaited {
+                    if first && runs && watched.served {
                         // It served when the control plane last looked; it is not taken away
                         // because the control plane restarted.
                         life.healthy.insert(id.to_owned(), target);
@@ -290,6 +316,16 @@ fn is_candidate(task: &Task, gate: &HealthGate) -> bool {
 
 /// The loop. Ends when the platform stops.
 pub(crate) async fn run(px: Platform) {
+    while let Err(error) = watch_what_serves(&px).await {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "what serves could not be read"
+        );
+        tokio::select! {
+            () = px.stopping().cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
     let mut events = px.parts().engine.watch();
     loop {
         let pause = if px.parts().fleet.is_busy() {
@@ -310,12 +346,35 @@ pub(crate) async fn run(px: Platform) {
     }
 }
 
+/// The first table that is published must hold every app that serves. So all of them are watched
+/// before anything is looked at.
+async fn watch_what_serves(px: &Platform) -> Result<(), StoreError> {
+    let store = &px.parts().store;
+    for environment in store.environments().await? {
+        let Some(number) = environment.active_release else {
+            continue;
+        };
+        if let Some(release) = store
+            .release(&environment.app, &environment.name, number)
+            .await?
+        {
+            px.parts().fleet.watch_serving(
+                &release.service_name(&px.config().instance),
+                release.settings.container_port,
+                &release.settings.health,
+            );
+        }
+    }
+    Ok(())
+}
+
 async fn look(px: &Platform) {
     let tasks = match px.parts().engine.all_tasks().await {
         Ok(tasks) => tasks,
         Err(error) => {
             // What was seen last stays: an engine that does not answer has not stopped the apps.
             tracing::debug!(error = %error, "the engine could not be looked at");
+            px.parts().fleet.lock().trouble = Some(error.to_string());
             return;
         }
     };
@@ -336,11 +395,10 @@ async fn look(px: &Platform) {
 /// Probes one replica until it is well or gone.
 async fn probe(px: &Platform, job: Job) {
     for round in 0.. {
-        let outcome = px
-            .parts()
-            .traffic
-            .probe(job.target, &job.gate.probe, job.gate.timeout_ms)
-            .await;
+        let outcome = tokio::select! {
+            () = px.stopping().cancelled() => return,
+            outcome = px.parts().traffic.probe(job.target, &job.gate.probe, job.gate.timeout_ms) => outcome,
+        };
         let healthy = matches!(&outcome, Ok(outcome) if outcome.is_healthy());
         if !px.parts().fleet.probed(&job, outcome) {
             if healthy {

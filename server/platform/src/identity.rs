@@ -59,27 +59,37 @@ impl SignInLimits {
     const FREE: u32 = 5;
     const MAX_TRACKED: usize = 10_000;
 
-    fn wait(&self, key: &(String, String)) -> Option<Duration> {
-        let failures = self
-            .failures
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (count, last) = failures.get(key)?;
-        let over = count.checked_sub(Self::FREE)?;
-        let delay = Duration::from_secs(1u64 << over.min(6));
-        delay.checked_sub(last.elapsed())
-    }
-
-    fn failed(&self, key: (String, String)) {
+    /// Counts an attempt as failed before it is made, since many made at once must not all be
+    /// let through. Returns how long to wait if it may not be made now.
+    fn attempt(&self, key: &(String, String)) -> Result<(), Duration> {
         let mut failures = self
             .failures
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((count, last)) = failures.get_mut(key) {
+            if let Some(over) = count.checked_sub(Self::FREE) {
+                let delay = Duration::from_secs(1u64 << over.min(6));
+                if let Some(wait) = delay.checked_sub(last.elapsed()) {
+                    return Err(wait);
+                }
+            }
+            *count = count.saturating_add(1);
+            *last = Instant::now();
+            return Ok(());
+        }
         if failures.len() >= Self::MAX_TRACKED {
             failures.retain(|_, (_, last)| last.elapsed() < Duration::from_secs(600));
         }
-        let entry = failures.entry(key).or_insert((0, Instant::now()));
-        *entry = (entry.0 + 1, Instant::now());
+        if failures.len() >= Self::MAX_TRACKED
+            && let Some(oldest) = failures
+                .iter()
+                .min_by_key(|(_, (_, last))| *last)
+                .map(|(key, _)| key.clone())
+        {
+            failures.remove(&oldest);
+        }
+        failures.insert(key.clone(), (1, Instant::now()));
+        Ok(())
     }
 
     fn succeeded(&self, key: &(String, String)) {
@@ -268,7 +278,7 @@ pub async fn sign_in(
         return Err(WRONG);
     }
     let key = (name.to_owned(), address.to_owned());
-    if let Some(wait) = px.parts().sign_in_limits.wait(&key) {
+    if let Err(wait) = px.parts().sign_in_limits.attempt(&key) {
         return Err(Error::TooManyAttempts {
             retry_after_seconds: wait.as_secs() + 1,
         });
@@ -285,10 +295,7 @@ pub async fn sign_in(
             px.parts().sign_in_limits.succeeded(&key);
             Ok(signed_in(&account))
         }
-        _ => {
-            px.parts().sign_in_limits.failed(key);
-            Err(WRONG)
-        }
+        _ => Err(WRONG),
     }
 }
 

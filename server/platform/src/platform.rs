@@ -1,6 +1,7 @@
 //! The platform: ports, configuration and the live parts, wired together once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +38,13 @@ pub(crate) struct Inner {
     pub(crate) started_at: OffsetDateTime,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    /// The journal ends after everything that writes into it.
+    journal_stop: CancellationToken,
+    journal_tasks: TaskTracker,
 }
+
+/// How long the background work may take to end before the journal is closed all the same.
+const WIND_UP: Duration = Duration::from_secs(7);
 
 /// What the adapters are.
 pub struct Ports {
@@ -61,11 +68,12 @@ impl Platform {
         let started_at = clock.now();
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
+        let (journal_tasks, journal_stop) = (TaskTracker::new(), CancellationToken::new());
         let journal = Journal::new(
             Arc::clone(&log_store),
             Arc::clone(&clock),
-            &tasks,
-            stop.clone(),
+            &journal_tasks,
+            journal_stop.clone(),
         );
         Self {
             inner: Arc::new(Inner {
@@ -84,6 +92,8 @@ impl Platform {
                 started_at,
                 stop,
                 tasks,
+                journal_stop,
+                journal_tasks,
             }),
         }
     }
@@ -111,6 +121,12 @@ impl Platform {
     pub async fn shut_down(&self) {
         self.inner.stop.cancel();
         self.inner.tasks.close();
-        self.inner.tasks.wait().await;
+        let ended = tokio::time::timeout(WIND_UP, self.inner.tasks.wait()).await;
+        self.inner.journal_stop.cancel();
+        self.inner.journal_tasks.close();
+        self.inner.journal_tasks.wait().await;
+        if ended.is_err() {
+            self.inner.tasks.wait().await;
+        }
     }
 }

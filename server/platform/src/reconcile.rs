@@ -5,8 +5,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use flukedeploy_domain::app::Environment;
+use flukedeploy_domain::deployment::Source;
 use flukedeploy_domain::log_entry::{EventType, Level, LogMetadata};
-use flukedeploy_domain::release::service_name;
+use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_domain::release::{Release, service_name};
 
 use crate::error::Error;
 use crate::platform::Platform;
@@ -15,6 +18,9 @@ use crate::secret::Secret;
 
 const INGRESS_TOKEN: &str = "ingress_token";
 const INGRESS_PORT: &str = "ingress_control_port";
+const INGRESS_SEEN: &str = "ingress_seen";
+/// How long the first ingress may take to come up before another try.
+const FIRST_INGRESS_MS: u64 = 60_000;
 /// Between two comparisons when nothing is going on.
 const EVERY: Duration = Duration::from_secs(30);
 /// Between two tries while the engine is away.
@@ -34,7 +40,11 @@ impl Platform {
 async fn supervise(px: Platform) {
     let mut woken = false;
     loop {
-        let pause = match pass(&px, !woken).await {
+        let result = tokio::select! {
+            () = px.stopping().cancelled() => return,
+            result = pass(&px, !woken) => result,
+        };
+        let pause = match result {
             Ok(()) => {
                 woken = true;
                 EVERY
@@ -54,7 +64,7 @@ async fn supervise(px: Platform) {
     }
 }
 
-/// One comparison, start to end. `first`: unfinished deployments have to be taken up.
+/// One comparison, start to end. `first`: nothing was made sure of yet.
 async fn pass(px: &Platform, first: bool) -> Result<(), Error> {
     let seen = px.parts().engine.info().await;
     px.parts().engine_status.saw(&seen);
@@ -65,20 +75,22 @@ async fn pass(px: &Platform, first: bool) -> Result<(), Error> {
         px.parts().engine_status.saw(&seen);
     }
     let services = px.parts().engine.services().await?;
-    // The store is read after the engine: a service made in between is then wanted already.
-    start_missing(px, &services, first).await?;
+    // What one app's service is refused must not keep the others from what they need.
+    let started = start_missing(px, &services).await;
     px.parts().fleet.look_now();
-    if first {
-        for deployment in px.parts().store.unfinished_deployments().await? {
-            tracing::info!(deployment.id = %deployment.id, "taking up an unfinished deployment");
-            px.parts()
-                .runner
-                .wake(px, &deployment.app, &deployment.environment);
-        }
-    } else {
+    // Each time: a caller may have gone away between storing a deployment and waking its worker.
+    for deployment in px.parts().store.unfinished_deployments().await? {
+        px.parts()
+            .runner
+            .wake(px, &deployment.app, &deployment.environment);
+    }
+    if !first {
         prepare(px).await?;
     }
-    remove_unwanted(px, &services).await
+    // For the same reason; it does nothing if the ingress was told already.
+    px.parts().routes.refresh(px).await;
+    let removed = remove_unwanted(px, &services).await;
+    started.and(removed)
 }
 
 /// Swarm, network, ingress. What is there already is left alone.
@@ -124,39 +136,74 @@ async fn prepare(px: &Platform) -> Result<(), Error> {
         token: token.expose().to_owned(),
     };
     px.parts().engine.ensure_ingress(&spec).await?;
+    // The very first ingress takes a moment to come up, and nothing is ready before it serves.
+    // Later it serves without us, and there is nothing to wait for.
+    if px.parts().store.remembered(INGRESS_SEEN).await?.is_none() {
+        px.parts().traffic.wait_connected(FIRST_INGRESS_MS).await?;
+        px.parts().store.remember(INGRESS_SEEN, "yes").await?;
+    }
     px.parts().engine_status.is_prepared();
     Ok(())
 }
 
-/// Every active release has its service, and is watched.
-async fn start_missing(px: &Platform, services: &[ServiceState], first: bool) -> Result<(), Error> {
-    let unfinished = px.parts().store.unfinished_deployments().await?;
+/// Every active release has its service. Returns the last failure that may pass by itself.
+async fn start_missing(px: &Platform, services: &[ServiceState]) -> Result<(), Error> {
+    let mut result = Ok(());
     for environment in px.parts().store.environments().await? {
-        let Some(number) = environment.active_release else {
+        let looks_well = |release: &Release| {
+            let name = release.service_name(&px.config().instance);
+            services.iter().any(|service| {
+                service.name == name && service.wanted_replicas == release.settings.replicas
+            })
+        };
+        let Some(release) = active_release(px, &environment).await? else {
             continue;
         };
-        // A running deployment decides itself what runs.
-        let busy = unfinished
-            .iter()
-            .any(|d| d.app == environment.app && d.environment == environment.name);
-        let Some(release) = px
-            .parts()
-            .store
-            .release(&environment.app, &environment.name, number)
-            .await?
-        else {
-            continue;
-        };
+        if !looks_well(&release)
+            && let Err(error) = start_again(px, &environment.app, &environment.name).await
+        {
+            result = later(error, "a service could not be started again");
+        }
+    }
+    result
+}
+
+async fn active_release(px: &Platform, environment: &Environment) -> Result<Option<Release>, Error> {
+    let Some(number) = environment.active_release else {
+        return Ok(None);
+    };
+    let store = &px.parts().store;
+    Ok(store
+        .release(&environment.app, &environment.name, number)
+        .await?)
+}
+
+/// Failures that time may cure make the next comparison come sooner; the others are only told.
+fn later(error: Error, what: &str) -> Result<(), Error> {
+    tracing::warn!(error = &error as &dyn std::error::Error, "{what}");
+    if error.is_retryable() { Err(error) } else { Ok(()) }
+}
+
+/// Makes the active release's service as it has to be, if it still is not: all that was seen
+/// before may have changed in between.
+async fn start_again(px: &Platform, app: &AppName, name: &EnvironmentName) -> Result<(), Error> {
+    let _turn = px.parts().runner.service_changes.write().await;
+    // A running deployment decides itself what runs.
+    let busy = px.parts().store.unfinished_deployments().await?;
+    if busy.iter().any(|d| d.app == *app && d.environment == *name) {
+        return Ok(());
+    }
+    let Some(environment) = px.parts().store.environment(app, name).await? else {
+        return Ok(());
+    };
+    if let Some(release) = active_release(px, &environment).await? {
+        let services = px.parts().engine.services().await?;
+        let number = release.number;
         let name = release.service_name(&px.config().instance);
         let settings = &release.settings;
         let found = services.iter().find(|service| service.name == name);
-        if first {
-            px.parts()
-                .fleet
-                .watch(&name, settings.container_port, &settings.health, false);
-        }
-        if busy || found.is_some_and(|service| service.wanted_replicas == settings.replicas) {
-            continue;
+        if found.is_some_and(|service| service.wanted_replicas == settings.replicas) {
+            return Ok(());
         }
         let what = match found {
             None => format!("the service of release {number} was missing; it is started again"),
@@ -193,12 +240,51 @@ pub(crate) async fn remove_strays(px: &Platform) {
 }
 
 async fn remove_unwanted(px: &Platform, services: &[ServiceState]) -> Result<(), Error> {
+    let wanted = wanted(px).await?;
+    let mut result = Ok(());
+    for service in services
+        .iter()
+        .filter(|service| !wanted.contains(&service.name))
+    {
+        if let Err(error) = remove_if_unwanted(px, service).await {
+            result = later(error, "a leftover could not be removed");
+        }
+    }
+    result
+}
+
+async fn remove_if_unwanted(px: &Platform, service: &ServiceState) -> Result<(), Error> {
+    let _turn = px.parts().runner.service_changes.write().await;
+    // Again, now that nothing can change: a deployment may just have gone back to this release.
+    if wanted(px).await?.contains(&service.name) {
+        return Ok(());
+    }
+    px.parts().fleet.forget(&service.name);
+    px.parts().engine.remove_service(&service.name).await?;
+    let app = service
+        .labels
+        .get("com.flukedeploy.app")
+        .map_or("", String::as_str);
+    drift(
+        px,
+        app,
+        format!("the service {} belonged to nothing; removed", service.name),
+    );
+    Ok(())
+}
+
+/// Names of all services that may run.
+async fn wanted(px: &Platform) -> Result<HashSet<String>, Error> {
     let instance = &px.config().instance;
     let mut wanted = HashSet::new();
     // Deployments before environments: a deployment that ends in between has made its release
     // the active one first.
     for deployment in px.parts().store.unfinished_deployments().await? {
-        for number in [deployment.release, deployment.from_release]
+        let goes_back_to = match deployment.source {
+            Source::Release { number } => Some(number),
+            Source::Image { .. } => None,
+        };
+        for number in [deployment.release, deployment.from_release, goes_back_to]
             .into_iter()
             .flatten()
         {
@@ -220,23 +306,7 @@ async fn remove_unwanted(px: &Platform, services: &[ServiceState]) -> Result<(),
             ));
         }
     }
-    for service in services
-        .iter()
-        .filter(|service| !wanted.contains(&service.name))
-    {
-        px.parts().fleet.forget(&service.name);
-        px.parts().engine.remove_service(&service.name).await?;
-        let app = service
-            .labels
-            .get("com.flukedeploy.app")
-            .map_or("", String::as_str);
-        drift(
-            px,
-            app,
-            format!("the service {} belonged to nothing; removed", service.name),
-        );
-    }
-    Ok(())
+    Ok(wanted)
 }
 
 fn drift(px: &Platform, app: &str, message: String) {

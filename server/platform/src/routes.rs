@@ -11,10 +11,13 @@ use flukedeploy_domain::timestamp;
 
 use crate::error::Error;
 use crate::platform::Platform;
-use crate::ports::TrafficError;
+use crate::ports::{StoreError, TrafficError};
 use crate::secret::random_id;
 
 const EPOCH: &str = "routing_epoch";
+const VERSIONS: &str = "routing_versions_until";
+/// So many versions (milliseconds, as they come from the clock) are set aside at a time.
+const VERSIONS_AT_ONCE: u64 = 3_600_000;
 
 type Key = (AppName, EnvironmentName);
 
@@ -34,7 +37,16 @@ pub(crate) struct Routes {
     /// Releases never change, so they are read once.
     releases: Mutex<HashMap<(Key, ReleaseNo), Release>>,
     /// Held while a table is made and sent, so that tables arrive in order.
-    last: tokio::sync::Mutex<Option<RoutingSnapshot>>,
+    last: tokio::sync::Mutex<Option<Last>>,
+}
+
+/// The newest table.
+struct Last {
+    snapshot: RoutingSnapshot,
+    /// It was handed over. Not so if the caller went away while it was being sent.
+    handed_over: bool,
+    /// Versions up to this one are set aside for this process.
+    versions_until: u64,
 }
 
 impl Routes {
@@ -61,6 +73,18 @@ impl Routes {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .get(&(environment.app.clone(), environment.name.clone()))
             .cloned()
+    }
+
+    /// The app is no more; another one may come under its name.
+    pub(crate) fn forget_app(&self, app: &AppName) {
+        self.shifts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .retain(|(shifted, _), _| shifted != app);
+        self.releases
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .retain(|((of, _), _), _| of != app);
     }
 
     /// Makes the table anew and publishes it if it differs; failures are logged, since the next
@@ -95,31 +119,26 @@ impl Routes {
         if !must_confirm
             && last
                 .as_ref()
-                .is_some_and(|snapshot| snapshot.routes == routes)
+                .is_some_and(|last| last.handed_over && last.snapshot.routes == routes)
         {
             return Ok(());
         }
-        let epoch = match last.as_ref() {
-            Some(snapshot) => snapshot.epoch.clone(),
-            None => px
-                .parts()
-                .store
-                .remember_once(EPOCH, &random_id(16))
-                .await
-                .map_err(|error| PublishError::Store(Box::new(error.into())))?,
-        };
-        // Taken from the clock, so that it rises over restarts without being stored.
-        let now = u64::try_from(timestamp::to_unix_ms(px.now())).unwrap_or(0);
-        let version = last
-            .as_ref()
-            .map_or(now, |snapshot| now.max(snapshot.version + 1));
+        let next = next_version(px, last.as_ref())
+            .await
+            .map_err(|error| PublishError::Store(Box::new(error.into())))?;
         let snapshot = RoutingSnapshot {
-            version,
-            epoch,
+            version: next.version,
+            epoch: next.epoch,
             routes,
         };
-        *last = Some(snapshot.clone());
-        px.parts().traffic.publish(snapshot).await?;
+        let last = last.insert(Last {
+            snapshot: snapshot.clone(),
+            handed_over: false,
+            versions_until: next.versions_until,
+        });
+        let published = px.parts().traffic.publish(snapshot).await;
+        last.handed_over = true;
+        published?;
         Ok(())
     }
 
@@ -160,8 +179,23 @@ impl Routes {
                 upstreams,
             });
         }
+        self.keep_only(&routes);
         routes.sort_by(|a, b| (&a.app, &a.environment).cmp(&(&b.app, &b.environment)));
         Ok(routes)
+    }
+
+    /// Releases hold their variables: those that are in no table are not kept in memory.
+    fn keep_only(&self, routes: &[Route]) {
+        self.releases
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .retain(|((app, environment), number), _| {
+                routes.iter().any(|route| {
+                    route.app == *app
+                        && route.environment == *environment
+                        && route.upstreams.iter().any(|u| u.release == number.0)
+                })
+            });
     }
 
     async fn release(
@@ -194,6 +228,50 @@ impl Routes {
         }
         Ok(found)
     }
+}
+
+struct NextVersion {
+    epoch: String,
+    version: u64,
+    versions_until: u64,
+}
+
+/// Versions come from the clock and rise over restarts. An ingress never goes back to a lower one,
+/// so a clock that was set back must not matter: what is set aside is stored first, and the next
+/// process begins above it.
+async fn next_version(px: &Platform, last: Option<&Last>) -> Result<NextVersion, StoreError> {
+    let store = &px.parts().store;
+    let now = u64::try_from(timestamp::to_unix_ms(px.now())).unwrap_or(0);
+    let (epoch, at_least, versions_until) = match last {
+        Some(last) => (
+            last.snapshot.epoch.clone(),
+            last.snapshot.version + 1,
+            last.versions_until,
+        ),
+        None => {
+            let epoch = store.remember_once(EPOCH, &random_id(16)).await?;
+            let used = store.remembered(VERSIONS).await?;
+            let used = used.and_then(|used| used.parse().ok()).unwrap_or(0);
+            (epoch, used + 1, 0)
+        }
+    };
+    let version = now.max(at_least);
+    if version <= versions_until {
+        return Ok(NextVersion {
+            epoch,
+            version,
+            versions_until,
+        });
+    }
+    let versions_until = version + VERSIONS_AT_ONCE;
+    store
+        .remember(VERSIONS, &versions_until.to_string())
+        .await?;
+    Ok(NextVersion {
+        epoch,
+        version,
+        versions_until,
+    })
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -48,6 +48,8 @@ pub struct AppView {
     pub url: String,
     pub container_port: u16,
     pub replicas: ReplicaCounts,
+    /// What the settings say; `replicas` is about the release that serves.
+    pub configured_replicas: u32,
     pub strategy: Strategy,
     pub health: HealthGate,
     pub domains: Vec<Hostname>,
@@ -250,6 +252,7 @@ pub(crate) fn app_view(
         state,
         url,
         container_port: settings.container_port,
+        configured_replicas: settings.replicas,
         replicas: ReplicaCounts {
             requested: wanted,
             ready,

@@ -83,7 +83,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         .merge(machine)
         .merge(doors::mcp_router(state.clone(), allowed_hosts(&config), vec![config.public_url.clone()]))
         .merge(doors::probes_router(state.clone()))
-        .merge(dashboard_router(px.clone(), sessions, dashboard));
+        .merge(dashboard_router(px.clone(), sessions, &dashboard));
     let stream = doors::stream_router(state, stream_address.port());
     tracing::info!(
         listen = %listener.local_addr()?, stream = %stream_address, instance = %config.instance,

@@ -114,7 +114,10 @@ pub(crate) fn to_value(answer: &impl Serialize) -> Value {
 
 /// Where to listen to the entries of a deployment or an app.
 pub(crate) fn stream_url(config: &PlatformConfig, filter: &str, value: &str) -> String {
-    format!("{}/?{filter}={value}", config.stream_url.trim_end_matches('/'))
+    format!(
+        "{}/?{filter}={value}",
+        config.stream_url.trim_end_matches('/')
+    )
 }
 
 fn status_url(config: &PlatformConfig, id: &DeploymentId) -> String {
@@ -125,7 +128,10 @@ fn poll_after(status: Status) -> Option<u32> {
     (!status.is_final()).then_some(POLL_AFTER_SECONDS)
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out references"
+)]
 fn is_false(value: &bool) -> bool {
     !value
 }

@@ -20,7 +20,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         let actor = parts.extensions.get::<Actor>().cloned();
-        actor.map(Self).ok_or_else(|| Problem::unauthorized("no credentials were sent"))
+        actor
+            .map(Self)
+            .ok_or_else(|| Problem::unauthorized("no credentials were sent"))
     }
 }
 
@@ -36,7 +38,11 @@ pub struct Gate {
 /// Middleware: lets only authenticated requests through and puts their [`Actor`] into the
 /// request's extensions.
 pub async fn require(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
-    let session = if gate.sessions { session_actor(request.extensions()) } else { None };
+    let session = if gate.sessions {
+        session_actor(request.extensions())
+    } else {
+        None
+    };
     let actor = match bearer(request.headers()) {
         Err(problem) => return problem.into_response(),
         Ok(Some(token)) => match from_token(&gate.px, &token, gate.door).await {
@@ -74,9 +80,13 @@ pub(super) fn session_actor(extensions: &Extensions) -> Option<Actor> {
 /// The header is there, but is not one bearer token.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, Problem> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() {
-        return Err(Problem::unauthorized("more than one 'Authorization' header was sent"));
+        return Err(Problem::unauthorized(
+            "more than one 'Authorization' header was sent",
+        ));
     }
     let token = value
         .to_str()
@@ -87,17 +97,27 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, Problem> {
         .filter(|token| !token.is_empty());
     match token {
         Some(token) => Ok(Some(Secret::new(token))),
-        None => Err(Problem::unauthorized("the 'Authorization' header holds no bearer token")),
+        None => Err(Problem::unauthorized(
+            "the 'Authorization' header holds no bearer token",
+        )),
     }
 }
 
 /// Whether a body is declared as JSON.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
-        let essence = value.split(';').next().unwrap_or(value).trim().to_ascii_lowercase();
-        essence == "application/json"
-            || (essence.starts_with("application/") && essence.ends_with("+json"))
-    })
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| {
+            let essence = value
+                .split(';')
+                .next()
+                .unwrap_or(value)
+                .trim()
+                .to_ascii_lowercase();
+            essence == "application/json"
+                || (essence.starts_with("application/") && essence.ends_with("+json"))
+        })
 }
 
 #[cfg(test)]
@@ -127,10 +147,19 @@ mod tests {
 
     #[test]
     fn json_is_known_by_its_type() {
-        assert!(is_json(&with("content-type", "application/json; charset=utf-8")));
-        assert!(is_json(&with("content-type", "application/merge-patch+json")));
+        assert!(is_json(&with(
+            "content-type",
+            "application/json; charset=utf-8"
+        )));
+        assert!(is_json(&with(
+            "content-type",
+            "application/merge-patch+json"
+        )));
         assert!(!is_json(&with("content-type", "text/plain")));
-        assert!(!is_json(&with("content-type", "application/x-www-form-urlencoded")));
+        assert!(!is_json(&with(
+            "content-type",
+            "application/x-www-form-urlencoded"
+        )));
         assert!(!is_json(&HeaderMap::new()));
     }
 }

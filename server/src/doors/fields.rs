@@ -22,18 +22,31 @@ pub(crate) struct Fields {
 impl Fields {
     /// Fields that nobody asks for are ignored, as the contract wants it of every reader.
     pub(crate) fn new(object: Map<String, Value>) -> Self {
-        Self { object, prefix: "", faults: Vec::new(), asked: Vec::new(), strict: false }
+        Self {
+            object,
+            prefix: "",
+            faults: Vec::new(),
+            asked: Vec::new(),
+            strict: false,
+        }
     }
 
     /// Fields that nobody asks for are faults: an agent that mistypes an argument should hear of
     /// it instead of getting something it did not ask for.
     pub(crate) fn strict(object: Map<String, Value>) -> Self {
-        Self { strict: true, ..Self::new(object) }
+        Self {
+            strict: true,
+            ..Self::new(object)
+        }
     }
 
     /// An object inside of another; `prefix` is put before the names of its fields.
     pub(crate) fn inner(object: Map<String, Value>, prefix: &'static str) -> Self {
-        Self { prefix, strict: true, ..Self::new(object) }
+        Self {
+            prefix,
+            strict: true,
+            ..Self::new(object)
+        }
     }
 
     /// The raw value; `null` counts as absent.
@@ -48,7 +61,8 @@ impl Fields {
     }
 
     pub(crate) fn fault(&mut self, name: &str, problem: impl Into<String>) {
-        self.faults.push(Invalid::new(format!("{}{name}", self.prefix), problem));
+        self.faults
+            .push(Invalid::new(format!("{}{name}", self.prefix), problem));
     }
 
     pub(crate) fn faults(&mut self, faults: Vec<Invalid>) {
@@ -56,13 +70,11 @@ impl Fields {
     }
 
     pub(crate) fn text(&mut self, name: &'static str) -> Option<String> {
-        match self.take(name)? {
-            Value::String(text) => Some(text),
-            _ => {
-                self.fault(name, "must be a string");
-                None
-            }
+        if let Value::String(text) = self.take(name)? {
+            return Some(text);
         }
+        self.fault(name, "must be a string");
+        None
     }
 
     /// A text with rules of its own.
@@ -117,24 +129,19 @@ impl Fields {
     {
         let value = self.take(name)?;
         let number = value.as_u64().and_then(|number| T::try_from(number).ok());
-        match number.filter(|number| range.contains(number)) {
-            Some(number) => Some(number),
-            None => {
-                let shown = match &value {
-                    Value::Number(number) => format!(", not {number}"),
-                    _ => String::new(),
-                };
-                let (start, end) = (range.start(), range.end());
-                self.fault(name, format!("must be a whole number from {start} to {end}{shown}"));
-                None
-            }
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            let shown = match &value {
+                Value::Number(number) => format!(", not {number}"),
+                _ => String::new(),
+            };
+            let (start, end) = (range.start(), range.end());
+            self.fault(
+                name,
+                format!("must be a whole number from {start} to {end}{shown}"),
+            );
         }
-    }
-
-    /// Names that were asked for so far.
-    #[cfg(test)]
-    pub(crate) fn asked(&self) -> &[&'static str] {
-        &self.asked
+        number
     }
 
     /// The faults found, fields that nobody asked for included when they count as such.
@@ -158,7 +165,11 @@ impl Fields {
     /// All faults at once.
     pub(crate) fn finish(self) -> Result<(), Error> {
         let faults = self.into_faults();
-        if faults.is_empty() { Ok(()) } else { Err(Error::Invalid(faults)) }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Invalid(faults))
+        }
     }
 
     /// The same where a value is known to be missing, so that there is a fault.
@@ -178,7 +189,11 @@ mod tests {
     }
 
     fn faults(fields: Fields) -> Vec<String> {
-        fields.into_faults().iter().map(ToString::to_string).collect()
+        fields
+            .into_faults()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
@@ -210,7 +225,10 @@ mod tests {
         assert!(lenient.finish().is_ok());
         let mut strict = Fields::strict(object(&body));
         strict.number::<u32>("replicas", 1..=500);
-        assert_eq!(faults(strict), ["replica is not known here; did you mean 'replicas'?"]);
+        assert_eq!(
+            faults(strict),
+            ["replica is not known here; did you mean 'replicas'?"]
+        );
     }
 
     #[test]

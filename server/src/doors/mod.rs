@@ -13,6 +13,8 @@ mod requests;
 mod rest;
 mod state;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use mcp::mcp_router;
 pub use probes::probes_router;

@@ -2,7 +2,6 @@
 //! and `message`) or an object for an agent.
 
 use std::any::Any;
-use std::borrow::Cow;
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -16,10 +15,13 @@ const TRY_AGAIN_SECONDS: u64 = 5;
 
 /// A refusal or failure, ready to be shown. Holds only text that may leave the process.
 #[derive(Debug)]
-pub struct Problem {
+pub struct Problem(Box<Content>);
+
+#[derive(Debug)]
+struct Content {
     status: StatusCode,
     title: &'static str,
-    code: Cow<'static, str>,
+    code: &'static str,
     detail: String,
     next: Option<String>,
     retryable: bool,
@@ -37,10 +39,10 @@ impl Problem {
         code: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self {
+        Self(Box::new(Content {
             status,
             title,
-            code: Cow::Borrowed(code),
+            code,
             detail: detail.into(),
             next: None,
             retryable: false,
@@ -48,29 +50,44 @@ impl Problem {
             faults: Vec::new(),
             retry_after_seconds: None,
             deployment_id: None,
-        }
+        }))
     }
 
     pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
-        self.next = Some(next.into());
+        self.0.next = Some(next.into());
         self
     }
 
     /// The request itself cannot be read: JSON, query or path.
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "Bad request", "bad_request", detail)
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "Bad request",
+            "bad_request",
+            detail,
+        )
     }
 
     /// Parts of the address that cannot be read, all of them.
     pub(crate) fn bad_parameters(faults: Vec<Invalid>) -> Self {
-        let detail = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        Self { faults, ..Self::bad_request(detail) }
+        let detail = faults
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ");
+        let mut problem = Self::bad_request(detail);
+        problem.0.faults = faults;
+        problem
     }
 
     pub(crate) fn unauthorized(why: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", "unauthorized", why).next(
-            "send the header 'Authorization: Bearer <token>' with a token that is valid now",
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "Unauthorized",
+            "unauthorized",
+            why,
         )
+        .next("send the header 'Authorization: Bearer <token>' with a token that is valid now")
     }
 
     pub(crate) fn no_such_path(path: &str) -> Self {
@@ -118,15 +135,19 @@ impl Problem {
             "request_timeout",
             "the body did not arrive in time",
         );
-        problem.retryable = true;
+        problem.0.retryable = true;
         problem
     }
 
     pub(crate) fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
-        let mut problem =
-            Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", code, detail);
-        problem.retryable = true;
-        problem.retry_after_seconds = Some(TRY_AGAIN_SECONDS);
+        let mut problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Service unavailable",
+            code,
+            detail,
+        );
+        problem.0.retryable = true;
+        problem.0.retry_after_seconds = Some(TRY_AGAIN_SECONDS);
         problem
     }
 
@@ -140,6 +161,10 @@ impl Problem {
     }
 
     /// What a panic becomes; for `CatchPanicLayer::custom`.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the layer hands it over by value"
+    )]
     pub(crate) fn of_panic(panic: Box<dyn Any + Send>) -> Response {
         let said = panic
             .downcast_ref::<&'static str>()
@@ -150,38 +175,38 @@ impl Problem {
         Self::internal().into_response()
     }
 
-    pub(crate) fn code(&self) -> &str {
-        &self.code
+    pub(crate) fn code(&self) -> &'static str {
+        self.0.code
     }
 
     pub(crate) fn detail(&self) -> &str {
-        &self.detail
+        &self.0.detail
     }
 
     /// A fault of ours, which the caller can do nothing about.
     pub(crate) fn is_ours(&self) -> bool {
-        self.status == StatusCode::INTERNAL_SERVER_ERROR
+        self.0.status == StatusCode::INTERNAL_SERVER_ERROR
     }
 
     /// The contract's `error`: the stable code, but for two texts that older clients compare.
     fn contract_error(&self) -> &str {
         if self.is_ours() {
             "Internal server error"
-        } else if self.deployment_id.is_some() {
+        } else if self.0.deployment_id.is_some() {
             "Deployment not found"
         } else {
-            &self.code
+            self.0.code
         }
     }
 
     /// The problem as an agent reads it.
     pub(crate) fn for_agent(&self) -> Value {
         let mut object = Map::new();
-        object.insert("code".to_owned(), json!(self.code));
-        object.insert("message".to_owned(), json!(self.detail));
-        object.insert("retryable".to_owned(), json!(self.retryable));
-        object.insert("did_you_mean".to_owned(), json!(self.near));
-        if let Some(next) = &self.next {
+        object.insert("code".to_owned(), json!(self.0.code));
+        object.insert("message".to_owned(), json!(self.0.detail));
+        object.insert("retryable".to_owned(), json!(self.0.retryable));
+        object.insert("did_you_mean".to_owned(), json!(self.0.near));
+        if let Some(next) = &self.0.next {
             object.insert("next".to_owned(), json!(next));
         }
         self.insert_details(&mut object);
@@ -190,34 +215,38 @@ impl Problem {
 
     fn for_http(&self) -> Value {
         let mut object = Map::new();
-        object.insert("type".to_owned(), json!(format!("/problems/{}", self.code)));
-        object.insert("title".to_owned(), json!(self.title));
-        object.insert("status".to_owned(), json!(self.status.as_u16()));
-        object.insert("detail".to_owned(), json!(self.detail));
+        object.insert(
+            "type".to_owned(),
+            json!(format!("/problems/{}", self.0.code)),
+        );
+        object.insert("title".to_owned(), json!(self.0.title));
+        object.insert("status".to_owned(), json!(self.0.status.as_u16()));
+        object.insert("detail".to_owned(), json!(self.0.detail));
         object.insert("error".to_owned(), json!(self.contract_error()));
-        object.insert("message".to_owned(), json!(self.detail));
-        object.insert("code".to_owned(), json!(self.code));
-        object.insert("retryable".to_owned(), json!(self.retryable));
-        if let Some(next) = &self.next {
+        object.insert("message".to_owned(), json!(self.0.detail));
+        object.insert("code".to_owned(), json!(self.0.code));
+        object.insert("retryable".to_owned(), json!(self.0.retryable));
+        if let Some(next) = &self.0.next {
             object.insert("next".to_owned(), json!(next));
         }
-        if !self.near.is_empty() {
-            object.insert("did_you_mean".to_owned(), json!(self.near));
+        if !self.0.near.is_empty() {
+            object.insert("did_you_mean".to_owned(), json!(self.0.near));
         }
         self.insert_details(&mut object);
         Value::Object(object)
     }
 
     fn insert_details(&self, object: &mut Map<String, Value>) {
-        if !self.faults.is_empty() {
+        if !self.0.faults.is_empty() {
             let fields: Vec<_> = self
+                .0
                 .faults
                 .iter()
                 .map(|fault| json!({"field": fault.field, "problem": fault.problem}))
                 .collect();
             object.insert("fields".to_owned(), Value::Array(fields));
         }
-        if let Some(id) = &self.deployment_id {
+        if let Some(id) = &self.0.deployment_id {
             object.insert("deployment_id".to_owned(), json!(id));
         }
     }
@@ -239,7 +268,9 @@ impl From<Error> for Problem {
             tracing::error!(error = &error as &dyn std::error::Error, "request failed");
         }
         let retry_after_seconds = match &error {
-            Error::TooManyAttempts { retry_after_seconds } => Some(*retry_after_seconds),
+            Error::TooManyAttempts {
+                retry_after_seconds,
+            } => Some(*retry_after_seconds),
             _ if error.kind() == Kind::Unavailable => Some(TRY_AGAIN_SECONDS),
             _ => None,
         };
@@ -247,10 +278,10 @@ impl From<Error> for Problem {
             Error::DeploymentNotFound { id } => Some(id.clone()),
             _ => None,
         };
-        Self {
+        Self(Box::new(Content {
             status,
             title,
-            code: Cow::Borrowed(error.code()),
+            code: error.code(),
             detail: error.public_detail(),
             next: error.next_step(),
             retryable: error.is_retryable(),
@@ -258,7 +289,7 @@ impl From<Error> for Problem {
             faults: error.faults().to_vec(),
             retry_after_seconds,
             deployment_id,
-        }
+        }))
     }
 }
 
@@ -270,14 +301,17 @@ impl From<Invalid> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.status, self.for_http().to_string()).into_response();
+        let mut response = (self.0.status, self.for_http().to_string()).into_response();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.status == StatusCode::UNAUTHORIZED {
+        if self.0.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Some(seconds) = self.retry_after_seconds {
+        if let Some(seconds) = self.0.retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
@@ -290,12 +324,14 @@ mod tests {
 
     fn shown(error: Error) -> (u16, Value) {
         let problem = Problem::from(error);
-        (problem.status.as_u16(), problem.for_http())
+        (problem.0.status.as_u16(), problem.for_http())
     }
 
     #[test]
     fn an_unknown_deployment_is_told_in_the_contracts_words() {
-        let (status, body) = shown(Error::DeploymentNotFound { id: "dep-1-00000000".to_owned() });
+        let (status, body) = shown(Error::DeploymentNotFound {
+            id: "dep-1-00000000".to_owned(),
+        });
         assert_eq!(status, 404);
         assert_eq!(body["error"], "Deployment not found");
         assert_eq!(body["deployment_id"], "dep-1-00000000");
@@ -311,7 +347,10 @@ mod tests {
         assert_eq!(status, 500);
         assert_eq!(body["error"], "Internal server error");
         let text = body.to_string();
-        assert!(!text.contains("secret") && !text.contains("hunter2"), "{text}");
+        assert!(
+            !text.contains("secret") && !text.contains("hunter2"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -329,7 +368,10 @@ mod tests {
                 {"field": "image", "problem": "must be given"}
             ])
         );
-        let near = Error::AppNotFound { name: "shop-wbe".into(), near: vec!["shop-web".into()] };
+        let near = Error::AppNotFound {
+            name: "shop-wbe".into(),
+            near: vec!["shop-web".into()],
+        };
         let agent = Problem::from(near).for_agent();
         assert_eq!(agent["code"], "app_not_found");
         assert_eq!(agent["did_you_mean"], json!(["shop-web"]));
@@ -342,7 +384,10 @@ mod tests {
         let response = Problem::unauthorized("no token was sent").into_response();
         assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer");
         assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
-        let slow = Problem::from(Error::TooManyAttempts { retry_after_seconds: 7 }).into_response();
+        let slow = Problem::from(Error::TooManyAttempts {
+            retry_after_seconds: 7,
+        })
+        .into_response();
         assert_eq!(slow.status(), 429);
         assert_eq!(slow.headers()[RETRY_AFTER], "7");
         let down = Problem::from(Error::ShuttingDown).into_response();

@@ -18,12 +18,20 @@ pub(crate) struct Params {
 impl Params {
     pub(crate) fn of(uri: &Uri) -> Result<Self, Problem> {
         Query::try_from_uri(uri)
-            .map(|Query(pairs)| Self { pairs, faults: Vec::new() })
+            .map(|Query(pairs)| Self {
+                pairs,
+                faults: Vec::new(),
+            })
             .map_err(|_| Problem::bad_request("the query part of the address cannot be read"))
     }
 
     pub(crate) fn text(&mut self, name: &str) -> Option<String> {
-        let value = self.pairs.iter().rev().find(|(key, _)| key == name).map(|(_, v)| v.clone());
+        let value = self
+            .pairs
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, v)| v.clone());
         self.pairs.retain(|(key, _)| key != name);
         value.filter(|value| !value.is_empty())
     }
@@ -77,7 +85,11 @@ impl Params {
     /// # Errors
     /// All parameters that could not be read.
     pub(crate) fn finish(self) -> Result<(), Problem> {
-        if self.faults.is_empty() { Ok(()) } else { Err(Problem::bad_parameters(self.faults)) }
+        if self.faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Problem::bad_parameters(self.faults))
+        }
     }
 }
 

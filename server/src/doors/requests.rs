@@ -25,7 +25,10 @@ pub(crate) fn deploy(mut fields: Fields) -> Result<Deploy, Error> {
     let environment = environment(&mut fields);
     let from_source = fields.take("dockerfile_path").is_some();
     let image = if from_source {
-        fields.fault("dockerfile_path", "cannot be used: builds from source are not available yet");
+        fields.fault(
+            "dockerfile_path",
+            "cannot be used: builds from source are not available yet",
+        );
         fields.parsed::<ImageRef>("image")
     } else {
         fields.required::<ImageRef>("image")
@@ -41,7 +44,9 @@ pub(crate) fn deploy(mut fields: Fields) -> Result<Deploy, Error> {
     let container_port = fields.number("container_port", 1..=u16::MAX);
     let reason = fields.text("reason");
     let idempotency_key = fields.text("idempotency_key");
-    let (Some(app), Some(image)) = (app, image) else { return Err(fields.into_error()) };
+    let (Some(app), Some(image)) = (app, image) else {
+        return Err(fields.into_error());
+    };
     fields.finish()?;
     Ok(Deploy {
         app,
@@ -72,14 +77,22 @@ pub(crate) fn rollback(mut fields: Fields, app: Option<AppName>) -> Result<Rollb
     refuse_dry_run(&mut fields);
     let reason = fields.text("reason");
     let idempotency_key = fields.text("idempotency_key");
-    let Some(app) = app else { return Err(fields.into_error()) };
+    let Some(app) = app else {
+        return Err(fields.into_error());
+    };
     fields.finish()?;
     let to = match (release, version) {
         (Some(release), _) => RollbackTarget::Release(ReleaseNo(release)),
         (None, Some(version)) => RollbackTarget::Version(version),
         (None, None) => RollbackTarget::Previous,
     };
-    Ok(Rollback { app, environment, to, reason, idempotency_key })
+    Ok(Rollback {
+        app,
+        environment,
+        to,
+        reason,
+        idempotency_key,
+    })
 }
 
 /// `app` is known already where it is part of the address.
@@ -89,9 +102,17 @@ pub(crate) fn validate(mut fields: Fields, app: Option<AppName>) -> Result<Valid
     let image = fields.parsed::<ImageRef>("image");
     let run_tests = fields.flag("run_tests", true);
     let run_security_scan = fields.flag("run_security_scan", true);
-    let Some(app) = app else { return Err(fields.into_error()) };
+    let Some(app) = app else {
+        return Err(fields.into_error());
+    };
     fields.finish()?;
-    Ok(Validate { app, environment, image, run_tests, run_security_scan })
+    Ok(Validate {
+        app,
+        environment,
+        image,
+        run_tests,
+        run_security_scan,
+    })
 }
 
 pub(crate) fn new_app(mut fields: Fields) -> Result<NewApp, Error> {
@@ -101,13 +122,17 @@ pub(crate) fn new_app(mut fields: Fields) -> Result<NewApp, Error> {
         container_port: fields
             .number("container_port", 1..=u16::MAX)
             .unwrap_or(defaults.container_port),
-        replicas: fields.number("replicas", 1..=MAX_REPLICAS).unwrap_or(defaults.replicas),
+        replicas: fields
+            .number("replicas", 1..=MAX_REPLICAS)
+            .unwrap_or(defaults.replicas),
         health: health(&mut fields).unwrap_or_default(),
         env_vars: env_vars(&mut fields, Nulls::Refused).set,
         domains: domains(&mut fields).unwrap_or_default(),
         strategy: fields.parsed("strategy").unwrap_or_default(),
     };
-    let Some(name) = name else { return Err(fields.into_error()) };
+    let Some(name) = name else {
+        return Err(fields.into_error());
+    };
     fields.finish()?;
     Ok(NewApp { name, settings })
 }
@@ -144,16 +169,27 @@ pub(crate) fn create_token(mut fields: Fields) -> Result<CreateToken, Error> {
         }
         at
     });
-    let Some(name) = name else { return Err(fields.into_error()) };
+    let Some(name) = name else {
+        return Err(fields.into_error());
+    };
     fields.finish()?;
     // The smallest tier unless more is asked for.
-    Ok(CreateToken { name, persona, tier: tier.unwrap_or(Tier::Extended), expires_at })
+    Ok(CreateToken {
+        name,
+        persona,
+        tier: tier.unwrap_or(Tier::Extended),
+        expires_at,
+    })
 }
 
 /// `wait_seconds` of the tools and `wait` of the REST addresses.
 pub(crate) fn wait_fault(name: &str, seconds: u64) -> Option<Invalid> {
-    (seconds > MAX_WAIT_SECONDS)
-        .then(|| Invalid::new(name, format!("must be 0 to {MAX_WAIT_SECONDS}, not {seconds}")))
+    (seconds > MAX_WAIT_SECONDS).then(|| {
+        Invalid::new(
+            name,
+            format!("must be 0 to {MAX_WAIT_SECONDS}, not {seconds}"),
+        )
+    })
 }
 
 /// Production unless another is named; `development` is the long form of `dev`.
@@ -173,7 +209,9 @@ fn environment(fields: &mut Fields) -> EnvironmentName {
 }
 
 fn validation_level(fields: &mut Fields) -> ValidationLevel {
-    fields.chosen("validation_level", "none, basic or strict").unwrap_or_default()
+    fields
+        .chosen("validation_level", "none, basic or strict")
+        .unwrap_or_default()
 }
 
 /// Somebody who asks for a rehearsal must not get the real thing.
@@ -236,7 +274,9 @@ fn env_vars(fields: &mut Fields, nulls: Nulls) -> VariableChanges {
 }
 
 fn as_pair(pair: Value) -> Option<(String, Option<Value>)> {
-    let Value::Object(mut pair) = pair else { return None };
+    let Value::Object(mut pair) = pair else {
+        return None;
+    };
     match pair.remove("key") {
         Some(Value::String(key)) => Some((key, pair.remove("value"))),
         _ => None,
@@ -248,8 +288,10 @@ fn strings(fields: &mut Fields, name: &'static str) -> Option<Vec<String>> {
         fields.fault(name, "must be a list of strings");
         return None;
     };
-    let texts: Option<Vec<String>> =
-        items.into_iter().map(|item| item.as_str().map(ToOwned::to_owned)).collect();
+    let texts: Option<Vec<String>> = items
+        .into_iter()
+        .map(|item| item.as_str().map(ToOwned::to_owned))
+        .collect();
     if texts.is_none() {
         fields.fault(name, "must be a list of strings");
     }
@@ -277,7 +319,10 @@ fn health(fields: &mut Fields) -> Option<HealthGate> {
         Value::Null => return Some(HealthGate::default()),
         Value::Object(object) => flattened(object),
         _ => {
-            fields.fault("health", "must be an object such as {\"path\": \"/health\"}");
+            fields.fault(
+                "health",
+                "must be an object such as {\"path\": \"/health\"}",
+            );
             return None;
         }
     };
@@ -301,7 +346,10 @@ fn health_gate(fields: &mut Fields) -> HealthGate {
     let expect_status = fields.number("expect_status", 100..=599);
     let kind = fields.text("kind");
     let probe = match (kind.as_deref(), path) {
-        (None | Some("http"), Some(path)) => HealthProbe::Http { path, expect_status },
+        (None | Some("http"), Some(path)) => HealthProbe::Http {
+            path,
+            expect_status,
+        },
         (Some("http"), None) => {
             fields.fault("path", "must be given, such as '/health'");
             HealthProbe::Tcp
@@ -313,7 +361,10 @@ fn health_gate(fields: &mut Fields) -> HealthGate {
             HealthProbe::Tcp
         }
         (Some(other), _) => {
-            fields.fault("kind", format!("must be http, tcp or docker, not {}", quoted(other)));
+            fields.fault(
+                "kind",
+                format!("must be http, tcp or docker, not {}", quoted(other)),
+            );
             HealthProbe::Tcp
         }
     };
@@ -325,7 +376,9 @@ fn health_gate(fields: &mut Fields) -> HealthGate {
         deadline_seconds: fields
             .number("deadline_seconds", 1..=3_600)
             .unwrap_or(defaults.deadline_seconds),
-        timeout_ms: fields.number("timeout_ms", 100..=60_000).unwrap_or(defaults.timeout_ms),
+        timeout_ms: fields
+            .number("timeout_ms", 100..=60_000)
+            .unwrap_or(defaults.timeout_ms),
     }
 }
 
@@ -337,7 +390,11 @@ mod tests {
     use serde_json::json;
 
     fn pairs(env_vars: &EnvVars) -> BTreeMap<&str, &str> {
-        env_vars.0.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+        env_vars
+            .0
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect()
     }
 
     fn fields(value: &Value) -> Fields {
@@ -345,7 +402,12 @@ mod tests {
     }
 
     fn faults<T: std::fmt::Debug>(result: Result<T, Error>) -> Vec<String> {
-        result.unwrap_err().faults().iter().map(ToString::to_string).collect()
+        result
+            .unwrap_err()
+            .faults()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
@@ -354,7 +416,10 @@ mod tests {
         assert_eq!(cmd.environment, EnvironmentName::production());
         assert_eq!(cmd.validation_level, ValidationLevel::Basic);
         assert!(cmd.auto_rollback && !cmd.create);
-        assert_eq!((cmd.replicas, cmd.strategy, cmd.container_port), (None, None, None));
+        assert_eq!(
+            (cmd.replicas, cmd.strategy, cmd.container_port),
+            (None, None, None)
+        );
     }
 
     #[test]
@@ -365,10 +430,19 @@ mod tests {
         });
         let found = faults(deploy(fields(&body)));
         for start in [
-            "app_name ", "image must be given", "replicas ", "strategy ", "dry_run ",
-            "validation_level ", "container_port ", "env_vars.'A' ",
+            "app_name ",
+            "image must be given",
+            "replicas ",
+            "strategy ",
+            "dry_run ",
+            "validation_level ",
+            "container_port ",
+            "env_vars.'A' ",
         ] {
-            assert!(found.iter().any(|fault| fault.starts_with(start)), "{start}: {found:#?}");
+            assert!(
+                found.iter().any(|fault| fault.starts_with(start)),
+                "{start}: {found:#?}"
+            );
         }
         assert_eq!(found.len(), 8, "{found:#?}");
     }
@@ -411,16 +485,26 @@ mod tests {
     #[test]
     fn health_gates_come_in_all_forms() {
         let gate = |value: Value| {
-            new_app(fields(&json!({"app_name": "a", "health": value}))).map(|new| new.settings.health)
+            new_app(fields(&json!({"app_name": "a", "health": value})))
+                .map(|new| new.settings.health)
         };
         let http = gate(json!({"path": "/up", "expect_status": 204, "timeout_ms": 500})).unwrap();
         assert_eq!(
             http.probe,
-            HealthProbe::Http { path: "/up".to_owned(), expect_status: Some(204) }
+            HealthProbe::Http {
+                path: "/up".to_owned(),
+                expect_status: Some(204)
+            }
         );
         assert_eq!((http.timeout_ms, http.deadline_seconds), (500, 60));
-        assert_eq!(gate(json!({"kind": "tcp"})).unwrap().probe, HealthProbe::Tcp);
-        assert_eq!(gate(json!({"kind": "docker"})).unwrap().probe, HealthProbe::Docker);
+        assert_eq!(
+            gate(json!({"kind": "tcp"})).unwrap().probe,
+            HealthProbe::Tcp
+        );
+        assert_eq!(
+            gate(json!({"kind": "docker"})).unwrap().probe,
+            HealthProbe::Docker
+        );
         assert_eq!(gate(Value::Null).unwrap(), HealthGate::default());
         let shown = serde_json::to_value(&http).unwrap();
         assert_eq!(gate(shown).unwrap(), http);
@@ -438,12 +522,17 @@ mod tests {
 
     #[test]
     fn a_rollback_goes_to_the_previous_release_unless_told_otherwise() {
-        let to = |body: Value| {
-            rollback(fields(&body), Some("shop".parse().unwrap())).map(|cmd| cmd.to)
-        };
+        let to =
+            |body: Value| rollback(fields(&body), Some("shop".parse().unwrap())).map(|cmd| cmd.to);
         assert_eq!(to(json!({})).unwrap(), RollbackTarget::Previous);
-        assert_eq!(to(json!({"release": 3})).unwrap(), RollbackTarget::Release(ReleaseNo(3)));
-        assert_eq!(to(json!({"version": "v1"})).unwrap(), RollbackTarget::Version("v1".to_owned()));
+        assert_eq!(
+            to(json!({"release": 3})).unwrap(),
+            RollbackTarget::Release(ReleaseNo(3))
+        );
+        assert_eq!(
+            to(json!({"version": "v1"})).unwrap(),
+            RollbackTarget::Version("v1".to_owned())
+        );
         assert_eq!(faults(to(json!({"release": 3, "version": "v1"}))).len(), 1);
     }
 
@@ -458,7 +547,10 @@ mod tests {
     #[test]
     fn domains_are_lower_case_and_named_once() {
         let body = json!({"app_name": "a", "domains": ["Shop.Example.com"]});
-        assert_eq!(new_app(fields(&body)).unwrap().settings.domains[0].as_str(), "shop.example.com");
+        assert_eq!(
+            new_app(fields(&body)).unwrap().settings.domains[0].as_str(),
+            "shop.example.com"
+        );
         let bad = json!({"app_name": "a", "domains": ["a.b", "A.b", "-x", ""]});
         assert_eq!(faults(new_app(fields(&bad))).len(), 3);
     }

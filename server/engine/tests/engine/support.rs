@@ -191,7 +191,7 @@ fn busybox() -> Bytes {
     archive
         .append_data(&mut header, "bin/busybox", content.as_slice())
         .unwrap();
-    for tool in ["sh", "sleep", "nc", "seq", "cat", "printf", "head", "tr"] {
+    for tool in ["sh", "sleep", "httpd", "seq", "cat", "printf", "head", "tr"] {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_size(0);

@@ -1,5 +1,6 @@
 //! The adapter against the real engine.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::models::{ServiceSpec as DockerService, TaskSpec, TaskSpecContainerSpec};
@@ -221,7 +222,7 @@ async fn a_crash_can_be_examined() {
 #[tokio::test]
 async fn listening_ports_are_found_but_not_those_on_loopback() {
     let Some(bed) = Bed::new().await else { return };
-    let script = "nc -lk -p 8085 -e true & nc -lk -s 127.0.0.1 -p 8086 -e true & while true; do sleep 1; done";
+    let script = "httpd -f -p 8085 & httpd -f -p 127.0.0.1:8086 & while true; do sleep 1; done";
     let image = bed.pinned("listen", script).await;
     let spec = bed.service("listen", image);
     bed.engine.ensure_service(&spec).await.unwrap();
@@ -329,13 +330,16 @@ async fn lines(
         }
     };
     let in_time = timeout(SOON, reading).await.is_ok();
+    let newest: Vec<&str> = lines
+        .iter()
+        .rev()
+        .take(5)
+        .map(|line| line.text.as_str())
+        .collect();
     assert!(
         in_time,
-        "not all lines came: {:?}",
-        lines
-            .iter()
-            .map(|line| &line.text[..line.text.len().min(60)])
-            .collect::<Vec<_>>()
+        "not all lines came, but {}; the newest: {newest:?}",
+        lines.len()
     );
     lines
 }
@@ -395,6 +399,45 @@ async fn logs_are_followed_from_all_replicas_and_resumed() {
         .expect("the stream ends when the service is gone");
     let mut gone = bed.engine.follow_logs(&spec.name, None);
     assert!(gone.next().await.is_none());
+}
+
+#[tokio::test]
+async fn no_line_of_many_is_lost_or_told_twice() {
+    const REPLICAS: usize = 3;
+    const LINES: usize = 20_000;
+    let Some(bed) = Bed::new().await else { return };
+    let image = bed
+        .pinned(
+            "flood",
+            &format!("seq {LINES}; while true; do sleep 1; done"),
+        )
+        .await;
+    let mut spec = bed.service("flood", image);
+    spec.replicas = u32::try_from(REPLICAS).unwrap();
+    bed.engine.ensure_service(&spec).await.unwrap();
+    let mut stream = bed.engine.follow_logs(&spec.name, None);
+    let all = lines(&mut stream, |lines| lines.len() >= REPLICAS * LINES).await;
+    let mut last: HashMap<String, usize> = HashMap::new();
+    for line in all {
+        let count = last.entry(line.task_id.unwrap()).or_default();
+        *count += 1;
+        assert_eq!(line.text, count.to_string());
+    }
+    assert_eq!(last.len(), REPLICAS);
+}
+
+#[tokio::test]
+async fn a_silent_service_is_followed_too() {
+    let Some(bed) = Bed::new().await else { return };
+    let image = bed.pinned("silent", SERVE).await;
+    let spec = bed.service("silent", image);
+    bed.engine.ensure_service(&spec).await.unwrap();
+    let mut stream = bed.engine.follow_logs(&spec.name, None);
+    let early = timeout(Duration::from_secs(13), stream.next()).await;
+    assert!(
+        early.is_err(),
+        "nothing was said, and that is no failure: {early:?}"
+    );
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use flukedeploy_domain::access::{Action, Actor};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::deployment::{Deployment, Event, PhaseName, Source, Strategy};
 use flukedeploy_domain::log_entry::Level;
-use flukedeploy_domain::release::{Release, ReleaseNo};
+use flukedeploy_domain::release::{Release, ReleaseNo, service_name};
+use tokio_util::sync::CancellationToken;
 
 use super::drive::Stop;
 use super::{report, rollout};
@@ -17,34 +18,32 @@ use crate::ports::{StoreError, TaskState, TrafficError};
 const DRAIN_MS: u64 = 30_000;
 /// How long Docker's own health check may take to put the new replicas into DNS.
 const NAMES_SECONDS: u64 = 120;
+/// How often the engine may say no (not: be away) before that is taken for its last word.
+const REFUSALS: u32 = 5;
 
 /// `post_deploy`: the new release serves; the old one is drained and removed.
 ///
-/// Nothing here can fail the deployment: what cannot be removed now (the engine is away) is
+/// Retiring cannot fail the deployment: what cannot be removed now (the engine is away) is
 /// removed by the reconciler, because nobody wants it any more.
-pub(super) async fn retire_former(px: &Platform, deployment: &Deployment) -> Result<(), Stop> {
-    keep_settings(px, deployment).await;
+pub(super) async fn retire_former(px: &Platform, deployment: &mut Deployment) -> Result<(), Stop> {
     let release = rollout::release_of(px, deployment).await?;
+    still_well(px, deployment, &release).await?;
+    let deployment: &Deployment = deployment;
+    keep_settings(px, deployment).await;
     let Some(former) = deployment
         .from_release
         .filter(|number| *number != release.number)
     else {
         return Ok(());
     };
-    let Ok(Some(old)) = px
-        .parts()
-        .store
-        .release(&deployment.app, &deployment.environment, former)
-        .await
-    else {
-        return Ok(());
-    };
     wait_for_names(px, deployment, &release).await?;
-    let service = old.service_name(&px.config().instance);
-    let left = tokio::select! {
-        left = drain(px, &service) => left,
-        () = px.stopping().cancelled() => return Err(Stop::Interrupted),
-    };
+    let service = service_name(
+        &px.config().instance,
+        &deployment.app,
+        &deployment.environment,
+        former,
+    );
+    let left = drain(px, &service).await.ok_or(Stop::Interrupted)?;
     if left > 0 {
         let text = format!(
             "{left} requests to release {former} were still open after {} s",
@@ -53,7 +52,7 @@ pub(super) async fn retire_former(px: &Platform, deployment: &Deployment) -> Res
         report::progress(px, deployment, Level::Warn, text);
     }
     px.parts().fleet.forget(&service);
-    match px.parts().engine.remove_service(&service).await {
+    match rollout::remove_service(px, &service).await {
         Ok(()) => report::progress(
             px,
             deployment,
@@ -69,16 +68,45 @@ pub(super) async fn retire_former(px: &Platform, deployment: &Deployment) -> Res
     Ok(())
 }
 
+/// The way back is cut only while the new release is all there: one that died of its first real
+/// requests is not a success. Nothing else of this phase can fail the deployment.
+async fn still_well(
+    px: &Platform,
+    deployment: &mut Deployment,
+    release: &Release,
+) -> Result<(), Stop> {
+    let never = CancellationToken::new();
+    let wanted = release.settings.replicas;
+    match rollout::wait_healthy(px, deployment, release, wanted, &never).await {
+        Err(Stop::Failed(mut diagnosis)) => {
+            diagnosis.phase = PhaseName::PostDeploy;
+            Err(Stop::Failed(diagnosis))
+        }
+        other => other,
+    }
+}
+
 /// Waits until no request to the service is left, or the time for that is over. Returns what was
-/// left.
-pub(super) async fn drain(px: &Platform, service: &str) -> u64 {
+/// left; `None` if the platform stops.
+pub(super) async fn drain(px: &Platform, service: &str) -> Option<u64> {
+    tokio::select! {
+        () = px.stopping().cancelled() => None,
+        left = drained(px, service) => Some(left),
+    }
+}
+
+async fn drained(px: &Platform, service: &str) -> u64 {
     match px.parts().traffic.await_drained(service, DRAIN_MS).await {
         Ok(left) => left,
         // It is away for a moment, but may still be answering requests: ask it when it is back.
         Err(TrafficError::NoneConnected | TrafficError::Lost)
             if px.parts().traffic.wait_connected(15_000).await.is_ok() =>
         {
-            px.parts().traffic.await_drained(service, DRAIN_MS).await.unwrap_or(0)
+            px.parts()
+                .traffic
+                .await_drained(service, DRAIN_MS)
+                .await
+                .unwrap_or(0)
         }
         Err(TrafficError::NoneConnected) => 0,
         Err(error) => {
@@ -92,7 +120,7 @@ pub(super) async fn drain(px: &Platform, service: &str) -> u64 {
 /// release's service is removed.
 pub(super) async fn put_back(px: &Platform, deployment: &mut Deployment) -> Option<Event> {
     let former = deployment.from_release;
-    let Ok(new) = rollout::release_of(px, deployment).await else {
+    let Some(new) = stored_release(px, deployment, deployment.release).await? else {
         return Some(Event::Returned { serving: None });
     };
     let new_service = new.service_name(&px.config().instance);
@@ -100,21 +128,30 @@ pub(super) async fn put_back(px: &Platform, deployment: &mut Deployment) -> Opti
     let was_touched = was_touched(px, deployment, new.number, former).await?;
     let mut serving = None;
     if let Some(number) = former.filter(|_| !same && was_touched && wants_return(deployment)) {
-        bring_back(px, deployment, number).await?;
-        serving = Some(number);
+        if bring_back(px, deployment, number).await? {
+            serving = Some(number);
+        }
     }
     if !same {
         px.parts()
             .routes
             .set_shift(&deployment.app, &deployment.environment, None);
         settle_active(px, deployment, former, new.number, serving).await?;
-        // The ingress may be away; it gets the table when it comes back.
-        px.parts().routes.refresh(px).await;
+        if was_touched {
+            // It is removed only when no ingress sends it requests any more, or none can be asked.
+            if let Err(Stop::Interrupted) = rollout::publish(px).await {
+                return None;
+            }
+        } else {
+            px.parts().routes.refresh(px).await;
+        }
         px.parts().fleet.forget(&new_service);
-        drain(px, &new_service).await;
-        if let Err(error) = px.parts().engine.remove_service(&new_service).await {
+        drain(px, &new_service).await?;
+        if let Err(error) = rollout::remove_service(px, &new_service).await {
             tracing::warn!(error = %error, service = new_service, "a failed release could not be removed now");
         }
+    } else {
+        px.parts().fleet.calm_down(&new_service);
     }
     Some(Event::Returned { serving })
 }
@@ -162,23 +199,38 @@ async fn settle_active(
     Some(())
 }
 
-/// Starts the former release again if it was stopped, and waits until it is healthy. Goes on
-/// until it is, or the platform stops: without it the app is down.
-async fn bring_back(px: &Platform, deployment: &Deployment, number: ReleaseNo) -> Option<()> {
-    let old = loop {
+/// What the store knows of a release, however long it takes. `None` if the platform stops.
+async fn stored_release(
+    px: &Platform,
+    deployment: &Deployment,
+    number: Option<ReleaseNo>,
+) -> Option<Option<Release>> {
+    let Some(number) = number else {
+        return Some(None);
+    };
+    loop {
         match px
             .parts()
             .store
             .release(&deployment.app, &deployment.environment, number)
             .await
         {
-            Ok(found) => break found?,
+            Ok(found) => return Some(found),
             Err(error) => tracing::error!(
                 error = &error as &dyn std::error::Error,
-                "the former release could not be read"
+                "a release could not be read"
             ),
         }
         pause(px).await?;
+    }
+}
+
+/// Starts the former release again if it was stopped, and waits until it is healthy: without it
+/// the app is down. False if it does not become so; then the reconciler and Swarm go on trying.
+/// `None` if the platform stops.
+async fn bring_back(px: &Platform, deployment: &Deployment, number: ReleaseNo) -> Option<bool> {
+    let Some(old) = stored_release(px, deployment, Some(number)).await? else {
+        return Some(false);
     };
     let service = old.service_name(&px.config().instance);
     let settings = &old.settings;
@@ -187,16 +239,19 @@ async fn bring_back(px: &Platform, deployment: &Deployment, number: ReleaseNo) -
         // It must not run beside the one that failed.
         remove_and_wait(px, deployment).await?;
     }
-    px.parts()
-        .fleet
-        .watch(&service, settings.container_port, &settings.health, true);
+    let mut refusals = 0;
     loop {
         let spec = rollout::service_spec(px, &old, settings.replicas, deployment.id.as_str());
-        match px.parts().engine.ensure_service(&spec).await {
+        match rollout::ensure_service(px, &old, &spec).await {
             Ok(()) => break,
             Err(error) => {
                 let text = format!("release {number} could not be started again yet: {error}");
                 report::progress(px, deployment, Level::Error, text);
+                refusals += u32::from(!error.is_transient());
+                if refusals >= REFUSALS {
+                    px.parts().fleet.calm_down(&service);
+                    return Some(false);
+                }
             }
         }
         pause(px).await?;
@@ -204,10 +259,12 @@ async fn bring_back(px: &Platform, deployment: &Deployment, number: ReleaseNo) -
     px.parts().fleet.look_now();
     let seconds = u64::from(settings.health.deadline_seconds);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
+    let mut healthy = true;
     while px.parts().fleet.ready_count(&service) == 0 {
         if tokio::time::Instant::now() >= deadline {
             let text = format!("release {number} was started again but is not healthy yet");
             report::progress(px, deployment, Level::Error, text);
+            healthy = false;
             break;
         }
         tokio::select! {
@@ -216,17 +273,29 @@ async fn bring_back(px: &Platform, deployment: &Deployment, number: ReleaseNo) -
         }
     }
     px.parts().fleet.calm_down(&service);
-    Some(())
+    Some(healthy)
 }
 
 async fn remove_and_wait(px: &Platform, deployment: &Deployment) -> Option<()> {
-    let new = rollout::release_of(px, deployment).await.ok()?;
-    let service = new.service_name(&px.config().instance);
+    let Some(number) = deployment.release else {
+        return Some(());
+    };
+    let service = service_name(
+        &px.config().instance,
+        &deployment.app,
+        &deployment.environment,
+        number,
+    );
+    let mut refusals = 0;
     loop {
-        match px.parts().engine.remove_service(&service).await {
+        match rollout::remove_service(px, &service).await {
             Ok(()) => break,
             Err(error) => {
-                tracing::warn!(error = %error, service, "a failed release could not be removed yet")
+                tracing::warn!(error = %error, service, "a failed release could not be removed yet");
+                refusals += u32::from(!error.is_transient());
+                if refusals >= REFUSALS {
+                    break;
+                }
             }
         }
         pause(px).await?;
@@ -235,7 +304,10 @@ async fn remove_and_wait(px: &Platform, deployment: &Deployment) -> Option<()> {
     while tokio::time::Instant::now() < deadline {
         match px.parts().engine.tasks(&service).await {
             Ok(tasks) if tasks.iter().all(|task| !task.state.may_run()) => break,
-            Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            Ok(_) | Err(_) => tokio::select! {
+                () = px.stopping().cancelled() => return None,
+                () = tokio::time::sleep(Duration::from_millis(200)) => {}
+            },
         }
     }
     Some(())
@@ -337,8 +409,8 @@ async fn keep_settings(px: &Platform, deployment: &Deployment) {
     }
 }
 
-/// `None` if the platform stops.
-async fn active(px: &Platform, deployment: &Deployment) -> Option<Option<ReleaseNo>> {
+/// The release that serves. `None` if the platform stops.
+pub(super) async fn active(px: &Platform, deployment: &Deployment) -> Option<Option<ReleaseNo>> {
     loop {
         match px
             .parts()

@@ -23,6 +23,13 @@ pub(super) async fn hopeless(
     view: &ServiceView,
     late: bool,
 ) -> Option<Diagnosis> {
+    // A service of this name may have run before: what its tasks came to proves nothing now.
+    let current = view.tasks.iter().max_by_key(|task| task.created_at);
+    let current = current.map(|task| task.service_id.clone());
+    let mut view = view.clone();
+    view.tasks
+        .retain(|task| Some(&task.service_id) == current.as_ref());
+    let view = &view;
     let ended = |task: &&Task| matches!(task.state, TaskState::Failed | TaskState::Completed);
     let crashes = view.tasks.iter().filter(ended).count();
     let rejections: Vec<&Task> = view
@@ -37,6 +44,8 @@ pub(super) async fn hopeless(
         rejected(rejections[0])
     } else if let Some(task) = unplaced {
         no_node(task)
+    } else if late && let Some(trouble) = px.parts().fleet.trouble() {
+        engine_lost(trouble)
     } else if late {
         unhealthy(px, release, view).await
     } else {
@@ -118,6 +127,20 @@ fn no_node(task: &Task) -> Diagnosis {
         "no node of the Swarm can take the app".to_owned(),
         evidence_of(task, &ReplicaFailure::default()),
         &["add a node, or lower what the app asks for"],
+    )
+}
+
+/// The deadline is over, and what is known of the replicas is out of date.
+fn engine_lost(trouble: String) -> Diagnosis {
+    let evidence = Evidence {
+        engine_message: Some(tame(&trouble, 500)),
+        ..Evidence::default()
+    };
+    diagnosis(
+        Cause::EngineUnavailable,
+        "the Docker engine stopped answering while the app was started".to_owned(),
+        evidence,
+        &["check the Docker engine ('flukedeploy doctor') and deploy again"],
     )
 }
 

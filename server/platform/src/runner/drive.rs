@@ -27,7 +27,10 @@ pub(super) async fn run_deployment(px: &Platform, mut deployment: Deployment) {
     loop {
         let event = match deployment.state.pending_effect() {
             None if deployment.state.is_final() => break,
-            None => start(px, &mut deployment).await,
+            None => match start(px, &mut deployment).await {
+                Some(event) => event,
+                None => return,
+            },
             Some(Effect::RunPhase(phase)) => match run_phase(px, &mut deployment, phase).await {
                 Some(event) => event,
                 None => return,
@@ -39,6 +42,10 @@ pub(super) async fn run_deployment(px: &Platform, mut deployment: Deployment) {
             Some(Effect::Announce) => break,
         };
         if !advance(px, &mut deployment, event).await {
+            // Deleted with its app: nobody will end it.
+            if !px.stopping().is_cancelled() {
+                px.parts().runner.ended(&id);
+            }
             return;
         }
     }
@@ -46,20 +53,13 @@ pub(super) async fn run_deployment(px: &Platform, mut deployment: Deployment) {
     px.parts().runner.announce(&id);
 }
 
-async fn start(px: &Platform, deployment: &mut Deployment) -> Event {
+async fn start(px: &Platform, deployment: &mut Deployment) -> Option<Event> {
     if deployment.cancel_requested || px.parts().runner.token(&deployment.id).is_cancelled() {
-        return Event::PhaseFailed(cancelled(PhaseName::PreBuild));
+        return Some(Event::PhaseFailed(cancelled(PhaseName::PreBuild)));
     }
     // What serves now is what there is to go back to, not what served when it was queued.
-    if let Ok(Some(environment)) = px
-        .parts()
-        .store
-        .environment(&deployment.app, &deployment.environment)
-        .await
-    {
-        deployment.from_release = environment.active_release;
-    }
-    Event::Started
+    deployment.from_release = cleanup::active(px, deployment).await?;
+    Some(Event::Started)
 }
 
 async fn run_phase(px: &Platform, deployment: &mut Deployment, phase: PhaseName) -> Option<Event> {

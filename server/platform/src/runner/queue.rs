@@ -21,6 +21,10 @@ pub(crate) struct Runner {
     workers: Mutex<HashMap<Key, bool>>,
     cancels: Mutex<HashMap<DeploymentId, CancellationToken>>,
     changes: broadcast::Sender<DeploymentId>,
+    /// Held (many at a time) while a deployment changes a service, and (alone) while the
+    /// reconciler decides about one and changes it: what was a leftover when the reconciler looked
+    /// may be what a deployment has just started.
+    pub(crate) service_changes: tokio::sync::RwLock<()>,
 }
 
 impl Default for Runner {
@@ -29,6 +33,7 @@ impl Default for Runner {
             workers: Mutex::default(),
             cancels: Mutex::default(),
             changes: broadcast::channel(256).0,
+            service_changes: tokio::sync::RwLock::default(),
         }
     }
 }
@@ -56,7 +61,11 @@ impl Runner {
     pub(crate) async fn cancel(&self, px: &Platform, deployment: &Deployment) {
         self.token(&deployment.id).cancel();
         self.wake(px, &deployment.app, &deployment.environment);
-        tokio::task::yield_now().await;
+        // It may have ended in between; then nobody else takes its token away.
+        let found = px.parts().store.deployment(&deployment.id).await;
+        if found.is_ok_and(|found| found.is_none_or(|found| found.state.is_final())) {
+            self.ended(&deployment.id);
+        }
     }
 
     /// Cancels everything unfinished of an app and waits (bounded) until it has ended.
@@ -81,7 +90,7 @@ impl Runner {
                 return Ok(());
             }
             for deployment in unfinished {
-                if !self.token(&deployment.id).is_cancelled() {
+                if !self.is_cancelled(&deployment.id) {
                     // A second caller may have been quicker; both want the same.
                     let _ = crate::deployments::cancel(px, actor, &deployment.id).await;
                 }
@@ -110,11 +119,21 @@ impl Runner {
         lock(&self.cancels).entry(id.clone()).or_default().clone()
     }
 
+    fn is_cancelled(&self, id: &DeploymentId) -> bool {
+        lock(&self.cancels)
+            .get(id)
+            .is_some_and(CancellationToken::is_cancelled)
+    }
+
     pub(super) fn ended(&self, id: &DeploymentId) {
         lock(&self.cancels).remove(id);
     }
 
     async fn work(&self, px: &Platform, key: Key) {
+        let place = Place {
+            runner: self,
+            key: &key,
+        };
         loop {
             match next(px, &key).await {
                 Ok(Some(deployment)) => run_deployment(px, deployment).await,
@@ -122,6 +141,8 @@ impl Runner {
                     let mut workers = lock(&self.workers);
                     if workers.insert(key.clone(), false) != Some(true) {
                         workers.remove(&key);
+                        // Under the lock: from here on the place may be somebody else's.
+                        std::mem::forget(place);
                         return;
                     }
                 }
@@ -137,10 +158,22 @@ impl Runner {
                 }
             }
             if px.stopping().is_cancelled() {
-                lock(&self.workers).remove(&key);
                 return;
             }
         }
+    }
+}
+
+/// A worker's place in the list. Given up also if the worker panics, so that the next wake-up finds
+/// no ghost at work.
+struct Place<'a> {
+    runner: &'a Runner,
+    key: &'a Key,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        lock(&self.runner.workers).remove(self.key);
     }
 }
 

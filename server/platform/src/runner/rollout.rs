@@ -16,7 +16,7 @@ use super::drive::{Stop, cancelled, save};
 use super::phases::{internal, with_patience};
 use super::{cleanup, diagnose, report};
 use crate::platform::Platform;
-use crate::ports::{ServiceSpec, TrafficError};
+use crate::ports::{EngineError, ServiceSpec, TrafficError};
 use crate::routes::{PublishError, Shift};
 
 /// Time between SIGTERM and SIGKILL.
@@ -35,6 +35,12 @@ pub(super) async fn deploy(
     let former = deployment
         .from_release
         .filter(|number| *number != release.number);
+    // Repeated after a crash, the traffic may have been moved already: it is not moved back.
+    let switched = cleanup::active(px, deployment)
+        .await
+        .ok_or(Stop::Interrupted)?
+        == Some(release.number);
+    let former = former.filter(|_| !switched);
     if deployment.strategy == Strategy::Recreate && former.is_some() {
         stop_former(px, deployment, former).await?;
     }
@@ -131,8 +137,8 @@ async fn stop_former(
         Some(Shift::Nobody),
     );
     publish(px).await?;
-    cleanup::drain(px, &service).await;
-    with_patience(px, PHASE, || px.parts().engine.remove_service(&service)).await?;
+    cleanup::drain(px, &service).await.ok_or(Stop::Interrupted)?;
+    with_patience(px, PHASE, || remove_service(px, &service)).await?;
     px.parts().fleet.forget(&service);
     let deadline =
         tokio::time::Instant::now() + Duration::from_secs(u64::from(STOP_GRACE_SECONDS) + 30);
@@ -163,9 +169,6 @@ async fn start_and_prove(
         Strategy::Rolling => rolling_batches(wanted),
         Strategy::BlueGreen | Strategy::Canary | Strategy::Recreate => vec![wanted],
     };
-    px.parts()
-        .fleet
-        .watch(&service, settings.container_port, &settings.health, true);
     // After a crash some replicas may run already; they are never taken away again.
     let running = with_patience(px, PHASE, || px.parts().engine.services())
         .await?
@@ -175,7 +178,7 @@ async fn start_and_prove(
     for batch in batches {
         let replicas = batch.max(running).min(wanted);
         let spec = service_spec(px, release, replicas, deployment.id.as_str());
-        with_patience(px, PHASE, || px.parts().engine.ensure_service(&spec)).await?;
+        with_patience(px, PHASE, || ensure_service(px, release, &spec)).await?;
         px.parts().fleet.look_now();
         wait_healthy(px, deployment, release, batch, cancel).await?;
         if batch < wanted
@@ -199,8 +202,28 @@ async fn start_and_prove(
     Ok(())
 }
 
+/// Makes a release's service and watches it.
+pub(super) async fn ensure_service(
+    px: &Platform,
+    release: &Release,
+    spec: &ServiceSpec,
+) -> Result<(), EngineError> {
+    let _turn = px.parts().runner.service_changes.read().await;
+    // Each time: the reconciler forgets what it took for a leftover a moment ago.
+    let settings = &release.settings;
+    px.parts()
+        .fleet
+        .watch(&spec.name, settings.container_port, &settings.health, true);
+    px.parts().engine.ensure_service(spec).await
+}
+
+pub(super) async fn remove_service(px: &Platform, service: &str) -> Result<(), EngineError> {
+    let _turn = px.parts().runner.service_changes.read().await;
+    px.parts().engine.remove_service(service).await
+}
+
 /// Waits until `needed` replicas are healthy, or it is clear that they will not be.
-async fn wait_healthy(
+pub(super) async fn wait_healthy(
     px: &Platform,
     deployment: &mut Deployment,
     release: &Release,
@@ -225,6 +248,9 @@ async fn wait_healthy(
                 return Err(Stop::Interrupted);
             }
             px.parts().runner.announce(&deployment.id);
+        }
+        if cancel.is_cancelled() {
+            return Err(cancelled(PHASE).into());
         }
         if view.healthy >= needed {
             return Ok(());
@@ -280,7 +306,7 @@ async fn prove_served(
     deployment: &Deployment,
     release: &Release,
 ) -> Result<(), Stop> {
-    let HealthProbe::Http { path, .. } = &release.settings.health.probe else {
+    let HealthProbe::Http { path, expect_status } = &release.settings.health.probe else {
         return Ok(());
     };
     let Some(host) = px
@@ -292,16 +318,19 @@ async fn prove_served(
     let service = release.service_name(&px.config().instance);
     let mut last = String::new();
     for _ in 0..3 {
-        match px
-            .parts()
-            .traffic
-            .request(&host, path, release.settings.health.timeout_ms.max(2_000))
-            .await
-        {
+        let timeout_ms = release.settings.health.timeout_ms.max(2_000);
+        let answers = tokio::select! {
+            () = px.stopping().cancelled() => return Err(Stop::Interrupted),
+            answers = px.parts().traffic.request(&host, path, timeout_ms) => answers,
+        };
+        match answers {
+            // An answer of nobody proves nothing.
             Ok(answers)
-                if answers.iter().all(|served| {
+                if !answers.is_empty() && answers.iter().all(|served| {
                     served.service.as_deref() == Some(&service)
-                        && served.status.is_some_and(|status| status < 500)
+                        && served.status.is_some_and(|status| {
+                            status < 500 || Some(status) == *expect_status
+                        })
                 }) =>
             {
                 return Ok(());
@@ -323,12 +352,13 @@ async fn prove_served(
 
 /// Publishes the routes; waits a while for an ingress that is away.
 pub(super) async fn publish(px: &Platform) -> Result<(), Stop> {
-    let mut tries = 0;
+    let (mut tries, mut waited) = (0, false);
     loop {
         tries += 1;
         match px.parts().routes.publish(px, true).await {
             Ok(()) => return Ok(()),
-            Err(PublishError::Traffic(TrafficError::NoneConnected)) if tries == 1 => {
+            Err(PublishError::Traffic(TrafficError::NoneConnected)) if !waited => {
+                (tries, waited) = (0, true);
                 tokio::select! {
                     _ = px.parts().traffic.wait_connected(INGRESS_PATIENCE_MS) => {}
                     () = px.stopping().cancelled() => return Err(Stop::Interrupted),

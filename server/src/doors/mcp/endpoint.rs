@@ -40,7 +40,11 @@ pub fn mcp_router(
         config,
     );
     // Sessions are for browsers; an agent shows a token.
-    let gate = Gate { px, door: Door::Mcp, sessions: false };
+    let gate = Gate {
+        px,
+        door: Door::Mcp,
+        sessions: false,
+    };
     Router::new()
         .route("/mcp", any_service(service))
         .route_layer(from_fn_with_state(gate, require))

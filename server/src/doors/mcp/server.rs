@@ -11,7 +11,8 @@ use futures_util::FutureExt;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData,
-    Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+    Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
+    Tool,
 };
 use rmcp::service::{RequestContext, RoleServer};
 
@@ -45,7 +46,10 @@ pub(super) struct McpServer {
 
 impl McpServer {
     pub(super) fn new(px: Platform) -> Self {
-        Self { px, tools: TOOLS.iter().map(|spec| (spec, spec.definition())).collect() }
+        Self {
+            px,
+            tools: TOOLS.iter().map(|spec| (spec, spec.definition())).collect(),
+        }
     }
 }
 
@@ -73,7 +77,10 @@ impl ServerHandler for McpServer {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.tools.iter().find(|(_, tool)| tool.name == name).map(|(_, tool)| tool.clone())
+        self.tools
+            .iter()
+            .find(|(_, tool)| tool.name == name)
+            .map(|(_, tool)| tool.clone())
     }
 
     async fn call_tool(
@@ -93,7 +100,10 @@ impl ServerHandler for McpServer {
             Ok(outcome) => answer(outcome),
             Err(panic) => {
                 drop(Problem::of_panic(panic));
-                Err(ErrorData::internal_error(Problem::internal().detail().to_owned(), None))
+                Err(ErrorData::internal_error(
+                    Problem::internal().detail().to_owned(),
+                    None,
+                ))
             }
         }?;
         tracing::info!(
@@ -111,13 +121,21 @@ fn may_use(actor: &Actor, spec: &ToolSpec) -> bool {
 
 /// The caller that the gate in front of us has put into the HTTP request.
 fn actor_of(context: &RequestContext<RoleServer>) -> Result<Actor, ErrorData> {
-    let actor = context.extensions.get::<Parts>().and_then(|parts| parts.extensions.get::<Actor>());
-    actor.cloned().ok_or_else(|| ErrorData::internal_error("the caller is not known", None))
+    let actor = context
+        .extensions
+        .get::<Parts>()
+        .and_then(|parts| parts.extensions.get::<Actor>());
+    actor
+        .cloned()
+        .ok_or_else(|| ErrorData::internal_error("the caller is not known", None))
 }
 
 fn unknown_tool(name: &str) -> ErrorData {
     let near = near_names(name, TOOLS.iter().map(|spec| spec.name));
-    let hint = near.first().map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+    let hint = near
+        .first()
+        .map(|near| format!("; did you mean {near}?"))
+        .unwrap_or_default();
     let name = flukedeploy_domain::names::quoted(name);
     ErrorData::invalid_params(format!("there is no tool {name}{hint}"), None)
 }
@@ -142,7 +160,10 @@ fn answer(outcome: Result<Outcome, Error>) -> Result<CallToolResult, ErrorData> 
 }
 
 fn size_of_result(result: &CallToolResult) -> usize {
-    result.structured_content.as_ref().map_or(0, |content| content.to_string().len())
+    result
+        .structured_content
+        .as_ref()
+        .map_or(0, |content| content.to_string().len())
 }
 
 #[cfg(test)]
@@ -154,8 +175,15 @@ mod tests {
     #[test]
     fn a_reading_token_does_not_see_tools_that_change_something() {
         let names = |tier| -> Vec<&str> {
-            let actor = Actor { tier, ..Actor::system() };
-            TOOLS.iter().filter(|spec| may_use(&actor, spec)).map(|spec| spec.name).collect()
+            let actor = Actor {
+                tier,
+                ..Actor::system()
+            };
+            TOOLS
+                .iter()
+                .filter(|spec| may_use(&actor, spec))
+                .map(|spec| spec.name)
+                .collect()
         };
         let reading = names(Tier::Extended);
         assert!(!reading.contains(&"deploy_app") && !reading.contains(&"deploy_rollback"));
@@ -170,7 +198,10 @@ mod tests {
         let content = refused.structured_content.unwrap();
         assert_eq!(content["code"], "invalid_request");
         assert_eq!(content["fields"][0]["field"], "replicas");
-        let ours = Error::Internal { doing: "thinking", source: "secret".into() };
+        let ours = Error::Internal {
+            doing: "thinking",
+            source: "secret".into(),
+        };
         assert!(!answer(Err(ours)).unwrap_err().message.contains("secret"));
     }
 
@@ -181,7 +212,10 @@ mod tests {
 
     #[test]
     fn the_text_is_short_and_the_content_structured() {
-        let outcome = Outcome { text: "done".to_owned(), content: json!({"a": 1}) };
+        let outcome = Outcome {
+            text: "done".to_owned(),
+            content: json!({"a": 1}),
+        };
         let result = answer(Ok(outcome)).unwrap();
         assert_eq!(result.structured_content, Some(json!({"a": 1})));
         assert_eq!(result.content.len(), 1);

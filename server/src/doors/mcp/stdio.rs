@@ -24,7 +24,7 @@ const STATELESS: &str = "2026-07-28";
 const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// Longer than any tool waits.
-const ANSWER_TIME: Duration = Duration::from_secs(120);
+const ANSWER_TIME: Duration = Duration::from_mins(2);
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// Requests under way at a time.
 const MAX_REQUESTS: usize = 32;
@@ -40,7 +40,12 @@ const UNREACHABLE: i64 = -32_000;
 /// The address cannot be used, or standard input or output fails.
 pub async fn run_stdio_bridge(url: String, token: Secret) -> anyhow::Result<()> {
     let server = Server::new(&url, &token)?;
-    bridge(server, BufReader::new(tokio::io::stdin()), tokio::io::stdout()).await
+    bridge(
+        server,
+        BufReader::new(tokio::io::stdin()),
+        tokio::io::stdout(),
+    )
+    .await
 }
 
 async fn bridge(
@@ -61,11 +66,17 @@ async fn bridge(
         let message = match parse(&line) {
             Ok(message) => message,
             Err(refusal) => {
-                answers.send(refusal).await.context("standard output is closed")?;
+                answers
+                    .send(refusal)
+                    .await
+                    .context("standard output is closed")?;
                 continue;
             }
         };
-        let place = Arc::clone(&places).acquire_owned().await.context("the bridge is ending")?;
+        let place = Arc::clone(&places)
+            .acquire_owned()
+            .await
+            .context("the bridge is ending")?;
         let (server, answers) = (Arc::clone(&server), answers.clone());
         // Each on its own: a call that waits for a deployment must not hold up the others.
         under_way.spawn(async move {
@@ -98,7 +109,11 @@ async fn write(
 fn parse(line: &str) -> Result<Value, Value> {
     match serde_json::from_str::<Value>(line) {
         Ok(message) if message.is_object() => Ok(message),
-        Ok(_) => Err(error(&Value::Null, INVALID_REQUEST, "a message must be a JSON object")),
+        Ok(_) => Err(error(
+            &Value::Null,
+            INVALID_REQUEST,
+            "a message must be a JSON object",
+        )),
         Err(_) => Err(error(&Value::Null, PARSE_ERROR, "this line is not JSON")),
     }
 }
@@ -125,7 +140,9 @@ struct Answer {
 
 impl Server {
     fn new(url: &str, token: &Secret) -> anyhow::Result<Self> {
-        let uri: Uri = url.parse().with_context(|| format!("'{url}' is not an address"))?;
+        let uri: Uri = url
+            .parse()
+            .with_context(|| format!("'{url}' is not an address"))?;
         match uri.scheme_str() {
             Some("http") => {}
             Some("https") => bail!(
@@ -134,7 +151,9 @@ impl Server {
             ),
             _ => bail!("'{url}' must begin with http://"),
         }
-        let host = uri.host().with_context(|| format!("'{url}' names no host"))?;
+        let host = uri
+            .host()
+            .with_context(|| format!("'{url}' names no host"))?;
         let mut authorization: HeaderValue = format!("Bearer {}", token.expose())
             .parse()
             .ok()
@@ -145,7 +164,11 @@ impl Server {
             authority: uri.authority().map(ToString::to_string).unwrap_or_default(),
             host: host.trim_matches(['[', ']']).to_owned(),
             port: uri.port_u16().unwrap_or(80),
-            path: if path.ends_with("/mcp") { path.to_owned() } else { format!("{path}/mcp") },
+            path: if path.ends_with("/mcp") {
+                path.to_owned()
+            } else {
+                format!("{path}/mcp")
+            },
             authorization,
             version: Mutex::new(None),
         })
@@ -155,7 +178,9 @@ impl Server {
     /// any case; a notification never does.
     async fn exchange(&self, message: &Value) -> Vec<Value> {
         let sent = tokio::time::timeout(ANSWER_TIME, self.send(message)).await;
-        let id = message.get("id").filter(|_| message.get("method").is_some());
+        let id = message
+            .get("id")
+            .filter(|_| message.get("method").is_some());
         let failure = match sent {
             Ok(Ok(answer)) => match messages_of(&answer) {
                 Some(messages) => {
@@ -165,15 +190,15 @@ impl Server {
                 None => refusal(&answer),
             },
             Ok(Err(failure)) => format!("{failure:#}"),
-            Err(_) => "the server did not answer in time; the call may still be under way".to_owned(),
-        };
-        match id {
-            Some(id) => vec![error(id, UNREACHABLE, &failure)],
-            None => {
-                tracing::warn!(%failure, "a notification could not be delivered");
-                Vec::new()
+            Err(_) => {
+                "the server did not answer in time; the call may still be under way".to_owned()
             }
+        };
+        if let Some(id) = id {
+            return vec![error(id, UNREACHABLE, &failure)];
         }
+        tracing::warn!(%failure, "a notification could not be delivered");
+        Vec::new()
     }
 
     async fn send(&self, message: &Value) -> anyhow::Result<Answer> {
@@ -185,7 +210,10 @@ impl Server {
                 self.authority
             )
         };
-        let stream = connecting.await.with_context(unreachable)?.with_context(unreachable)?;
+        let stream = connecting
+            .await
+            .with_context(unreachable)?
+            .with_context(unreachable)?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .with_context(unreachable)?;
@@ -193,7 +221,10 @@ impl Server {
         let answer = async {
             let response = sender.send_request(self.request(message)?).await?;
             let (parts, body) = response.into_parts();
-            let content_type = parts.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+            let content_type = parts
+                .headers
+                .get(CONTENT_TYPE)
+                .and_then(|v| v.to_str().ok());
             let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
             Ok(Answer {
                 status: parts.status,
@@ -214,10 +245,16 @@ impl Server {
             .header(ACCEPT, "application/json, text/event-stream")
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(message.to_string())))?;
-        let agreed = self.version.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let agreed = self
+            .version
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         for (name, value) in mcp_headers(message, agreed.as_deref()) {
             if let Ok(value) = HeaderValue::from_str(&value) {
-                request.headers_mut().insert(HeaderName::from_static(name), value);
+                request
+                    .headers_mut()
+                    .insert(HeaderName::from_static(name), value);
             }
         }
         Ok(request)
@@ -228,7 +265,9 @@ impl Server {
         if message["method"] != "initialize" {
             return;
         }
-        let version = answers.iter().find_map(|a| a["result"]["protocolVersion"].as_str());
+        let version = answers
+            .iter()
+            .find_map(|a| a["result"]["protocolVersion"].as_str());
         if let Some(version) = version {
             *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version.to_owned());
         }
@@ -244,7 +283,9 @@ fn mcp_headers(message: &Value, agreed: Option<&str>) -> Vec<(&'static str, Stri
         None if method == "initialize" => None,
         None => agreed,
     };
-    let Some(version) = version else { return Vec::new() };
+    let Some(version) = version else {
+        return Vec::new();
+    };
     let mut headers = vec![("mcp-protocol-version", version.to_owned())];
     // Revisions are dates, so their order is that of the text.
     if version >= STATELESS && !method.is_empty() {
@@ -263,7 +304,12 @@ fn mcp_headers(message: &Value, agreed: Option<&str>) -> Vec<(&'static str, Stri
 fn messages_of(answer: &Answer) -> Option<Vec<Value>> {
     if answer.is_event_stream {
         let text = String::from_utf8_lossy(&answer.body);
-        return Some(events(&text).iter().filter_map(|data| json_rpc(data)).collect());
+        return Some(
+            events(&text)
+                .iter()
+                .filter_map(|data| json_rpc(data))
+                .collect(),
+        );
     }
     if answer.status == StatusCode::ACCEPTED || answer.status == StatusCode::NO_CONTENT {
         return Some(Vec::new());
@@ -273,7 +319,9 @@ fn messages_of(answer: &Answer) -> Option<Vec<Value>> {
 }
 
 fn json_rpc(text: &str) -> Option<Value> {
-    serde_json::from_str::<Value>(text).ok().filter(|message| message["jsonrpc"] == "2.0")
+    serde_json::from_str::<Value>(text)
+        .ok()
+        .filter(|message| message["jsonrpc"] == "2.0")
 }
 
 /// The data of server-sent events; comments and other fields do not matter here.
@@ -300,7 +348,10 @@ fn refusal(answer: &Answer) -> String {
             format!("FlukeDeploy refused the token: {said}; make a new one and configure it")
         }
         StatusCode::FORBIDDEN => format!("FlukeDeploy refused the request: {said}"),
-        status => format!("FlukeDeploy answered with status {}: {said}", status.as_u16()),
+        status => format!(
+            "FlukeDeploy answered with status {}: {said}",
+            status.as_u16()
+        ),
     }
 }
 
@@ -354,24 +405,43 @@ mod tests {
     #[test]
     fn answers_come_as_json_or_as_events() {
         let json = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
-        assert_eq!(messages_of(&answer(200, "application/json", json)).unwrap().len(), 1);
+        assert_eq!(
+            messages_of(&answer(200, "application/json", json))
+                .unwrap()
+                .len(),
+            1
+        );
         let stream = format!(": hello\n\nevent: message\ndata: {json}\n\nid: 2\ndata:{json}\n");
-        assert_eq!(messages_of(&answer(200, "text/event-stream", &stream)).unwrap().len(), 2);
+        assert_eq!(
+            messages_of(&answer(200, "text/event-stream", &stream))
+                .unwrap()
+                .len(),
+            2
+        );
         assert!(messages_of(&answer(202, "", "")).unwrap().is_empty());
-        let refused = answer(401, "application/problem+json", r#"{"detail":"it has expired"}"#);
+        let refused = answer(
+            401,
+            "application/problem+json",
+            r#"{"detail":"it has expired"}"#,
+        );
         assert!(messages_of(&refused).is_none());
         assert!(refusal(&refused).contains("it has expired"));
     }
 
     #[tokio::test]
     async fn without_a_server_requests_are_answered_and_notifications_are_not() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let server = Server::new(&format!("http://{free}"), &Secret::new("t")).unwrap();
         let input = b"{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"tools/list\"}\n\
             not json\n\
             {\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\n";
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        bridge(server, BufReader::new(&input[..]), theirs).await.unwrap();
+        bridge(server, BufReader::new(&input[..]), theirs)
+            .await
+            .unwrap();
         let mut lines = BufReader::new(ours).lines();
         let mut answers = Vec::new();
         while let Some(line) = lines.next_line().await.unwrap() {
@@ -379,17 +449,27 @@ mod tests {
         }
         assert_eq!(answers.len(), 2, "{answers:?}");
         let down = answers.iter().find(|answer| answer["id"] == 7).unwrap();
-        assert!(down["error"]["message"].as_str().unwrap().contains("cannot be reached"));
-        assert!(answers.iter().any(|answer| answer["error"]["code"] == PARSE_ERROR));
+        assert!(
+            down["error"]["message"]
+                .as_str()
+                .unwrap()
+                .contains("cannot be reached")
+        );
+        assert!(
+            answers
+                .iter()
+                .any(|answer| answer["error"]["code"] == PARSE_ERROR)
+        );
     }
 
     #[tokio::test]
     async fn a_message_goes_to_the_server_and_its_answer_comes_back() {
         use axum::extract::Request as AxumRequest;
         let seen = |request: AxumRequest| async move {
-            let header = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
+            let (parts, body) = request.into_parts();
+            let header = |name: &str| parts.headers[name].to_str().unwrap().to_owned();
             let (token, accept) = (header("authorization"), header("accept"));
-            let body = request.into_body().collect().await.unwrap().to_bytes();
+            let body = body.collect().await.unwrap().to_bytes();
             let id = serde_json::from_slice::<Value>(&body).unwrap()["id"].clone();
             axum::Json(json!({"jsonrpc": "2.0", "id": id, "result": [token, accept]}))
         };
@@ -402,6 +482,9 @@ mod tests {
         let answers = server.exchange(&request).await;
         assert_eq!(answers[0]["id"], "x");
         assert_eq!(answers[0]["result"][0], "Bearer fd_a_b");
-        assert_eq!(answers[0]["result"][1], "application/json, text/event-stream");
+        assert_eq!(
+            answers[0]["result"][1],
+            "application/json, text/event-stream"
+        );
     }
 }

@@ -23,6 +23,10 @@ pub(super) enum ToolName {
 
 /// Hints for clients; all four are always given, since the defaults frighten.
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "MCP defines four independent hints"
+)]
 pub(super) struct Hints {
     read_only: bool,
     destructive: bool,
@@ -30,12 +34,23 @@ pub(super) struct Hints {
     open_world: bool,
 }
 
-const READS: Hints =
-    Hints { read_only: true, destructive: false, idempotent: true, open_world: false };
+const READS: Hints = Hints {
+    read_only: true,
+    destructive: false,
+    idempotent: true,
+    open_world: false,
+};
 /// Reads, and asks registries.
-const LOOKS_OUTSIDE: Hints = Hints { open_world: true, ..READS };
-const CHANGES: Hints =
-    Hints { read_only: false, destructive: true, idempotent: false, open_world: true };
+const LOOKS_OUTSIDE: Hints = Hints {
+    open_world: true,
+    ..READS
+};
+const CHANGES: Hints = Hints {
+    read_only: false,
+    destructive: true,
+    idempotent: false,
+    open_world: true,
+};
 
 pub(super) struct ToolSpec {
     pub(super) tool: ToolName,
@@ -198,9 +213,17 @@ mod tests {
     fn every_tool_says_all_that_clients_need() {
         for spec in TOOLS {
             let tool = spec.definition();
-            assert!(tool.name.len() <= 64 && tool.title.is_some(), "{}", spec.name);
+            assert!(
+                tool.name.len() <= 64 && tool.title.is_some(),
+                "{}",
+                spec.name
+            );
             assert_eq!(tool.input_schema["type"], "object", "{}", spec.name);
-            assert_eq!(tool.input_schema["additionalProperties"], false, "{}", spec.name);
+            assert_eq!(
+                tool.input_schema["additionalProperties"], false,
+                "{}",
+                spec.name
+            );
             let output = tool.output_schema.unwrap();
             assert_eq!(output["type"], "object", "{}", spec.name);
             for (name, property) in tool.input_schema["properties"].as_object().unwrap() {

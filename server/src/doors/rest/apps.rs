@@ -33,8 +33,15 @@ pub(super) async fn list(
     State(px): State<Platform>,
     Caller(actor): Caller,
 ) -> Result<Json<AppList>, Problem> {
-    let apps: Vec<_> = apps::list_apps(&px, &actor).await?.iter().map(app_answer).collect();
-    Ok(Json(AppList { total: apps.len(), apps }))
+    let apps: Vec<_> = apps::list_apps(&px, &actor)
+        .await?
+        .iter()
+        .map(app_answer)
+        .collect();
+    Ok(Json(AppList {
+        total: apps.len(),
+        apps,
+    }))
 }
 
 pub(super) async fn create(
@@ -61,7 +68,9 @@ pub(super) async fn change(
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, Problem> {
     let change = requests::change_app(body)?;
-    Ok(Json(app_answer(&apps::change_app(&px, &actor, &name, change).await?)))
+    Ok(Json(app_answer(
+        &apps::change_app(&px, &actor, &name, change).await?,
+    )))
 }
 
 pub(super) async fn remove(
@@ -82,7 +91,11 @@ pub(super) async fn releases(
     let limit = query.number("limit").unwrap_or(20);
     query.finish()?;
     let releases = apps::list_releases(&px, &actor, &name, limit).await?;
-    Ok(Json(ReleaseList { app_name: name.to_string(), total: releases.len(), releases }))
+    Ok(Json(ReleaseList {
+        app_name: name.to_string(),
+        total: releases.len(),
+        releases,
+    }))
 }
 
 pub(super) async fn validate(

@@ -29,7 +29,11 @@ pub(super) struct DeploymentList {
 
 impl DeploymentList {
     fn new(app_name: Option<String>, deployments: Vec<DeploymentSummary>) -> Json<Self> {
-        Json(Self { app_name, total: deployments.len(), deployments })
+        Json(Self {
+            app_name,
+            total: deployments.len(),
+            deployments,
+        })
     }
 }
 
@@ -62,7 +66,10 @@ pub(super) async fn roll_back(
     cmd.idempotency_key = idempotency_key(&headers, cmd.idempotency_key)?;
     let accepted = deployments::rollback(&px, &actor, cmd).await?;
     let (status, summary) = waited(&px, &actor, &accepted, wait).await?;
-    Ok((status, Json(RollbackAccepted::new(px.config(), accepted, summary))))
+    Ok((
+        status,
+        Json(RollbackAccepted::new(px.config(), accepted, summary)),
+    ))
 }
 
 pub(super) async fn recent(
@@ -80,7 +87,10 @@ pub(super) async fn active(
     State(px): State<Platform>,
     Caller(actor): Caller,
 ) -> Result<Json<DeploymentList>, Problem> {
-    Ok(DeploymentList::new(None, deployments::active_deployments(&px, &actor).await?))
+    Ok(DeploymentList::new(
+        None,
+        deployments::active_deployments(&px, &actor).await?,
+    ))
 }
 
 pub(super) async fn stats(
@@ -97,7 +107,9 @@ pub(super) async fn show(
     query: Params,
 ) -> Result<Json<DeploymentSummary>, Problem> {
     let wait = wait_seconds(query)?;
-    Ok(Json(deployments::wait_for_deployment(&px, &actor, &id, wait).await?))
+    Ok(Json(
+        deployments::wait_for_deployment(&px, &actor, &id, wait).await?,
+    ))
 }
 
 pub(super) async fn logs(
@@ -157,9 +169,14 @@ async fn waited(
 
 /// The key may come as a header or in the body; two different ones are a mistake.
 fn idempotency_key(headers: &HeaderMap, body: Option<String>) -> Result<Option<String>, Error> {
-    let Some(header) = headers.get("idempotency-key") else { return Ok(body) };
+    let Some(header) = headers.get("idempotency-key") else {
+        return Ok(body);
+    };
     let header = header.to_str().map_err(|_| {
-        Error::invalid("idempotency_key", "must consist of visible ASCII characters")
+        Error::invalid(
+            "idempotency_key",
+            "must consist of visible ASCII characters",
+        )
     })?;
     match body {
         Some(body) if body != header => {

@@ -72,8 +72,16 @@ pub(super) async fn show(
 fn details(state: &AppState, view: &SystemView) -> Value {
     let px: &Platform = &state.px;
     let now = px.now();
-    let component = if view.engine_answers { "services" } else { "docker_swarm" };
-    let severity = if view.engine_answers { "warning" } else { "critical" };
+    let component = if view.engine_answers {
+        "services"
+    } else {
+        "docker_swarm"
+    };
+    let severity = if view.engine_answers {
+        "warning"
+    } else {
+        "critical"
+    };
     let issues: Vec<_> = view
         .problems
         .iter()
@@ -128,7 +136,10 @@ mod tests {
     fn only_a_silent_engine_makes_it_unhealthy() {
         assert_eq!(Health::of(&view(true, &[])).status(), 200);
         let no_ingress = Health::of(&view(true, &["no ingress"]));
-        assert_eq!((no_ingress, no_ingress.status().as_u16()), (Health::Degraded, 200));
+        assert_eq!(
+            (no_ingress, no_ingress.status().as_u16()),
+            (Health::Degraded, 200)
+        );
         assert_eq!(Health::of(&view(false, &["gone"])).status(), 503);
     }
 }

@@ -33,7 +33,12 @@ pub(super) async fn read(
     let request = request(query, px.now())?;
     let (offset, limit) = (request.offset, request.limit);
     let page = read_logs(&px, &actor, request).await?;
-    Ok(Json(LogList { total: page.total, offset, limit, logs: page.entries }))
+    Ok(Json(LogList {
+        total: page.total,
+        offset,
+        limit,
+        logs: page.entries,
+    }))
 }
 
 fn request(mut query: Params, now: OffsetDateTime) -> Result<ReadLogs, Problem> {
@@ -46,7 +51,10 @@ fn request(mut query: Params, now: OffsetDateTime) -> Result<ReadLogs, Problem> 
     };
     let since_minutes = query.number::<u32>("since_minutes").or_else(|| {
         // All entries of a deployment belong to its story, however long ago it was.
-        filter.deployment_id.is_none().then_some(DEFAULT_SINCE_MINUTES)
+        filter
+            .deployment_id
+            .is_none()
+            .then_some(DEFAULT_SINCE_MINUTES)
     });
     let oldest_first = match query.text("order").as_deref() {
         None | Some("desc") => false,
@@ -61,7 +69,8 @@ fn request(mut query: Params, now: OffsetDateTime) -> Result<ReadLogs, Problem> 
         filter,
         text: query.text("q"),
         since: since_minutes.map(|minutes| {
-            now.checked_sub(Duration::minutes(minutes.into())).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+            now.checked_sub(Duration::minutes(minutes.into()))
+                .unwrap_or(OffsetDateTime::UNIX_EPOCH)
         }),
         limit: query.number("limit").unwrap_or(DEFAULT_LIMIT),
         offset: query.number("offset").unwrap_or(0),
@@ -78,7 +87,10 @@ mod tests {
 
     fn parse(query: &str) -> Result<ReadLogs, Problem> {
         let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
-        request(Params::of(&format!("/logs?{query}").parse().unwrap()).unwrap(), now)
+        request(
+            Params::of(&format!("/logs?{query}").parse().unwrap()).unwrap(),
+            now,
+        )
     }
 
     #[test]
@@ -88,18 +100,30 @@ mod tests {
         let hour = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000) - Duration::hours(1);
         assert_eq!(plain.since, Some(hour));
         assert_eq!(parse("deployment_id=dep-1-00000000").unwrap().since, None);
-        assert!(parse("deployment_id=dep-1-00000000&since_minutes=5").unwrap().since.is_some());
+        assert!(
+            parse("deployment_id=dep-1-00000000&since_minutes=5")
+                .unwrap()
+                .since
+                .is_some()
+        );
         assert!(parse("since_minutes=4294967295").unwrap().since.is_some());
     }
 
     #[test]
     fn filters_are_read_and_nonsense_refused() {
-        let read = parse("app_name=shop&level=warn&event_type=build_error&q=oops&order=asc").unwrap();
+        let read =
+            parse("app_name=shop&level=warn&event_type=build_error&q=oops&order=asc").unwrap();
         assert_eq!(read.filter.level, Some(Level::Warn));
         assert_eq!(read.filter.event_type, Some(EventType::BuildError));
         assert_eq!(read.text.as_deref(), Some("oops"));
         assert!(read.oldest_first);
-        for bad in ["limit=ten", "offset=-1", "since_minutes=1.5", "level=loud", "order=up"] {
+        for bad in [
+            "limit=ten",
+            "offset=-1",
+            "since_minutes=1.5",
+            "level=loud",
+            "order=up",
+        ] {
             assert_eq!(parse(bad).unwrap_err().code(), "bad_request", "{bad}");
         }
     }

@@ -16,7 +16,9 @@ impl<S: Send + Sync> FromRequestParts<S> for AppPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text = segment(parts, state).await?;
-        text.parse().map(Self).map_err(|fault| Problem::bad_parameters(vec![fault]))
+        text.parse()
+            .map(Self)
+            .map_err(|fault| Problem::bad_parameters(vec![fault]))
     }
 }
 
@@ -48,7 +50,10 @@ impl<S: Send + Sync> FromRequestParts<S> for TokenPath {
         if plain {
             Ok(Self(id))
         } else {
-            Err(Error::NotFound { what: "token of that id".to_owned() }.into())
+            Err(Error::NotFound {
+                what: "token of that id".to_owned(),
+            }
+            .into())
         }
     }
 }

@@ -19,9 +19,16 @@ use crate::doors::stream;
 /// Everything under `/api`: `/api/v1`, and the health part once more under `/api/v2`, where
 /// older monitoring tools look for it.
 pub fn rest_router(state: AppState) -> Router {
-    let gate = Gate { px: state.px.clone(), door: Door::Rest, sessions: true };
-    let stream = stream::route(state.clone(), stream::Port::OfDashboard);
-    let v1 = with_token().route_layer(from_fn_with_state(gate, require)).merge(without_token());
+    let gate = Gate {
+        px: state.px.clone(),
+        door: Door::Rest,
+        sessions: true,
+    };
+    let port = stream::port_of(&state.px.config().public_url);
+    let stream = stream::route(state.clone(), port);
+    let v1 = with_token()
+        .route_layer(from_fn_with_state(gate, require))
+        .merge(without_token());
     Router::new()
         .nest("/api/v1", v1)
         .nest("/api/v2", without_token())
@@ -44,14 +51,20 @@ pub fn rest_router(state: AppState) -> Router {
 
 fn with_token() -> Router<AppState> {
     Router::new()
-        .route("/deployments", post(deployments::create).get(deployments::recent))
+        .route(
+            "/deployments",
+            post(deployments::create).get(deployments::recent),
+        )
         .route("/deployments/active", get(deployments::active))
         .route("/deployments/stats", get(deployments::stats))
         .route("/deployments/{id}", get(deployments::show))
         .route("/deployments/{id}/logs", get(deployments::logs))
         .route("/deployments/{id}/cancel", post(deployments::cancel))
         .route("/apps", get(apps::list).post(apps::create))
-        .route("/apps/{name}", get(apps::show).patch(apps::change).delete(apps::remove))
+        .route(
+            "/apps/{name}",
+            get(apps::show).patch(apps::change).delete(apps::remove),
+        )
         .route("/apps/{name}/deployments", get(deployments::of_app))
         .route("/apps/{name}/releases", get(apps::releases))
         .route("/apps/{name}/rollback", post(deployments::roll_back))

@@ -31,7 +31,11 @@ pub(super) struct AuditAnswer {
 
 impl From<AuditRow> for AuditAnswer {
     fn from(row: AuditRow) -> Self {
-        Self { sequence: row.sequence, entry: row.entry, hash: row.hash }
+        Self {
+            sequence: row.sequence,
+            entry: row.entry,
+            hash: row.hash,
+        }
     }
 }
 
@@ -52,6 +56,13 @@ pub(super) async fn audit(
     query.finish()?;
     let rows = identity::audit_trail(&px, &actor, limit, before).await?;
     let entries: Vec<AuditAnswer> = rows.into_iter().map(Into::into).collect();
-    let next_before = entries.last().map(|entry| entry.sequence).filter(|sequence| *sequence > 1);
-    Ok(Json(AuditList { total: entries.len(), entries, next_before }))
+    let next_before = entries
+        .last()
+        .map(|entry| entry.sequence)
+        .filter(|sequence| *sequence > 1);
+    Ok(Json(AuditList {
+        total: entries.len(),
+        entries,
+        next_before,
+    }))
 }

@@ -32,7 +32,10 @@ pub(super) async fn list(
     Caller(actor): Caller,
 ) -> Result<Json<TokenList>, Problem> {
     let tokens = identity::list_tokens(&px, &actor).await?;
-    Ok(Json(TokenList { total: tokens.len(), tokens }))
+    Ok(Json(TokenList {
+        total: tokens.len(),
+        tokens,
+    }))
 }
 
 pub(super) async fn create(
@@ -42,7 +45,13 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<TokenCreated>), Problem> {
     let new = identity::create_token(&px, &actor, requests::create_token(body)?).await?;
     let token = new.secret.expose().to_owned();
-    Ok((StatusCode::CREATED, Json(TokenCreated { view: new.view, token })))
+    Ok((
+        StatusCode::CREATED,
+        Json(TokenCreated {
+            view: new.view,
+            token,
+        }),
+    ))
 }
 
 pub(super) async fn revoke(

@@ -46,7 +46,10 @@ const TRY_AGAIN: u16 = 1013;
 /// What a client brought along.
 pub(super) enum Presented {
     Token(Secret),
-    Session { actor: Actor, signed_in: Option<SignedIn> },
+    Session {
+        actor: Actor,
+        signed_in: Option<SignedIn>,
+    },
     Nothing,
 }
 
@@ -61,7 +64,11 @@ enum End {
     /// The client left, or does not read any more.
     Gone,
     /// Told to the client first.
-    Refused { close: u16, code: String, message: String },
+    Refused {
+        close: u16,
+        code: String,
+        message: String,
+    },
     Stopping,
 }
 
@@ -75,7 +82,11 @@ impl End {
         };
         let problem = Problem::from(error);
         let (code, message) = (problem.code().to_owned(), problem.detail().to_owned());
-        Self::Refused { close, code, message }
+        Self::Refused {
+            close,
+            code,
+            message,
+        }
     }
 
     fn bad_request(faults: &[Invalid]) -> Self {
@@ -142,14 +153,21 @@ impl Connection {
         let (code, reason) = match end {
             End::Gone => return,
             End::Stopping => (GOING_AWAY, "shutting down".to_owned()),
-            End::Refused { close, code, message } => {
+            End::Refused {
+                close,
+                code,
+                message,
+            } => {
                 if self.send(frames::error(&code, &message)).await.is_err() {
                     return;
                 }
                 (close, code)
             }
         };
-        let close = CloseFrame { code, reason: reason.into() };
+        let close = CloseFrame {
+            code,
+            reason: reason.into(),
+        };
         if self.send(Message::Close(Some(close))).await.is_ok() {
             self.await_close().await;
         }
@@ -177,8 +195,12 @@ impl Connection {
             }
             Presented::Nothing => None,
         };
-        let shown = selection.as_ref().map(|s| s.filter.clone()).unwrap_or_default();
-        self.send(frames::connected(self.port, &shown, known.is_some())).await?;
+        let shown = selection
+            .as_ref()
+            .map(|s| s.filter.clone())
+            .unwrap_or_default();
+        self.send(frames::connected(self.port, &shown, known.is_some()))
+            .await?;
         let selection = selection.map_err(|faults| End::bad_request(&faults))?;
         let (actor, credential) = match known {
             Some(known) => known,
@@ -262,7 +284,9 @@ impl Connection {
                 };
                 if let Err(error) = logs::authorise_filter(actor, &selection.filter) {
                     let problem = Problem::from(error);
-                    return self.send(frames::error(problem.code(), problem.detail())).await;
+                    return self
+                        .send(frames::error(problem.code(), problem.detail()))
+                        .await;
                 }
                 self.send(frames::subscribed(&selection.filter)).await?;
                 self.select(px, actor, selection).await
@@ -302,7 +326,11 @@ impl Connection {
         if tail == 0 {
             return Ok(());
         }
-        let request = ReadLogs { filter, limit: tail, ..ReadLogs::default() };
+        let request = ReadLogs {
+            filter,
+            limit: tail,
+            ..ReadLogs::default()
+        };
         let page = logs::read_logs(px, actor, request).await?;
         self.replayed = page.entries.iter().map(|entry| entry.id.clone()).collect();
         self.replayed_until = Instant::now() + REPLAY_OVERLAP;
@@ -334,11 +362,17 @@ impl Connection {
             taken += 1;
             next = if taken < BURST { live.try_next() } else { None };
         }
-        if burst.is_empty() { Ok(()) } else { self.send_all(burst).await }
+        if burst.is_empty() {
+            Ok(())
+        } else {
+            self.send_all(burst).await
+        }
     }
 
     fn wants(&self, entry: &flukedeploy_domain::log_entry::LogEntry) -> bool {
-        self.filter.as_ref().is_some_and(|filter| filter.matches(entry))
+        self.filter
+            .as_ref()
+            .is_some_and(|filter| filter.matches(entry))
             && !self.replayed.contains(&entry.id)
     }
 
@@ -362,9 +396,8 @@ impl Connection {
 
     /// The next message that asks for something; `None` for pongs and the like. Cancel safe.
     async fn receive(&mut self) -> Result<Option<Request>, End> {
-        let message = match self.socket.recv().await {
-            Some(Ok(message)) => message,
-            Some(Err(_)) | None => return Err(End::Gone),
+        let Some(Ok(message)) = self.socket.recv().await else {
+            return Err(End::Gone);
         };
         self.heard_at = Instant::now();
         match message {

@@ -8,7 +8,6 @@ use axum::http::StatusCode;
 use axum::http::header::UPGRADE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
-use flukedeploy_platform::config::PlatformConfig;
 use flukedeploy_platform::identity::SignedIn;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -26,37 +25,23 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// What may wait for a client that does not read, beside the one message that is being written.
 const MAX_WAITING_BYTES: usize = 1024 * 1024;
 
-/// Which of the two addresses of the stream a connection came in by; the first frame names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Port {
-    OfStream,
-    OfDashboard,
-}
-
-impl Port {
-    fn number(self, config: &PlatformConfig) -> u16 {
-        port_of(match self {
-            Self::OfStream => &config.stream_url,
-            Self::OfDashboard => &config.public_url,
-        })
-    }
-}
-
-/// The log stream at every path, for a port of its own.
-pub fn stream_router(state: AppState) -> Router {
+/// The log stream at every path, for a port of its own; the first frame names the port.
+pub fn stream_router(state: AppState, port: u16) -> Router {
     Router::new()
-        .fallback_service(route(state, Port::OfStream))
+        .fallback_service(route(state, port))
         .layer(CatchPanicLayer::custom(Problem::of_panic))
 }
 
-pub(crate) fn route(state: AppState, port: Port) -> MethodRouter {
-    any(async move |State(state): State<AppState>, request: Request| {
-        upgrade(state, port, request).await
-    })
+pub(crate) fn route(state: AppState, port: u16) -> MethodRouter {
+    any(
+        async move |State(state): State<AppState>, request: Request| {
+            upgrade(state, port, request).await
+        },
+    )
     .with_state(state)
 }
 
-async fn upgrade(state: AppState, port: Port, request: Request) -> Response {
+async fn upgrade(state: AppState, port: u16, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(upgrade) => upgrade,
@@ -81,7 +66,6 @@ async fn upgrade(state: AppState, port: Port, request: Request) -> Response {
         return Problem::unavailable("too_many_clients", "the log stream has no place left")
             .into_response();
     };
-    let port = port.number(state.px.config());
     upgrade
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES)
@@ -89,7 +73,9 @@ async fn upgrade(state: AppState, port: Port, request: Request) -> Response {
         .max_message_size(MAX_MESSAGE_BYTES)
         .max_frame_size(MAX_MESSAGE_BYTES)
         .on_upgrade(async move |socket| {
-            Connection::new(socket, state, seat, port).run(presented, selection).await;
+            Connection::new(socket, state, seat, port)
+                .run(presented, selection)
+                .await;
         })
 }
 
@@ -106,9 +92,16 @@ fn no_upgrade(rejection: &WebSocketUpgradeRejection) -> Response {
 }
 
 /// The port of an address, named or implied by its scheme.
-fn port_of(url: &str) -> u16 {
-    let default = if url.starts_with("https") || url.starts_with("wss") { 443 } else { 80 };
-    url.parse::<axum::http::Uri>().ok().and_then(|uri| uri.port_u16()).unwrap_or(default)
+pub(crate) fn port_of(url: &str) -> u16 {
+    let default = if url.starts_with("https") || url.starts_with("wss") {
+        443
+    } else {
+        80
+    };
+    url.parse::<axum::http::Uri>()
+        .ok()
+        .and_then(|uri| uri.port_u16())
+        .unwrap_or(default)
 }
 
 #[cfg(test)]

@@ -63,7 +63,11 @@ pub(super) fn not_json() -> Message {
 }
 
 pub(super) fn unknown_action(action: &str) -> Message {
-    let action: String = action.chars().filter(|c| !c.is_control()).take(MAX_ECHO).collect();
+    let action: String = action
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_ECHO)
+        .collect();
     frame(&json!({"type": "error", "message": format!("Unknown action: {action}")}))
 }
 
@@ -125,27 +129,30 @@ impl Request {
 mod tests {
     use super::*;
 
-    fn text(message: Message) -> Value {
+    fn text(message: &Message) -> Value {
         serde_json::from_str(message.to_text().unwrap()).unwrap()
     }
 
     #[test]
     fn frames_are_the_contracts() {
-        let connected = text(connected(8767, &LogFilter::default(), true));
+        let connected = text(&connected(8767, &LogFilter::default(), true));
         assert_eq!(connected["type"], "connected");
         assert_eq!(connected["message"], "Connected to FlukeDeploy log stream");
-        assert_eq!((&connected["port"], &connected["filter"]), (&json!(8767), &json!({})));
         assert_eq!(
-            text(not_json()),
+            (&connected["port"], &connected["filter"]),
+            (&json!(8767), &json!({}))
+        );
+        assert_eq!(
+            text(&not_json()),
             json!({"type": "error", "message": "Invalid JSON message"})
         );
         assert_eq!(
-            text(unknown_action("dance")),
+            text(&unknown_action("dance")),
             json!({"type": "error", "message": "Unknown action: dance"})
         );
-        assert_eq!(text(dropped(3)), json!({"type": "dropped", "count": 3}));
+        assert_eq!(text(&dropped(3)), json!({"type": "dropped", "count": 3}));
         assert_eq!(
-            text(pong(OffsetDateTime::UNIX_EPOCH)),
+            text(&pong(OffsetDateTime::UNIX_EPOCH)),
             json!({"type": "pong", "timestamp": "1970-01-01T00:00:00.000Z"})
         );
     }
@@ -156,8 +163,14 @@ mod tests {
         assert_eq!(Request::parse("[1]"), Request::NotJson);
         assert_eq!(Request::parse(r#"{"action":"ping"}"#), Request::Ping);
         assert_eq!(Request::parse(r#"{"action":"get_stats"}"#), Request::Stats);
-        assert_eq!(Request::parse(r#"{"action":"unsubscribe"}"#), Request::Unsubscribe);
-        assert_eq!(Request::parse(r#"{"action":"dance"}"#), Request::Unknown("dance".to_owned()));
+        assert_eq!(
+            Request::parse(r#"{"action":"unsubscribe"}"#),
+            Request::Unsubscribe
+        );
+        assert_eq!(
+            Request::parse(r#"{"action":"dance"}"#),
+            Request::Unknown("dance".to_owned())
+        );
         assert_eq!(Request::parse("{}"), Request::Unknown("(none)".to_owned()));
         let auth = Request::parse(r#"{"action":"auth","token":"t"}"#);
         assert_eq!(auth, Request::Auth("t".to_owned()));

@@ -21,7 +21,11 @@ pub(super) struct Seat(Arc<Listeners>);
 
 impl Listeners {
     pub(crate) fn new(started_at: OffsetDateTime) -> Self {
-        Self { count: AtomicUsize::new(0), started: Instant::now(), started_at }
+        Self {
+            count: AtomicUsize::new(0),
+            started: Instant::now(),
+            started_at,
+        }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -35,7 +39,9 @@ impl Listeners {
     /// `None` if all places are taken.
     pub(super) fn sit(self: &Arc<Self>) -> Option<Seat> {
         let one_more = |count: usize| (count < MAX_LISTENERS).then_some(count + 1);
-        self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        self.count
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .ok()?;
         Some(Seat(Arc::clone(self)))
     }
 }
@@ -53,7 +59,9 @@ mod tests {
     #[test]
     fn places_are_limited_and_given_back() {
         let listeners = Arc::new(Listeners::new(OffsetDateTime::UNIX_EPOCH));
-        let seats: Vec<_> = (0..MAX_LISTENERS).map(|_| listeners.sit().unwrap()).collect();
+        let seats: Vec<_> = (0..MAX_LISTENERS)
+            .map(|_| listeners.sit().unwrap())
+            .collect();
         assert!(listeners.sit().is_none());
         assert_eq!(listeners.count(), MAX_LISTENERS);
         drop(seats);

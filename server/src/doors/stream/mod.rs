@@ -7,5 +7,5 @@ mod listeners;
 mod selection;
 
 pub use entrance::stream_router;
-pub(super) use entrance::{Port, route};
+pub(super) use entrance::{port_of, route};
 pub(super) use listeners::Listeners;

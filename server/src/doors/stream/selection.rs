@@ -21,7 +21,13 @@ impl Selection {
     /// # Errors
     /// Parameters that are unknown or cannot be read.
     pub(super) fn of_query(mut query: Params) -> Result<Self, Vec<Invalid>> {
-        let names = ["app_name", "deployment_id", "level", "event_type", "min_level"];
+        let names = [
+            "app_name",
+            "deployment_id",
+            "level",
+            "event_type",
+            "min_level",
+        ];
         let object = names
             .iter()
             .filter_map(|&name| Some((name.to_owned(), Value::String(query.text(name)?))))
@@ -56,7 +62,11 @@ impl Selection {
         let mut rest = Fields::new(message);
         let tail = rest.number("tail", 0..=MAX_TAIL).unwrap_or(0);
         let faults = rest.into_faults();
-        if faults.is_empty() { Ok(Self { filter, tail }) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(Self { filter, tail })
+        } else {
+            Err(faults)
+        }
     }
 }
 
@@ -72,7 +82,11 @@ fn read_filter(mut object: Map<String, Value>) -> Result<LogFilter, Vec<Invalid>
         min_level: fields.parsed("min_level"),
     };
     let faults = fields.into_faults();
-    if faults.is_empty() { Ok(filter) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(filter)
+    } else {
+        Err(faults)
+    }
 }
 
 fn unknown(name: &str) -> Invalid {
@@ -88,8 +102,7 @@ fn unknown(name: &str) -> Invalid {
 }
 
 fn tail_fault(tail: u32) -> Option<Invalid> {
-    (tail > MAX_TAIL)
-        .then(|| Invalid::new("tail", format!("must be 0 to {MAX_TAIL}, not {tail}")))
+    (tail > MAX_TAIL).then(|| Invalid::new("tail", format!("must be 0 to {MAX_TAIL}, not {tail}")))
 }
 
 #[cfg(test)]
@@ -120,7 +133,11 @@ mod tests {
     fn what_is_unknown_is_refused_and_a_token_in_the_address_is_not_repeated() {
         assert_eq!(query("app=shop&level=loud&tail=5000").unwrap_err().len(), 3);
         let faults = query("token=fd_secret_secret").unwrap_err();
-        assert!(!faults[0].to_string().contains("fd_secret"), "{}", faults[0]);
+        assert!(
+            !faults[0].to_string().contains("fd_secret"),
+            "{}",
+            faults[0]
+        );
     }
 
     #[test]
@@ -128,7 +145,10 @@ mod tests {
         let set = message(&json!({"filter": {"app_name": "shop", "level": "error"}, "tail": 5}));
         assert_eq!(set.unwrap().tail, 5);
         assert_eq!(message(&json!({})).unwrap(), Selection::default());
-        assert_eq!(message(&json!({"filter": {"level": ""}})).unwrap(), Selection::default());
+        assert_eq!(
+            message(&json!({"filter": {"level": ""}})).unwrap(),
+            Selection::default()
+        );
         let typo = message(&json!({"filter": {"app": "shop", "levl": "info"}})).unwrap_err();
         assert_eq!(typo.len(), 2, "{typo:?}");
         assert!(message(&json!({"filter": "shop"})).is_err());

@@ -1,0 +1,89 @@
+//! Why a deployment failed: the cause, its proof, what to try.
+
+use flukedeploy_domain::diagnosis::{Diagnosis, Evidence};
+use leptos::prelude::*;
+
+use super::copy_button;
+use crate::words;
+
+pub(crate) fn diagnosis(diagnosis: &Diagnosis) -> impl IntoView + use<> {
+    let code = diagnosis.code.code();
+    let next: Vec<_> = diagnosis
+        .next
+        .iter()
+        .map(|step| view! { <li><span>{words::sentence(step)}</span></li> })
+        .collect();
+    let output = &diagnosis.evidence.untrusted_output;
+    // One text node: what an app printed is shown as it is and means nothing to the page.
+    let output = (!output.is_empty()).then(|| output.join("\n"));
+    view! {
+        <section class="diagnosis" aria-labelledby="diagnosis-title">
+            <div class="diagnosis-head">
+                <h2 id="diagnosis-title">{words::sentence(&diagnosis.message)}</h2>
+                <p class="diagnosis-code">
+                    <span>"Failed in "{words::phase(diagnosis.phase)}</span>
+                    <code>{code}</code>
+                    {copy_button("Copy code", Some(code.to_owned()), None)}
+                </p>
+            </div>
+            <div class="diagnosis-body">
+                <div>
+                    <h3>"What was seen"</h3>
+                    {evidence(&diagnosis.evidence)}
+                    {output.map(|output| view! {
+                        <div class="output">
+                            <h3>"The last lines that the app printed"</h3>
+                            <pre tabindex="0" dir="auto">{output}</pre>
+                        </div>
+                    })}
+                </div>
+                <div>
+                    <h3>"What to try"</h3>
+                    {if next.is_empty() {
+                        view! { <p class="soft">"Read the log below, correct the cause and deploy again."</p> }.into_any()
+                    } else {
+                        view! { <ol class="next">{next}</ol> }.into_any()
+                    }}
+                </div>
+            </div>
+        </section>
+    }
+}
+
+fn evidence(evidence: &Evidence) -> impl IntoView + use<> {
+    let ports = evidence
+        .listening_ports
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let replicas = evidence.replicas_wanted.map(|wanted| {
+        format!(
+            "{} of {wanted} healthy",
+            evidence.replicas_ready.unwrap_or(0)
+        )
+    });
+    let facts = [
+        ("Exit code", evidence.exit_code.map(|code| code.to_string())),
+        (
+            "Memory",
+            (evidence.oom_killed == Some(true)).then(|| "killed for using too much".to_owned()),
+        ),
+        (
+            "Expected port",
+            evidence.expected_port.map(|port| port.to_string()),
+        ),
+        ("Listening on", (!ports.is_empty()).then_some(ports)),
+        ("Health check", evidence.health_answer.clone()),
+        ("Replicas", replicas),
+        ("Engine", evidence.engine_message.clone()),
+    ];
+    let rows: Vec<_> = facts
+        .into_iter()
+        .filter_map(|(name, value)| value.map(|value| view! { <dt>{name}</dt><dd>{value}</dd> }))
+        .collect();
+    if rows.is_empty() {
+        return view! { <p class="soft">"Nothing beyond the message above."</p> }.into_any();
+    }
+    view! { <dl class="evidence">{rows}</dl> }.into_any()
+}

@@ -1,0 +1,31 @@
+//! What pages are made of. Look here first: a second copy becomes a component.
+
+mod code;
+mod deployment_table;
+mod diagnosis;
+mod empty;
+mod failure;
+mod field;
+mod frame;
+mod icon;
+mod log_lines;
+mod notice;
+mod page_head;
+mod phases;
+mod state;
+mod time;
+
+pub(crate) use code::{code, copy_button};
+pub(crate) use deployment_table::deployment_table;
+pub(crate) use diagnosis::diagnosis;
+pub(crate) use empty::empty;
+pub(crate) use failure::failure;
+pub(crate) use field::{Choice, Field, select, text_area};
+pub(crate) use frame::{Section, frame, gate};
+pub(crate) use icon::{Icon, fluke, icon};
+pub(crate) use log_lines::{log_group, log_line, log_template};
+pub(crate) use notice::{Tint, notice, problem};
+pub(crate) use page_head::{Crumb, PageHead, Tab, tabs};
+pub(crate) use phases::phases;
+pub(crate) use state::{Mark, app_mark, deployment_mark, phase_mark, state};
+pub(crate) use time::{age, ticking};

@@ -1,0 +1,161 @@
+//! Create, change and delete an app.
+
+use axum::Extension;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use flukedeploy_domain::access::Actor;
+use flukedeploy_domain::app::{MAX_REPLICAS, Settings};
+use flukedeploy_domain::deployment::{Strategy, ValidationLevel};
+use flukedeploy_domain::health::HealthGate;
+use flukedeploy_domain::image::ImageRef;
+use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_platform::apps::{ChangeApp, NewApp, change_app, create_app, delete_app, get_app};
+use flukedeploy_platform::deployments::{Deploy, deploy};
+use flukedeploy_platform::{Error, Platform};
+use http::Uri;
+
+use super::parse::Reader;
+use super::{Posted, Typed, actor, answer};
+use crate::context::Visitor;
+use crate::paths;
+
+pub(crate) async fn create(
+    State(px): State<Platform>,
+    Extension(visitor): Extension<Visitor>,
+    uri: Uri,
+    Posted(typed): Posted,
+) -> Response {
+    let result = match actor(&visitor) {
+        Ok(actor) => create_and_deploy(&px, actor, &typed).await,
+        Err(error) => Err(error),
+    };
+    answer(&px, visitor, &uri, typed, result).await
+}
+
+async fn create_and_deploy(px: &Platform, actor: &Actor, typed: &Typed) -> Result<String, Error> {
+    let mut reader = Reader::new(typed);
+    let name: Option<AppName> = reader.required("app_name");
+    let image: Option<ImageRef> = reader.optional("image");
+    let settings = Settings {
+        container_port: reader.number("container_port", 1, u16::MAX).unwrap_or(80),
+        replicas: reader.number("replicas", 1, MAX_REPLICAS).unwrap_or(1),
+        health: reader.health(&HealthGate::default()),
+        env_vars: reader.variables("env_vars"),
+        domains: reader.domains("domains"),
+        strategy: reader.optional("strategy").unwrap_or_default(),
+    };
+    reader.finish()?;
+    let Some(name) = name else {
+        return Err(Error::invalid("app_name", "must be given"));
+    };
+    create_app(
+        px,
+        actor,
+        NewApp {
+            name: name.clone(),
+            settings,
+        },
+    )
+    .await?;
+    let Some(image) = image else {
+        return Ok(paths::app(&name));
+    };
+    // The app exists now: should the deployment be refused, its page is where to go on.
+    match deploy(px, actor, first_deployment(name.clone(), image)).await {
+        Ok(accepted) => Ok(paths::deployment(&accepted.deployment.deployment_id)),
+        Err(error) => {
+            tracing::warn!(app.name = %name, error = &error as &dyn std::error::Error, "the first deployment was refused");
+            Ok(paths::deploy(&name))
+        }
+    }
+}
+
+fn first_deployment(app: AppName, image: ImageRef) -> Deploy {
+    Deploy {
+        app,
+        environment: EnvironmentName::production(),
+        image,
+        version: None,
+        env_vars: flukedeploy_domain::app::EnvVars::default(),
+        replicas: None,
+        strategy: None,
+        validation_level: ValidationLevel::default(),
+        auto_rollback: true,
+        create: false,
+        container_port: None,
+        reason: None,
+        idempotency_key: None,
+    }
+}
+
+pub(crate) async fn change(
+    State(px): State<Platform>,
+    Extension(visitor): Extension<Visitor>,
+    Path(name): Path<String>,
+    uri: Uri,
+    Posted(typed): Posted,
+) -> Response {
+    let result = match (actor(&visitor), name.parse::<AppName>()) {
+        (Ok(actor), Ok(name)) => change_settings(&px, actor, &name, &typed).await,
+        (Err(error), _) => Err(error),
+        (_, Err(fault)) => Err(fault.into()),
+    };
+    answer(&px, visitor, &uri, typed, result).await
+}
+
+async fn change_settings(
+    px: &Platform,
+    actor: &Actor,
+    name: &AppName,
+    typed: &Typed,
+) -> Result<String, Error> {
+    let shown = get_app(px, actor, name).await?;
+    let mut reader = Reader::new(typed);
+    let change = ChangeApp {
+        container_port: reader.number("container_port", 1, u16::MAX),
+        replicas: reader.number("replicas", 1, MAX_REPLICAS),
+        health: Some(reader.health(&shown.health)),
+        set_env_vars: reader.variables("env_vars"),
+        remove_env_vars: typed
+            .all("remove_env_vars")
+            .map(ToOwned::to_owned)
+            .collect(),
+        domains: Some(reader.domains("domains")),
+        strategy: reader.optional::<Strategy>("strategy"),
+        if_version: reader.number("settings_version", 0, u64::MAX),
+    };
+    reader.finish()?;
+    change_app(px, actor, name, change).await?;
+    Ok(format!("{}?saved=1#settings", paths::app(name)))
+}
+
+pub(crate) async fn delete(
+    State(px): State<Platform>,
+    Extension(visitor): Extension<Visitor>,
+    Path(name): Path<String>,
+    uri: Uri,
+    Posted(typed): Posted,
+) -> Response {
+    let result = match (actor(&visitor), name.parse::<AppName>()) {
+        (Ok(actor), Ok(name)) => confirm_and_delete(&px, actor, &name, &typed).await,
+        (Err(error), _) => Err(error),
+        (_, Err(fault)) => Err(fault.into()),
+    };
+    answer(&px, visitor, &uri, typed, result).await
+}
+
+async fn confirm_and_delete(
+    px: &Platform,
+    actor: &Actor,
+    name: &AppName,
+    typed: &Typed,
+) -> Result<String, Error> {
+    if typed.text("confirm") != Some(name.as_str()) {
+        return Err(Error::invalid(
+            "confirm",
+            format!("must be the app's name, {name}"),
+        ));
+    }
+    delete_app(px, actor, name).await?;
+    Ok(paths::APPS.to_owned())
+}

@@ -1,0 +1,298 @@
+//! Forms: each posts to its page's own address. A refused one is drawn again with what was typed
+//! and what is wrong beside each field; an accepted one leads on with 303.
+
+pub(crate) mod apps;
+pub(crate) mod deployments;
+mod parse;
+pub(crate) mod session;
+pub(crate) mod theme;
+pub(crate) mod tokens;
+
+use axum::Form;
+use axum::extract::{FromRequest, Request};
+use axum::response::{IntoResponse, Response};
+use flukedeploy_domain::access::Actor;
+use flukedeploy_domain::names::Invalid;
+use flukedeploy_platform::{Error, Kind, Platform};
+use http::{StatusCode, Uri};
+
+use crate::context::Visitor;
+use crate::render;
+
+/// Names of hidden fields that carry a form over a sign-in.
+const CARRIED: &str = "carried.";
+const CARRIED_TO: &str = "carried_to";
+
+/// What was typed, and what is wrong with it. No `Debug`: values may be secrets.
+#[derive(Clone, Default)]
+pub(crate) struct Typed {
+    values: Vec<(String, String)>,
+    faults: Vec<Invalid>,
+    problem: Option<Problem>,
+}
+
+/// What is wrong with the request as a whole.
+#[derive(Clone)]
+pub(crate) struct Problem {
+    pub(crate) title: String,
+    pub(crate) text: Option<String>,
+    pub(crate) attention: bool,
+}
+
+impl Typed {
+    pub(crate) fn new(values: Vec<(String, String)>) -> Self {
+        Self {
+            values,
+            ..Self::default()
+        }
+    }
+
+    /// A form that met an ended session, inside the sign-in form.
+    pub(crate) fn carried(address: &str, form: &Typed) -> Self {
+        let mut values = vec![
+            ("next".to_owned(), address.to_owned()),
+            (CARRIED_TO.to_owned(), address.to_owned()),
+        ];
+        let worth = form
+            .values
+            .iter()
+            .filter(|(name, _)| !name.contains("password"));
+        values.extend(worth.map(|(name, value)| (format!("{CARRIED}{name}"), value.clone())));
+        Self {
+            values,
+            ..Self::default()
+        }
+        .with_notice(
+            "Your session ended",
+            "Sign in again; what you typed is kept, and nothing was done yet.",
+        )
+    }
+
+    /// What [`Typed::carried`] packed, with the address it was meant for.
+    pub(crate) fn unpacked(&self) -> Option<(String, Self)> {
+        let address = crate::paths::local(self.get(CARRIED_TO)?)?.to_owned();
+        let values: Vec<_> = self.carried_fields(CARRIED).collect();
+        (!values.is_empty()).then(|| {
+            let typed = Self {
+                values,
+                ..Self::default()
+            }
+            .with_notice(
+                "You are signed in again",
+                "Here is what you typed. It was not sent yet: look it over and send it.",
+            );
+            (address, typed)
+        })
+    }
+
+    /// The hidden fields of a form that is carried, under the names they travel with.
+    pub(crate) fn hidden(&self) -> Vec<(String, String)> {
+        let travels = |name: &str| name == CARRIED_TO || name.starts_with(CARRIED);
+        self.values
+            .iter()
+            .filter(|(name, _)| travels(name))
+            .cloned()
+            .collect()
+    }
+
+    fn carried_fields<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (String, String)> + 'a {
+        self.values.iter().filter_map(move |(name, value)| {
+            Some((name.strip_prefix(prefix)?.to_owned(), value.clone()))
+        })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The value as it was typed.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.values
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The value without space around it; nothing typed is `None`.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.get(name)
+            .map(str::trim)
+            .filter(|value| !value.is_empty())
+    }
+
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.values
+            .iter()
+            .filter(move |(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn has(&self, name: &str, value: &str) -> bool {
+        self.all(name).any(|typed| typed == value)
+    }
+
+    /// What is wrong with a field: with its name, or with a part of it (`env_vars.'X'`).
+    pub(crate) fn fault(&self, name: &str) -> Option<String> {
+        let of_field = |fault: &&Invalid| belongs(&fault.field, name);
+        let sentences: Vec<String> = self
+            .faults
+            .iter()
+            .filter(of_field)
+            .map(|fault| match fault.field.split_once('.') {
+                Some((_, part)) if name == "env_vars" => {
+                    crate::words::sentence(&format!("{part} {}", fault.problem))
+                }
+                _ => crate::words::sentence(&fault.problem),
+            })
+            .collect();
+        (!sentences.is_empty()).then(|| sentences.join(" "))
+    }
+
+    pub(crate) fn problem(&self) -> Option<&Problem> {
+        self.problem.as_ref()
+    }
+
+    pub(crate) fn with_notice(mut self, title: &str, text: &str) -> Self {
+        self.problem = Some(Problem {
+            title: title.to_owned(),
+            text: Some(text.to_owned()),
+            attention: true,
+        });
+        self
+    }
+
+    pub(crate) fn with_error(mut self, error: &Error) -> Self {
+        self.faults = error.faults().to_vec();
+        self.problem = Some(match error.kind() {
+            Kind::Invalid => Problem {
+                title: "Nothing was done yet".to_owned(),
+                text: Some(self.invalid_text()),
+                attention: false,
+            },
+            _ => Problem {
+                title: crate::words::sentence(&error.public_detail()),
+                text: error.next_step().map(|step| crate::words::sentence(&step)),
+                attention: false,
+            },
+        });
+        self
+    }
+
+    /// Faults are named again above the form, for those that belong to no field of it.
+    fn invalid_text(&self) -> String {
+        self.faults
+            .iter()
+            .map(|fault| crate::words::sentence(&fault.to_string()))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+/// Domain names of fields that forms call otherwise.
+fn belongs(fault_field: &str, field: &str) -> bool {
+    match fault_field {
+        "host" => field == "domains",
+        "health.deadline_seconds" => field == "deadline_seconds",
+        "health.path" => field == "health_path",
+        other => {
+            other == field
+                || other
+                    .strip_prefix(field)
+                    .is_some_and(|rest| rest.starts_with('.'))
+        }
+    }
+}
+
+/// A posted form, whatever its fields.
+pub(crate) struct Posted(pub(crate) Typed);
+
+impl<S: Send + Sync> FromRequest<S> for Posted {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        match Form::<Vec<(String, String)>>::from_request(request, state).await {
+            Ok(Form(values)) => Ok(Self(Typed::new(values))),
+            Err(rejection) => {
+                let status = rejection.into_response().status();
+                let text = if status == StatusCode::PAYLOAD_TOO_LARGE {
+                    "A form may have at most 1 MiB. Go back and shorten it; nothing was done."
+                } else {
+                    "This was not sent by one of FlukeDeploy's forms. Nothing was done."
+                };
+                Err(render::plain_page(status, "This form cannot be read", text))
+            }
+        }
+    }
+}
+
+/// Leads on, or draws the form's page again with what was typed.
+async fn answer(
+    px: &Platform,
+    visitor: Visitor,
+    uri: &Uri,
+    typed: Typed,
+    result: Result<String, Error>,
+) -> Response {
+    match result {
+        Ok(to) => render::see_other(&to),
+        Err(error) => {
+            render::note_failure(&error);
+            let status = render::status_of(&error);
+            let address = uri.path_and_query().map_or("/", |address| address.as_str());
+            render::page(px, visitor, address, typed.with_error(&error), status).await
+        }
+    }
+}
+
+/// The gate lets no stranger's form through; should it ever, this is the answer.
+fn actor(visitor: &Visitor) -> Result<&Actor, Error> {
+    visitor.actor.as_ref().ok_or(Error::Unauthenticated {
+        why: "sign in first",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(pairs: &[(&str, &str)]) -> Typed {
+        Typed::new(
+            pairs
+                .iter()
+                .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn faults_find_their_field() {
+        let form = typed(&[]).with_error(&Error::Invalid(vec![
+            Invalid::new("health.path", "must start with '/'"),
+            Invalid::new("env_vars.'9X'", "must have a name of letters"),
+            Invalid::new("host", "must not start a label with '-'"),
+        ]));
+        assert_eq!(form.fault("health_path").unwrap(), "Must start with '/'.");
+        assert_eq!(
+            form.fault("env_vars").unwrap(),
+            "'9X' must have a name of letters."
+        );
+        assert!(form.fault("domains").is_some() && form.fault("image").is_none());
+    }
+
+    #[test]
+    fn a_form_survives_a_sign_in_but_passwords_do_not() {
+        let form = typed(&[("image", "shop:v2"), ("password", "hunter2hunter2")]);
+        let carried = Typed::carried("/apps/shop/deploy", &form);
+        assert_eq!(carried.get("next"), Some("/apps/shop/deploy"));
+        let back = Typed::new(carried.hidden());
+        let (address, unpacked) = back.unpacked().unwrap();
+        assert_eq!(address, "/apps/shop/deploy");
+        assert_eq!(unpacked.get("image"), Some("shop:v2"));
+        assert_eq!(unpacked.get("password"), None);
+        let evil = typed(&[("carried_to", "//evil.example"), ("carried.image", "x")]);
+        assert!(evil.unpacked().is_none());
+    }
+}

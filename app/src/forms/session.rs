@@ -1,0 +1,126 @@
+//! Sign in, sign out, and the first account.
+
+use std::net::SocketAddr;
+
+use axum::Extension;
+use axum::extract::{ConnectInfo, Path, State};
+use axum::response::{IntoResponse, Response};
+use flukedeploy_platform::identity::{self, SignedIn};
+use flukedeploy_platform::secret::Secret;
+use flukedeploy_platform::{Error, Platform};
+use http::header::CACHE_CONTROL;
+use http::{StatusCode, Uri};
+use tower_sessions::Session;
+
+use super::{Posted, Typed, answer};
+use crate::context::Visitor;
+use crate::{paths, render, session};
+
+pub(crate) async fn sign_in(
+    State(px): State<Platform>,
+    Extension(visitor): Extension<Visitor>,
+    connection: Option<Extension<ConnectInfo<SocketAddr>>>,
+    session: Session,
+    uri: Uri,
+    Posted(typed): Posted,
+) -> Response {
+    let address = connection.map_or_else(String::new, |Extension(ConnectInfo(from))| {
+        from.ip().to_string()
+    });
+    let name = typed.text("name").unwrap_or_default();
+    let password = Secret::new(typed.get("password").unwrap_or_default());
+    let signed_in = match identity::sign_in(&px, name, password, &address).await {
+        Ok(signed_in) => begin(&px, &session, signed_in).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = signed_in {
+        return answer(&px, visitor, &uri, typed, Err(error)).await;
+    }
+    match typed.unpacked() {
+        Some((address, typed)) => resume(&px, &session, visitor, &address, typed).await,
+        None => {
+            let next = typed
+                .text("next")
+                .and_then(paths::local)
+                .unwrap_or(paths::OVERVIEW);
+            render::see_other(next)
+        }
+    }
+}
+
+/// Draws the form that met the ended session, as it was typed. It is not sent: what was meant an
+/// hour ago may no longer be.
+async fn resume(
+    px: &Platform,
+    session: &Session,
+    visitor: Visitor,
+    address: &str,
+    typed: Typed,
+) -> Response {
+    match session::actor(px, session).await {
+        Ok(actor) => {
+            let visitor = Visitor { actor, ..visitor };
+            render::page(px, visitor, address, typed, StatusCode::OK).await
+        }
+        Err(error) => {
+            render::note_failure(&error);
+            render::see_other(address)
+        }
+    }
+}
+
+pub(crate) async fn sign_out(session: Session) -> Response {
+    if let Err(error) = session::end(&session).await {
+        render::note_failure(&error);
+        return render::plain_page(
+            render::status_of(&error),
+            "You are still signed in",
+            "The session could not be ended. Try again in a moment.",
+        );
+    }
+    // Pages seen before must not come back from the browser's memory.
+    (
+        [("clear-site-data", "\"cache\"")],
+        render::see_other(paths::SIGN_IN),
+    )
+        .into_response()
+}
+
+pub(crate) async fn set_up(
+    State(px): State<Platform>,
+    Extension(visitor): Extension<Visitor>,
+    Path(token): Path<String>,
+    session: Session,
+    uri: Uri,
+    Posted(typed): Posted,
+) -> Response {
+    let result = make_first_account(&px, &session, &token, &typed).await;
+    let mut response = answer(&px, visitor, &uri, typed, result).await;
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn make_first_account(
+    px: &Platform,
+    session: &Session,
+    token: &str,
+    typed: &Typed,
+) -> Result<String, Error> {
+    let name = typed.text("name").unwrap_or_default();
+    let password = typed.get("password").unwrap_or_default();
+    if typed.get("password_again") != Some(password) {
+        return Err(Error::invalid(
+            "password_again",
+            "must be the same as the password above",
+        ));
+    }
+    let signed_in = identity::set_up(px, token, name, Secret::new(password)).await?;
+    begin(px, session, signed_in).await?;
+    Ok(paths::OVERVIEW.to_owned())
+}
+
+async fn begin(px: &Platform, session: &Session, signed_in: SignedIn) -> Result<(), Error> {
+    session::begin(px, session, signed_in).await
+}

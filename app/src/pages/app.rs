@@ -1,0 +1,188 @@
+use flukedeploy_domain::names::AppName;
+use flukedeploy_platform::Error;
+use flukedeploy_platform::apps::{get_app, list_releases};
+use flukedeploy_platform::deployments::history;
+use flukedeploy_platform::views::{AppState, AppView, ReleaseView};
+use leptos::prelude::*;
+use time::OffsetDateTime;
+
+use super::app_settings::settings_form;
+use super::apps::bare;
+use super::{app_name, page, query};
+use crate::components::{
+    Crumb, Icon, PageHead, Section, Tab, age, app_mark, copy_button, deployment_table, empty,
+    frame, icon, state, tabs,
+};
+use crate::context::Desk;
+use crate::{paths, words};
+
+/// `/apps/{name}`: is it serving, what runs, what changed last?
+#[component]
+pub(crate) fn AppPage() -> impl IntoView {
+    let (name, saved) = (app_name(), query("saved").is_some());
+    page(Desk::take(), async move |desk| {
+        app(desk, &name?, saved).await
+    })
+}
+
+pub(super) fn app_tabs(name: &AppName, current: &'static str) -> impl IntoView + use<> {
+    let tab = |word: &'static str, to: String| Tab {
+        word,
+        to,
+        current: word == current,
+    };
+    tabs(
+        name.to_string(),
+        vec![
+            tab("Overview", paths::app(name)),
+            tab("Logs", paths::logs(name)),
+            tab("Deploy", paths::deploy(name)),
+            tab("Roll back", paths::rollback(name)),
+        ],
+    )
+}
+
+async fn app(desk: Desk, name: &AppName, saved: bool) -> Result<AnyView, Error> {
+    let app = get_app(&desk.px, &desk.actor, name).await?;
+    let releases = list_releases(&desk.px, &desk.actor, name, 20).await?;
+    let deployments = history(&desk.px, &desk.actor, name, 10, true).await?;
+    let can_go_back = releases
+        .iter()
+        .any(|release| release.was_healthy && !release.active);
+    let actions = view! {
+        {can_go_back.then(|| view! { <a class="button" href=paths::rollback(name)>"Roll back"</a> })}
+        <a class="button button-primary" href=paths::deploy(name)>"Deploy"</a>
+    };
+    let recent = if deployments.is_empty() {
+        let more = view! { <a class="button" href=paths::deploy(name)>"Deploy an image"</a> };
+        empty(
+            "Nothing was deployed yet",
+            "Name an image, and this app answers at its address.",
+            more,
+        )
+        .into_any()
+    } else {
+        deployment_table(deployments, desk.now, false).into_any()
+    };
+    let content = view! {
+        <div data-follow="" data-app=name.to_string()>
+            {PageHead::new(name.to_string())
+                .crumbs(vec![Crumb::new("Apps", paths::APPS)])
+                .lead(view! {
+                    <a class="address" href=app.url.clone() rel="noreferrer">{bare(&app.url)}{icon(Icon::Open)}</a>
+                })
+                .actions(actions)
+                .live()
+                .view()}
+            {app_tabs(name, "Overview")}
+            <div id="app" class="steps" data-live="replace">
+                {facts(&app, desk.now)}
+                <section class="section" aria-labelledby="deployments">
+                    <div class="section-head"><h2 id="deployments">"Deployments"</h2></div>
+                    {recent}
+                </section>
+                {(!releases.is_empty()).then(|| release_table(name, &releases, desk.now))}
+            </div>
+            <section class="section" aria-labelledby="settings">
+                <div class="section-head"><h2 id="settings">"Settings"</h2></div>
+                <p class="hint">"Domains take effect at once, everything else with the next deployment."</p>
+                <br/>
+                {settings_form(&desk.typed, &app, saved)}
+            </section>
+            <section class="section" aria-labelledby="danger">
+                <div class="section-head"><h2 id="danger">"Delete"</h2></div>
+                <div class="danger">
+                    <p>"Deletes "{name.to_string()}", everything that runs for it, its releases and deployments."</p>
+                    <a class="button button-danger" href=paths::delete(name)>"Delete "{name.to_string()}"…"</a>
+                </div>
+            </section>
+        </div>
+    };
+    Ok(frame(&desk, Section::Apps, content))
+}
+
+fn facts(app: &AppView, now: OffsetDateTime) -> impl IntoView + use<> {
+    let replicas = match app.state {
+        AppState::NeverDeployed => "–".to_owned(),
+        _ => format!(
+            "{} of {} healthy",
+            app.replicas.ready, app.replicas.requested
+        ),
+    };
+    let runs = match (app.active_release, &app.version) {
+        (Some(release), Some(version)) => format!("{version} (release {release})"),
+        (Some(release), None) => format!("Release {release}"),
+        (None, _) => "Nothing yet".to_owned(),
+    };
+    let image = app.image.clone();
+    view! {
+        <dl class="facts">
+            <div><dt>"State"</dt><dd>{state(app_mark(app.state))}</dd></div>
+            <div><dt>"Replicas"</dt><dd>{replicas}</dd></div>
+            <div><dt>"Runs"</dt><dd>{runs}</dd></div>
+            <div><dt>"Last deployment"</dt><dd>{app.latest_deployment.as_ref().map(|latest| view! {
+                <a class="link" href=paths::deployment(&latest.deployment_id)>{age(latest.initiated_at, now)}</a>
+            })}</dd></div>
+            {image.map(|image| view! {
+                <div class="wide"><dt>"Image"</dt><dd><code title=image.clone()>{words::shortened(&image, 56)}</code>" "{copy_button("Copy", Some(image), None)}</dd></div>
+            })}
+            <div><dt>"Health check"</dt><dd>{words::probe(&app.health.probe)}</dd></div>
+            <div><dt>"Container port"</dt><dd>{app.container_port}</dd></div>
+        </dl>
+    }
+}
+
+fn release_table(
+    name: &AppName,
+    releases: &[ReleaseView],
+    now: OffsetDateTime,
+) -> impl IntoView + use<> {
+    let rows: Vec<_> = releases
+        .iter()
+        .map(|release| {
+            let action = if release.active {
+                view! { <span class="tag tag-good">"Serves"</span> }.into_any()
+            } else if release.was_healthy {
+                let words = format!("Roll back to release {}", release.release);
+                view! {
+                    <a class="button button-small" href=paths::rollback_to(name, release.release) aria-label=words>"Roll back"</a>
+                }
+                .into_any()
+            } else {
+                view! { <span class="faint">"Was never healthy"</span> }.into_any()
+            };
+            view! {
+                <tr>
+                    <td data-label="Release"><strong>{release.release.to_string()}</strong></td>
+                    <td data-label="Version">{release.version.clone().unwrap_or_else(|| "–".to_owned())}</td>
+                    <td data-label="Image"><code title=release.pinned_image.clone()>{words::shortened(&release.image, 44)}</code></td>
+                    <td data-label="Replicas" class="number">{release.replicas}</td>
+                    <td data-label="Variables" class="number">{release.env_var_names.len()}</td>
+                    <td data-label="Made">{age(release.created_at, now)}</td>
+                    <td data-label="" class="actions">{action}</td>
+                </tr>
+            }
+        })
+        .collect();
+    view! {
+        <section class="section" aria-labelledby="releases">
+            <div class="section-head"><h2 id="releases">"Releases"</h2></div>
+            <div class="table-wrap">
+                <table class="table">
+                    <thead>
+                        <tr>
+                            <th scope="col">"Release"</th>
+                            <th scope="col">"Version"</th>
+                            <th scope="col">"Image"</th>
+                            <th scope="col" class="number">"Replicas"</th>
+                            <th scope="col" class="number">"Variables"</th>
+                            <th scope="col">"Made"</th>
+                            <th scope="col"><span class="visually-hidden">"Action"</span></th>
+                        </tr>
+                    </thead>
+                    <tbody>{rows}</tbody>
+                </table>
+            </div>
+        </section>
+    }
+}

@@ -1,0 +1,164 @@
+use flukedeploy_domain::deployment::{DeploymentId, DeploymentSummary, PhaseName, PhaseStatus};
+use flukedeploy_platform::Error;
+use flukedeploy_platform::deployments::deployment_logs;
+use flukedeploy_platform::views::DeploymentLogs;
+use leptos::prelude::*;
+use time::OffsetDateTime;
+
+use super::{deployment_id, page};
+use crate::assets;
+use crate::components::{
+    Crumb, PageHead, Section, age, copy_button, deployment_mark, diagnosis, frame, log_group,
+    phases, problem, state, ticking,
+};
+use crate::context::Desk;
+use crate::{paths, words};
+
+/// `/deployments/{id}`: where is it, what is it doing, and if it failed: why, and what now?
+#[component]
+pub(crate) fn DeploymentPage() -> impl IntoView {
+    let id = deployment_id();
+    page(Desk::take(), async move |desk| deployment(desk, &id?).await)
+}
+
+async fn deployment(desk: Desk, id: &DeploymentId) -> Result<AnyView, Error> {
+    let logs = deployment_logs(&desk.px, &desk.actor, id).await?;
+    let one = &logs.deployment;
+    let is_final = one.status.is_final();
+    if !is_final {
+        desk.answer.refresh_without_script();
+    }
+    let title = format!("{} {}", one.app_name, words::what(one).to_lowercase());
+    let title = if one.rollback_of.is_some() {
+        title
+    } else {
+        format!(
+            "{} {}",
+            one.app_name,
+            words::shortened(&words::what(one), 60)
+        )
+    };
+    let content = view! {
+        <div data-deployment=id.to_string()>
+            {PageHead::new(title)
+                .crumbs(vec![Crumb::new("Apps", paths::APPS), Crumb::new(one.app_name.to_string(), paths::app(&one.app_name))])
+                .lead(view! { <span class="id">{id.to_string()}</span>" "{copy_button("Copy id", Some(id.to_string()), None)} })
+                .actions(view! { <div class="buttons" id="actions" data-live="replace">{actions(one)}</div> })
+                .live()
+                .view()}
+            {problem(&desk.typed)}
+            <p class="visually-hidden" role="status" data-announce=""></p>
+            <div class="steps">
+                <div id="story" data-live="replace">
+                    <p class="verdict" data-deployment-status=one.status.as_str() data-final=is_final.to_string()>
+                        {headline(one)}
+                    </p>
+                    <p class="counts">{summary_line(one, desk.now)}</p>
+                </div>
+                <div id="phases" data-live="replace">{phases(one, desk.now)}</div>
+                <div id="diagnosis" data-live="replace">{one.diagnosis.as_ref().map(diagnosis)}</div>
+                <section aria-labelledby="log-title">
+                    <div class="section-head"><h2 id="log-title">"Log"</h2><span class="section-note">"Times are UTC."</span></div>
+                    <div class="table-wrap" id="log" data-live="replace">{groups(&logs)}</div>
+                </section>
+                <section aria-labelledby="details-title">
+                    <div class="section-head"><h2 id="details-title">"Details"</h2></div>
+                    <div id="details" data-live="replace">{details(one, desk.now)}</div>
+                </section>
+            </div>
+        </div>
+        <script type="module" src=assets::url("deployment.js")></script>
+    };
+    Ok(frame(&desk, Section::Deployments, content))
+}
+
+fn headline(one: &DeploymentSummary) -> String {
+    words::story(one)
+}
+
+fn summary_line(one: &DeploymentSummary, now: OffsetDateTime) -> impl IntoView + use<> {
+    let took = match one.total_duration_ms {
+        Some(ms) => view! { <span>"Took "{words::duration(ms)}</span> }.into_any(),
+        None => view! { <span>"Under way for "{ticking(one.initiated_at, now)}</span> }.into_any(),
+    };
+    view! {
+        {state(deployment_mark(one.status))}
+        {took}
+        <span>"Started "{age(one.initiated_at, now)}" by "{one.initiated_as.clone()}</span>
+    }
+}
+
+/// While it runs: stop it. Once it failed: try again. Once it serves: look at the app.
+fn actions(one: &DeploymentSummary) -> impl IntoView + use<> {
+    let app = &one.app_name;
+    if !one.status.is_final() {
+        return view! {
+            <form method="post" action=paths::cancel(&one.deployment_id)>
+                <button class="button button-danger" id="cancel">"Cancel deployment"</button>
+            </form>
+        }
+        .into_any();
+    }
+    if one.diagnosis.is_some() {
+        return view! {
+            <a class="button" href=paths::app(app)>"Go to "{app.to_string()}</a>
+            <a class="button button-primary" href=paths::deploy(app)>"Deploy again"</a>
+        }
+        .into_any();
+    }
+    view! { <a class="button button-primary" href=paths::app(app)>"Go to "{app.to_string()}</a> }
+        .into_any()
+}
+
+/// The phase that matters now is open: the one that runs or failed, else the last.
+fn groups(logs: &DeploymentLogs) -> impl IntoView + use<> {
+    let of = |phase: PhaseName| match phase {
+        PhaseName::PreBuild => &logs.phases.pre_build,
+        PhaseName::Build => &logs.phases.build,
+        PhaseName::PreDeploy => &logs.phases.pre_deploy,
+        PhaseName::Deploy => &logs.phases.deploy,
+        PhaseName::PostDeploy => &logs.phases.post_deploy,
+    };
+    let status = |phase: PhaseName| logs.deployment.phases.get(phase).status;
+    let matters = PhaseName::ALL
+        .into_iter()
+        .find(|phase| matches!(status(*phase), PhaseStatus::Running | PhaseStatus::Failed))
+        .or_else(|| {
+            PhaseName::ALL
+                .into_iter()
+                .rev()
+                .find(|phase| !of(*phase).is_empty())
+        });
+    PhaseName::ALL
+        .into_iter()
+        .map(|phase| log_group(phase, status(phase), of(phase), matters == Some(phase)))
+        .collect::<Vec<_>>()
+}
+
+fn details(one: &DeploymentSummary, now: OffsetDateTime) -> impl IntoView + use<> {
+    let release = |number: Option<flukedeploy_domain::release::ReleaseNo>| {
+        number.map_or_else(|| "–".to_owned(), |number| number.to_string())
+    };
+    let optional = |name: &'static str, value: &Option<String>, class: &'static str| {
+        value
+            .clone()
+            .map(|value| view! { <div class=class><dt>{name}</dt><dd>{value}</dd></div> })
+    };
+    view! {
+        <dl class="facts">
+            <div><dt>"Release"</dt><dd>{release(one.release)}</dd></div>
+            <div><dt>"Served before"</dt><dd>{release(one.from_release)}</dd></div>
+            <div><dt>"Strategy"</dt><dd>{words::strategy(one.strategy)}</dd></div>
+            <div><dt>"Replicas"</dt><dd>{one.replicas.ready}" of "{one.replicas.requested}" healthy"</dd></div>
+            <div><dt>"Came from"</dt><dd>{words::initiated_by(one.initiated_by)}</dd></div>
+            <div><dt>"Ended"</dt><dd>{match one.completed_at {
+                Some(at) => age(at, now).into_any(),
+                None => "–".into_any(),
+            }}</dd></div>
+            {optional("Version", &one.version, "")}
+            {optional("Image", &one.image, "wide mono")}
+            {optional("Pinned to", &one.pinned_image, "wide mono")}
+            {optional("Reason", &one.reason, "wide")}
+        </dl>
+    }
+}

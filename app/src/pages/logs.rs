@@ -1,0 +1,112 @@
+use flukedeploy_domain::log_entry::{Level, LogFilter};
+use flukedeploy_domain::names::AppName;
+use flukedeploy_platform::Error;
+use flukedeploy_platform::apps::get_app;
+use flukedeploy_platform::logs::{ReadLogs, read_logs};
+use leptos::prelude::*;
+
+use super::app::app_tabs;
+use super::{app_name, page, query};
+use crate::assets;
+use crate::components::{
+    Choice, Crumb, Field, PageHead, Section, frame, log_line, log_template, select,
+};
+use crate::context::Desk;
+use crate::forms::Typed;
+use crate::{paths, words};
+
+const LINES: u32 = 200;
+
+/// `/apps/{name}/logs`: the newest lines, oldest first; `?q=` and `?level=` narrow them.
+#[component]
+pub(crate) fn LogsPage() -> impl IntoView {
+    let (name, text, level) = (app_name(), query("q"), query("level"));
+    page(Desk::take(), async move |desk| {
+        logs(desk, &name?, text, level).await
+    })
+}
+
+async fn logs(
+    desk: Desk,
+    name: &AppName,
+    text: Option<String>,
+    level: Option<String>,
+) -> Result<AnyView, Error> {
+    // An app that does not exist has no logs page, though it may have had logs.
+    get_app(&desk.px, &desk.actor, name).await?;
+    let min_level = level
+        .as_deref()
+        .and_then(|level| level.parse::<Level>().ok());
+    let request = ReadLogs {
+        filter: LogFilter {
+            app_name: Some(name.to_string()),
+            min_level,
+            ..LogFilter::default()
+        },
+        text: text.clone().map(|text| text.chars().take(100).collect()),
+        limit: LINES,
+        ..ReadLogs::default()
+    };
+    let found = read_logs(&desk.px, &desk.actor, request).await?;
+    let total = found.total;
+    let lines: Vec<_> = found.entries.iter().rev().map(log_line).collect();
+    let note = if total > u64::from(LINES) {
+        format!("The newest {LINES} of {total} entries. Times are UTC.")
+    } else {
+        format!(
+            "{}. Times are UTC.",
+            words::count(total, "entry", "entries")
+        )
+    };
+    let nothing = lines.is_empty().then(|| {
+        let words = if text.is_some() || min_level.is_some() {
+            "No entry fits. Widen the filter."
+        } else {
+            "No entries yet. What the app prints appears here."
+        };
+        view! { <li class="log-empty">{words}</li> }
+    });
+    let typed = Typed::new(vec![
+        ("q".to_owned(), text.clone().unwrap_or_default()),
+        (
+            "level".to_owned(),
+            min_level.map_or("", Level::as_str).to_owned(),
+        ),
+    ]);
+    let levels = vec![
+        Choice::new("", "All levels"),
+        Choice::new("info", "Info and worse"),
+        Choice::new("warn", "Warnings and worse"),
+        Choice::new("error", "Errors"),
+    ];
+    let content = view! {
+        {PageHead::new("Logs")
+            .crumbs(vec![Crumb::new("Apps", paths::APPS), Crumb::new(name.to_string(), paths::app(name))])
+            .lead(note)
+            .live()
+            .view()}
+        {app_tabs(name, "Logs")}
+        <form class="filters" method="get" action=paths::logs(name) role="search">
+            <div class="field-grow">{Field::new(&typed, "q", "Text").view()}</div>
+            {select(&typed, "level", "Level", None, levels, "")}
+            <button class="button">"Filter"</button>
+        </form>
+        <ol
+            class="log log-tall"
+            id="log"
+            data-log=""
+            data-live="append"
+            data-tail=name.to_string()
+            data-text=text.unwrap_or_default()
+            data-min-level=min_level.map_or("", Level::as_str)
+            tabindex="0"
+            aria-label=format!("Log of {name}")
+        >
+            {nothing}
+            {lines}
+        </ol>
+        {log_template()}
+        <script type="module" src=assets::url("logs.js")></script>
+    };
+    Ok(frame(&desk, Section::Apps, content))
+}

@@ -1,0 +1,121 @@
+//! The address of every page, in one place.
+
+use std::fmt::Write as _;
+
+use flukedeploy_domain::deployment::DeploymentId;
+use flukedeploy_domain::names::AppName;
+use flukedeploy_domain::release::ReleaseNo;
+
+pub(crate) const OVERVIEW: &str = "/";
+pub(crate) const APPS: &str = "/apps";
+pub(crate) const NEW_APP: &str = "/apps/new";
+pub(crate) const DEPLOYMENTS: &str = "/deployments";
+pub(crate) const TOKENS: &str = "/tokens";
+pub(crate) const SYSTEM: &str = "/system";
+pub(crate) const CONNECT: &str = "/connect";
+pub(crate) const COMPONENTS: &str = "/components";
+pub(crate) const SIGN_IN: &str = "/sign-in";
+pub(crate) const SIGN_OUT: &str = "/sign-out";
+pub(crate) const SET_UP: &str = "/setup";
+pub(crate) const THEME: &str = "/theme";
+
+pub(crate) fn app(name: &AppName) -> String {
+    format!("/apps/{name}")
+}
+
+pub(crate) fn deploy(name: &AppName) -> String {
+    format!("/apps/{name}/deploy")
+}
+
+pub(crate) fn rollback(name: &AppName) -> String {
+    format!("/apps/{name}/rollback")
+}
+
+pub(crate) fn rollback_to(name: &AppName, release: ReleaseNo) -> String {
+    format!("/apps/{name}/rollback?release={release}")
+}
+
+pub(crate) fn logs(name: &AppName) -> String {
+    format!("/apps/{name}/logs")
+}
+
+pub(crate) fn delete(name: &AppName) -> String {
+    format!("/apps/{name}/delete")
+}
+
+pub(crate) fn deployment(id: &DeploymentId) -> String {
+    format!("/deployments/{id}")
+}
+
+pub(crate) fn cancel(id: &DeploymentId) -> String {
+    format!("/deployments/{id}/cancel")
+}
+
+pub(crate) fn revoke(token_id: &str) -> String {
+    format!("/tokens/{}/revoke", encoded(token_id))
+}
+
+pub(crate) fn sign_in_then(next: &str) -> String {
+    match local(next) {
+        Some(next) if next != OVERVIEW => format!("{SIGN_IN}?next={}", encoded(next)),
+        _ => SIGN_IN.to_owned(),
+    }
+}
+
+/// `next` if it is an address on this site and nothing else: one slash, no second one, no
+/// backslash (which browsers read as a slash) and no control characters (which they drop).
+pub(crate) fn local(next: &str) -> Option<&str> {
+    let mut bytes = next.bytes();
+    let fits = bytes.next() == Some(b'/')
+        && !matches!(bytes.next(), Some(b'/'))
+        && next.len() <= 2048
+        && !next.bytes().any(|b| b == b'\\' || b.is_ascii_control())
+        && !next.starts_with(SIGN_IN)
+        && !next.starts_with(SIGN_OUT);
+    fits.then_some(next)
+}
+
+/// Percent-encodes all but the unreserved characters and `/` (RFC 3986).
+pub(crate) fn encoded(text: &str) -> String {
+    text.bytes()
+        .fold(String::with_capacity(text.len()), |mut encoded, byte| {
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
+                encoded.push(char::from(byte));
+            } else {
+                // Writing to a String cannot fail.
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+            encoded
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_this_site_are_gone_to() {
+        for good in ["/", "/apps", "/apps/shop?x=1&y=//z", "/deployments/dep-1-a"] {
+            assert_eq!(local(good), Some(good));
+        }
+        for bad in [
+            "",
+            "apps",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "/a\r\nLocation: x",
+            "/\t/evil.example",
+            "javascript:alert(1)",
+            "/sign-in?next=/",
+            "/sign-out",
+        ] {
+            assert_eq!(local(bad), None, "{bad:?}");
+        }
+        assert_eq!(
+            sign_in_then("/apps?a=b&c"),
+            "/sign-in?next=/apps%3Fa%3Db%26c"
+        );
+        assert_eq!(sign_in_then("//evil"), "/sign-in");
+    }
+}

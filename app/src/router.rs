@@ -1,0 +1,101 @@
+//! Everything the dashboard answers.
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Extension, Router, middleware};
+use flukedeploy_platform::Platform;
+use http::StatusCode;
+use tower_http::compression::CompressionLayer;
+use tower_sessions::SessionStore;
+
+use crate::context::Visitor;
+use crate::forms::{self, Typed};
+use crate::routes::App;
+use crate::{assets, csrf, headers, paths, render, session};
+
+/// Largest form, in bytes.
+const FORM_LIMIT_BYTES: usize = 1024 * 1024;
+
+/// How the dashboard is reached.
+#[derive(Debug, Clone)]
+pub struct DashboardSettings {
+    /// People come over HTTPS: the cookie is `Secure` and bound to the host (`__Host-`).
+    pub cookie_secure: bool,
+}
+
+/// The whole dashboard: pages, forms, assets, session, and the checks in front of them.
+///
+/// Its fallback is the 404 page, so other routers are merged into it and bring no fallback of
+/// their own. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: sign-in
+/// attempts are limited by address.
+pub fn dashboard_router<S>(px: Platform, sessions: S, settings: &DashboardSettings) -> Router
+where
+    S: SessionStore + Clone,
+{
+    let mut pages = Router::new();
+    for listing in leptos_axum::generate_route_list(App) {
+        pages = pages.route(listing.path(), get(show));
+    }
+    pages
+        .route(paths::SIGN_IN, post(forms::session::sign_in))
+        .route(paths::SIGN_OUT, post(forms::session::sign_out))
+        .route("/setup/{token}", post(forms::session::set_up))
+        .route(paths::THEME, post(forms::theme::choose))
+        .route(paths::NEW_APP, post(forms::apps::create))
+        .route("/apps/{name}", post(forms::apps::change))
+        .route("/apps/{name}/delete", post(forms::apps::delete))
+        .route("/apps/{name}/deploy", post(forms::deployments::deploy))
+        .route("/apps/{name}/rollback", post(forms::deployments::rollback))
+        .route("/deployments/{id}/cancel", post(forms::deployments::cancel))
+        .route(paths::TOKENS, post(forms::tokens::create))
+        .route("/tokens/{id}/revoke", post(forms::tokens::revoke))
+        .fallback(show)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(px.clone(), session::gate))
+        .layer(session::layer(&px, sessions, settings))
+        .layer(middleware::from_fn(csrf::check_page))
+        .route("/assets/{file}", get(assets::serve))
+        .layer(DefaultBodyLimit::max(FORM_LIMIT_BYTES))
+        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn(headers::secure))
+        .with_state(px)
+}
+
+/// Lets the dashboard's session stand in for a bearer token on `router` (the API and its stream):
+/// with a valid cookie, and a request from our own pages, the request carries an
+/// [`Actor`](flukedeploy_domain::access::Actor) extension. A forged one is answered 403. Requests
+/// with an `Authorization` header, and those without a session, pass untouched.
+pub fn accept_session<S>(
+    router: Router,
+    px: &Platform,
+    sessions: S,
+    settings: &DashboardSettings,
+) -> Router
+where
+    S: SessionStore + Clone,
+{
+    router
+        .layer(middleware::from_fn_with_state(px.clone(), session::accept))
+        .layer(session::layer(px, sessions, settings))
+}
+
+async fn show(
+    State(px): State<Platform>,
+    Extension(visitor): Extension<Visitor>,
+    request: Request,
+) -> Response {
+    let address = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |address| address.as_str());
+    render::page(&px, visitor, address, Typed::default(), StatusCode::OK).await
+}
+
+async fn wrong_method() -> Response {
+    render::plain_page(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "This address does not take that",
+        "It exists, but not for this method. Go back and use the page's own links and buttons.",
+    )
+}

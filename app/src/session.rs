@@ -1,0 +1,219 @@
+//! The session: who is behind the cookie, and the gate in front of every page.
+
+use axum::extract::{FromRequest, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use flukedeploy_domain::access::Actor;
+use flukedeploy_domain::timestamp::to_unix_ms;
+use flukedeploy_platform::identity::{self, SignedIn};
+use flukedeploy_platform::{Error, Platform};
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, Method, StatusCode};
+use serde::{Deserialize, Serialize};
+use tower_sessions::cookie::SameSite;
+use tower_sessions::{Expiry, Session, SessionManagerLayer, SessionStore};
+
+use crate::context::{Theme, Visitor};
+use crate::forms::{Posted, Typed};
+use crate::router::DashboardSettings;
+use crate::{csrf, paths, render};
+
+const KEY: &str = "signed_in";
+/// A session ends after this long without a request.
+const INACTIVITY_DAYS: i64 = 7;
+/// How often a session in use is written anew: often enough for the seven days, seldom enough
+/// that reading pages does not write.
+const RENEW_AFTER_MS: i64 = 3_600_000;
+pub(crate) const THEME_COOKIE: &str = "flukedeploy_theme";
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    signed_in: SignedIn,
+    renewed_at_ms: i64,
+}
+
+/// The cookie: named after the instance, since cookies do not tell ports apart.
+pub(crate) fn layer<S: SessionStore>(
+    px: &Platform,
+    sessions: S,
+    settings: &DashboardSettings,
+) -> SessionManagerLayer<S> {
+    let prefix = if settings.cookie_secure {
+        "__Host-"
+    } else {
+        ""
+    };
+    SessionManagerLayer::new(sessions)
+        .with_name(format!("{prefix}flukedeploy_{}", px.config().instance))
+        .with_http_only(true)
+        .with_same_site(SameSite::Lax)
+        .with_secure(settings.cookie_secure)
+        .with_path("/")
+        .with_expiry(Expiry::OnInactivity(time::Duration::days(INACTIVITY_DAYS)))
+}
+
+/// Begins a session under a new id, so that one planted before is worth nothing.
+pub(crate) async fn begin(
+    px: &Platform,
+    session: &Session,
+    signed_in: SignedIn,
+) -> Result<(), Error> {
+    session.cycle_id().await.map_err(failed)?;
+    let stored = Stored {
+        signed_in,
+        renewed_at_ms: to_unix_ms(px.now()),
+    };
+    session.insert(KEY, stored).await.map_err(failed)
+}
+
+pub(crate) async fn end(session: &Session) -> Result<(), Error> {
+    session.flush().await.map_err(failed)
+}
+
+pub(crate) async fn actor(px: &Platform, session: &Session) -> Result<Option<Actor>, Error> {
+    let Some(mut stored) = session.get::<Stored>(KEY).await.map_err(failed)? else {
+        return Ok(None);
+    };
+    let Some(actor) = identity::actor_of_session(px, &stored.signed_in).await? else {
+        end(session).await?;
+        return Ok(None);
+    };
+    let now = to_unix_ms(px.now());
+    if now - stored.renewed_at_ms > RENEW_AFTER_MS {
+        stored.renewed_at_ms = now;
+        session.insert(KEY, stored).await.map_err(failed)?;
+    }
+    Ok(Some(actor))
+}
+
+fn failed(error: tower_sessions::session::Error) -> Error {
+    Error::Internal {
+        doing: "reading the session",
+        source: Box::new(error),
+    }
+}
+
+/// For pages: finds out who looks, and asks strangers to sign in. Nothing that was typed into a
+/// form is lost on the way.
+pub(crate) async fn gate(
+    State(px): State<Platform>,
+    session: Session,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if is_for_programs(request.uri().path()) {
+        return render::problem(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "there is nothing at this address",
+        );
+    }
+    let theme = theme_of(request.headers());
+    let actor = match actor(&px, &session).await {
+        Ok(actor) => actor,
+        Err(error) => {
+            render::note_failure(&error);
+            return render::plain_page(
+                render::status_of(&error),
+                "Your session could not be read",
+                &format!("{}. Try again in a moment.", error.public_detail()),
+            );
+        }
+    };
+    let visitor = Visitor { actor, theme };
+    if visitor.actor.is_some() || is_open(request.uri().path()) {
+        request.extensions_mut().insert(visitor);
+        return next.run(request).await;
+    }
+    let wanted = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |wanted| wanted.as_str())
+        .to_owned();
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return match identity::needs_set_up(&px).await {
+            Ok(true) => render::see_other(paths::SET_UP),
+            Ok(false) => render::see_other(&paths::sign_in_then(&wanted)),
+            Err(error) => {
+                render::note_failure(&error);
+                render::plain_page(
+                    render::status_of(&error),
+                    "FlukeDeploy cannot answer",
+                    &error.public_detail(),
+                )
+            }
+        };
+    }
+    match Posted::from_request(request, &()).await {
+        Ok(Posted(form)) => {
+            let typed = Typed::carried(&wanted, &form);
+            render::page(
+                &px,
+                visitor,
+                paths::SIGN_IN,
+                typed,
+                StatusCode::UNAUTHORIZED,
+            )
+            .await
+        }
+        Err(refusal) => refusal,
+    }
+}
+
+/// For the API and the stream: a session cookie is as good as a token, if the request comes from
+/// our own pages. A request with a token is left to the token.
+pub(crate) async fn accept(
+    State(px): State<Platform>,
+    session: Session,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if request.headers().contains_key(AUTHORIZATION) {
+        return next.run(request).await;
+    }
+    match actor(&px, &session).await {
+        Ok(Some(actor)) => {
+            if let Some(refusal) = csrf::refuse_forged(request.headers(), request.method()) {
+                return refusal;
+            }
+            request.extensions_mut().insert(actor);
+            next.run(request).await
+        }
+        Ok(None) => next.run(request).await,
+        Err(error) => {
+            render::note_failure(&error);
+            render::problem(
+                render::status_of(&error),
+                error.code(),
+                &error.public_detail(),
+            )
+        }
+    }
+}
+
+/// Pages for those who are not signed in.
+fn is_open(path: &str) -> bool {
+    path == paths::SIGN_IN
+        || path == paths::THEME
+        || path == paths::SET_UP
+        || path
+            .strip_prefix(paths::SET_UP)
+            .is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Whoever asks there reads JSON, not pages.
+fn is_for_programs(path: &str) -> bool {
+    path == "/mcp" || path.starts_with("/mcp/") || path == "/api" || path.starts_with("/api/")
+}
+
+fn theme_of(headers: &HeaderMap) -> Theme {
+    let cookies = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    cookies
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, _)| *name == THEME_COOKIE)
+        .map_or(Theme::System, |(_, value)| Theme::parse(value))
+}

@@ -1,0 +1,195 @@
+//! Times, lengths and states in words.
+
+use flukedeploy_domain::deployment::{DeploymentSummary, InitiatedBy, PhaseName, Status, Strategy};
+use flukedeploy_domain::health::HealthProbe;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+/// "340 ms", "4.2 s", "2 min 5 s", "1 h 3 min".
+pub(crate) fn duration(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..10_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        10_000..60_000 => format!("{} s", ms / 1_000),
+        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
+        _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
+    }
+}
+
+/// "just now", "3 min ago", "in 2 days".
+pub(crate) fn relative(at: OffsetDateTime, now: OffsetDateTime) -> String {
+    let seconds = (now - at).whole_seconds();
+    let words = match seconds.unsigned_abs() {
+        0..5 => return "just now".to_owned(),
+        s @ 5..60 => format!("{s} sec."),
+        s @ 60..3_600 => format!("{} min.", s / 60),
+        s @ 3_600..86_400 => format!("{} hr.", s / 3_600),
+        s => count(s / 86_400, "day", "days"),
+    };
+    if seconds > 0 {
+        format!("{words} ago")
+    } else {
+        format!("in {words}")
+    }
+}
+
+/// "2026-02-04 10:13:20 UTC".
+pub(crate) fn exact(at: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
+    at.to_offset(time::UtcOffset::UTC)
+        .format(format)
+        .unwrap_or_default()
+}
+
+/// "10:13:20", in UTC.
+pub(crate) fn clock(at: OffsetDateTime) -> String {
+    let format = format_description!("[hour]:[minute]:[second]");
+    at.to_offset(time::UtcOffset::UTC)
+        .format(format)
+        .unwrap_or_default()
+}
+
+pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// Shortens in the middle, where ids and image names differ least.
+pub(crate) fn shortened(text: &str, limit: usize) -> String {
+    let length = text.chars().count();
+    if length <= limit {
+        return text.to_owned();
+    }
+    let half = limit / 2;
+    let head: String = text.chars().take(half).collect();
+    let tail: String = text.chars().skip(length - half).collect();
+    format!("{head}…{tail}")
+}
+
+pub(crate) fn phase(phase: PhaseName) -> &'static str {
+    match phase {
+        PhaseName::PreBuild => "Pre-build",
+        PhaseName::Build => "Build",
+        PhaseName::PreDeploy => "Pre-deploy",
+        PhaseName::Deploy => "Deploy",
+        PhaseName::PostDeploy => "Post-deploy",
+    }
+}
+
+/// What a phase is there for.
+pub(crate) fn phase_duty(phase: PhaseName) -> &'static str {
+    match phase {
+        PhaseName::PreBuild => "Checks the request",
+        PhaseName::Build => "Gets the image and pins it",
+        PhaseName::PreDeploy => "Checks the release",
+        PhaseName::Deploy => "Starts replicas, moves traffic",
+        PhaseName::PostDeploy => "Checks what is served",
+    }
+}
+
+pub(crate) fn strategy(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Rolling => "Rolling",
+        Strategy::BlueGreen => "Blue-green",
+        Strategy::Canary => "Canary",
+        Strategy::Recreate => "Recreate",
+    }
+}
+
+pub(crate) fn probe(probe: &HealthProbe) -> String {
+    match probe {
+        HealthProbe::Http {
+            path,
+            expect_status: Some(status),
+        } => format!("GET {path} answers {status}"),
+        HealthProbe::Http { path, .. } => format!("GET {path}"),
+        HealthProbe::Tcp => "TCP connection".to_owned(),
+        HealthProbe::Docker => "The image's HEALTHCHECK".to_owned(),
+    }
+}
+
+pub(crate) fn initiated_by(by: InitiatedBy) -> &'static str {
+    match by {
+        InitiatedBy::Api => "dashboard or API",
+        InitiatedBy::Webhook => "webhook",
+        InitiatedBy::Cli => "command line",
+        InitiatedBy::Agent => "agent",
+    }
+}
+
+/// "shop:v2", or "back to release 3" for a rollback.
+pub(crate) fn what(deployment: &DeploymentSummary) -> String {
+    match (&deployment.rollback_of, &deployment.image) {
+        (Some(release), _) => format!("Back to release {release}"),
+        (None, Some(image)) => image.clone(),
+        (None, None) => "Image not known yet".to_owned(),
+    }
+}
+
+/// Where a deployment is or how it ended, as one sentence of facts.
+pub(crate) fn story(deployment: &DeploymentSummary) -> String {
+    let replicas = &deployment.replicas;
+    match deployment.status {
+        Status::Pending => "Waits to start.".to_owned(),
+        Status::Building => "Gets the image.".to_owned(),
+        Status::Deploying => {
+            format!(
+                "{} of {} replicas healthy.",
+                replicas.ready, replicas.requested
+            )
+        }
+        Status::Success => match deployment.release {
+            Some(release) => format!("Release {release} took over all traffic."),
+            None => "It took over all traffic.".to_owned(),
+        },
+        Status::Failed => match deployment.from_release {
+            Some(release) => format!("It failed. Release {release} was not touched."),
+            None => "It failed. Nothing served before, and nothing does now.".to_owned(),
+        },
+        Status::RolledBack => match deployment.returned_to {
+            Some(release) => format!("It failed. Release {release} serves all traffic again."),
+            None => "It failed, and what served before serves again.".to_owned(),
+        },
+    }
+}
+
+/// A problem as a sentence of its own: "must be 1 to 500" becomes "Must be 1 to 500.".
+pub(crate) fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars
+        .next()
+        .map(|c| c.to_uppercase().collect::<String>())
+        .unwrap_or_default();
+    let end = if text.ends_with(['.', '!', '?']) {
+        ""
+    } else {
+        "."
+    };
+    format!("{first}{}{end}", chars.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_and_times_read_well() {
+        for (ms, words) in [
+            (0, "0 ms"),
+            (4_260, "4.2 s"),
+            (59_999, "59 s"),
+            (125_000, "2 min 5 s"),
+            (3_780_000, "1 h 3 min"),
+        ] {
+            assert_eq!(duration(ms), words);
+        }
+        let now = OffsetDateTime::UNIX_EPOCH + time::Duration::days(10);
+        assert_eq!(
+            relative(now - time::Duration::seconds(200), now),
+            "3 min. ago"
+        );
+        assert_eq!(relative(now + time::Duration::days(2), now), "in 2 days");
+        assert_eq!(exact(now), "1970-01-11 00:00:00 UTC");
+        assert_eq!(shortened("sha256:0123456789abcdef", 12), "sha256…abcdef");
+        assert_eq!(sentence("must be 1"), "Must be 1.");
+    }
+}

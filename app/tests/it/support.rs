@@ -1,0 +1,495 @@
+//! A platform on the real store, with an engine and an ingress that are only pretended: enough to
+//! draw every page in every state.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use axum::Router;
+use flukedeploy_app::{DashboardSettings, dashboard_router};
+use flukedeploy_domain::access::{Action, Actor, ActorKind, Door, Tier};
+use flukedeploy_domain::app::{App, EnvVars, Environment, Settings};
+use flukedeploy_domain::audit::AuditEntry;
+use flukedeploy_domain::deployment::{
+    Deployment, DeploymentId, Event, HealthStatus, InitiatedBy, PhaseName, PhaseRecord, Source,
+    State, Strategy, ValidationLevel,
+};
+use flukedeploy_domain::diagnosis::Diagnosis;
+use flukedeploy_domain::health::{HealthGate, HealthProbe};
+use flukedeploy_domain::image::{ImageRef, PinnedImage};
+use flukedeploy_domain::log_entry::{
+    EventType, Level, LogEntry, LogMetadata, LogSource, SourceType,
+};
+use flukedeploy_domain::names::{EnvironmentName, Hostname};
+use flukedeploy_domain::release::{ReleaseNo, service_name};
+use flukedeploy_domain::routing::{ProbeOutcome, RoutingSnapshot, ServiceTraffic};
+use flukedeploy_platform::config::PlatformConfig;
+use flukedeploy_platform::ports::{
+    Clock, Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, LogStore, NetworkReady,
+    NewRelease, RawLine, ReplicaFailure, ResolveError, ResolvedImage, Served, ServiceSpec,
+    ServiceState, Store, SystemClock, Task, TaskState, Traffic, TrafficError,
+};
+use flukedeploy_platform::secret::Secret;
+use flukedeploy_platform::{Platform, Ports};
+use flukedeploy_store::{SqliteLogStore, SqliteStore};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use time::OffsetDateTime;
+
+/// A platform with its stores, in a directory of its own that goes with it.
+pub struct Stand {
+    pub px: Platform,
+    pub store: Arc<SqliteStore>,
+    pub logs: Arc<SqliteLogStore>,
+    directory: PathBuf,
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Stand {
+    pub async fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let directory =
+            std::env::temp_dir().join(format!("flukedeploy-app-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("the temporary directory is writable");
+        let store = SqliteStore::open(&directory.join("control.db")).await;
+        let logs = SqliteLogStore::open(&directory.join("logs.db")).await;
+        let store = Arc::new(store.expect("the store opens"));
+        let logs = Arc::new(logs.expect("the log store opens"));
+        let config = PlatformConfig {
+            instance: "main".parse().expect("a valid name"),
+            root_domain: "apps.example.com".parse().expect("a valid host"),
+            http_port: 80,
+            public_url: "http://127.0.0.1:3000".to_owned(),
+            stream_url: "ws://127.0.0.1:8767".to_owned(),
+            bootstrap_token: None,
+            version: "0.1.0",
+            hold_in_phase: None,
+        };
+        let ports = Ports {
+            engine: Arc::new(PretendedEngine),
+            store: store.clone(),
+            log_store: logs.clone(),
+            traffic: Arc::new(PretendedTraffic),
+            clock: Arc::new(SystemClock),
+        };
+        Self {
+            px: Platform::new(config, ports),
+            store,
+            logs,
+            directory,
+        }
+    }
+
+    pub fn router(&self) -> Router {
+        let sessions = self.store.sessions(Arc::new(SystemClock));
+        dashboard_router(
+            self.px.clone(),
+            sessions,
+            &DashboardSettings {
+                cookie_secure: false,
+            },
+        )
+    }
+
+    pub async fn app(&self, name: &str, settings: Settings) -> Environment {
+        let now = self.px.now();
+        let app = App {
+            name: name.parse().expect("a valid name"),
+            created_at: now,
+        };
+        let environment = Environment {
+            app: app.name.clone(),
+            name: EnvironmentName::production(),
+            settings,
+            settings_version: 1,
+            active_release: None,
+            created_at: now,
+        };
+        let audit = AuditEntry::new(
+            now,
+            &admin(),
+            Action::CreateApp,
+            format!("app:{name}"),
+            "made",
+        );
+        self.store
+            .create_app(&app, &environment, &audit)
+            .await
+            .expect("the app is stored");
+        environment
+    }
+
+    /// A deployment of `image` that began `ago` and went on until `end`.
+    pub async fn deployment(
+        &self,
+        environment: &Environment,
+        image: &str,
+        ago: time::Duration,
+        end: End,
+    ) -> Deployment {
+        let mut now = self.px.now() - ago;
+        let image: ImageRef = image.parse().expect("a valid image");
+        let pinned = PinnedImage {
+            pinned: format!("{}@sha256:{}", image.repository(), "4f".repeat(32)),
+            requested: image.clone(),
+            local_only: false,
+            architecture: Some("amd64".to_owned()),
+            exposed_ports: vec![8080],
+            has_healthcheck: false,
+            user: "app".to_owned(),
+        };
+        let serving = self
+            .store
+            .environment(&environment.app, &environment.name)
+            .await
+            .expect("the store answers")
+            .and_then(|environment| environment.active_release);
+        let mut deployment = Deployment {
+            id: DeploymentId::new(now, u32::from(image.as_str().len() as u8) + 0x9f3c_0000),
+            app: environment.app.clone(),
+            environment: environment.name.clone(),
+            source: Source::Image {
+                image: image.clone(),
+            },
+            version: image.tag().map(ToOwned::to_owned),
+            strategy: Strategy::Rolling,
+            replicas: environment.settings.replicas,
+            validation_level: ValidationLevel::Basic,
+            auto_rollback: true,
+            reason: Some("Fixes the checkout".to_owned()),
+            initiated_by: InitiatedBy::Api,
+            initiated_as: admin(),
+            initiated_at: now,
+            completed_at: None,
+            state: State::Pending,
+            phases: [PhaseRecord::PENDING; 5],
+            image: None,
+            release: None,
+            from_release: serving,
+            replicas_ready: 0,
+            health_status: HealthStatus::Starting,
+            cancel_requested: false,
+            settings: environment.settings.clone(),
+        };
+        let audit = AuditEntry::new(
+            now,
+            &admin(),
+            Action::Deploy,
+            format!("app:{}", environment.app),
+            "deploys",
+        );
+        self.store
+            .open_deployment(&deployment, None, &audit)
+            .await
+            .expect("it is stored");
+        let mut entries = Vec::new();
+        let mut events = vec![Event::Started];
+        match &end {
+            End::In(phase) => {
+                events.extend(std::iter::repeat_with(|| Event::PhaseDone).take(phase.index()));
+            }
+            End::Success => events.extend(std::iter::repeat_with(|| Event::PhaseDone).take(5)),
+            End::Failed(diagnosis) => {
+                let done = diagnosis.phase.index();
+                events.extend(std::iter::repeat_with(|| Event::PhaseDone).take(done));
+                events.push(Event::PhaseFailed(diagnosis.clone()));
+            }
+        }
+        for event in events {
+            deployment.apply(event, now).expect("the step is legal");
+            if let State::Running { phase } = deployment.state {
+                let entry = entry(
+                    now,
+                    Level::Info,
+                    &format!("Phase {} started", phase.as_str()),
+                    SourceType::Deployment,
+                    EventType::of_phase_start(phase),
+                    &deployment,
+                    Some(phase),
+                );
+                entries.push(entry);
+            }
+            now += time::Duration::milliseconds(1_340);
+        }
+        deployment.image = Some(pinned.clone());
+        if deployment.phases[PhaseName::Deploy.index()]
+            .started_at
+            .is_some()
+        {
+            let release = NewRelease {
+                app: deployment.app.clone(),
+                environment: deployment.environment.clone(),
+                deployment: deployment.id.clone(),
+                image: pinned,
+                settings: deployment.settings.clone(),
+                version: deployment.version.clone(),
+                created_at: now,
+            };
+            let release = self
+                .store
+                .create_release(&release)
+                .await
+                .expect("it is stored");
+            deployment.release = Some(release.number);
+            if matches!(end, End::Success) {
+                deployment.replicas_ready = deployment.replicas;
+                deployment.health_status = HealthStatus::Healthy;
+                self.store
+                    .activate_release(
+                        &deployment.app,
+                        &deployment.environment,
+                        Some(release.number),
+                    )
+                    .await
+                    .expect("it is stored");
+            }
+        }
+        // `Returning` has no end of its own here: what failed in `deploy` is put back.
+        if let State::Returning { diagnosis } = deployment.state.clone() {
+            deployment.state = match serving {
+                Some(to) => State::RolledBack { diagnosis, to },
+                None => State::Failed { diagnosis },
+            };
+            deployment.completed_at = Some(now);
+        }
+        self.store
+            .save_deployment(&deployment)
+            .await
+            .expect("it is stored");
+        self.logs.append(&entries).await.expect("they are stored");
+        deployment
+    }
+
+    /// A line that a replica of the app printed.
+    pub async fn line(&self, deployment: &Deployment, level: Level, message: &str) {
+        let entry = entry(
+            self.px.now(),
+            level,
+            message,
+            SourceType::Container,
+            EventType::DeployStart,
+            deployment,
+            Some(PhaseName::Deploy),
+        );
+        self.logs.append(&[entry]).await.expect("it is stored");
+    }
+}
+
+/// How far a pretended deployment went.
+pub enum End {
+    In(PhaseName),
+    Success,
+    Failed(Diagnosis),
+}
+
+pub fn settings(replicas: u32) -> Settings {
+    Settings {
+        container_port: 8080,
+        replicas,
+        health: HealthGate {
+            probe: HealthProbe::Http {
+                path: "/healthz".to_owned(),
+                expect_status: None,
+            },
+            ..HealthGate::default()
+        },
+        env_vars: EnvVars(
+            [("DATABASE_URL", "postgres://s3cret"), ("LOG_LEVEL", "info")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+        ),
+        ..Settings::default()
+    }
+}
+
+pub fn admin() -> Actor {
+    Actor {
+        kind: ActorKind::User,
+        id: "u1".to_owned(),
+        name: "admin".to_owned(),
+        persona: None,
+        tier: Tier::Admin,
+        door: Door::Dashboard,
+    }
+}
+
+fn entry(
+    at: OffsetDateTime,
+    level: Level,
+    message: &str,
+    kind: SourceType,
+    event: EventType,
+    deployment: &Deployment,
+    phase: Option<PhaseName>,
+) -> LogEntry {
+    static COUNT: AtomicU32 = AtomicU32::new(1);
+    let source = LogSource {
+        kind,
+        container_name: deployment.app.to_string(),
+        service_id: None,
+        node_id: None,
+        task_id: None,
+        stream: None,
+    };
+    let metadata = LogMetadata {
+        deployment_id: Some(deployment.id.to_string()),
+        phase,
+        ..LogMetadata::new(event, deployment.app.as_str())
+    };
+    let random = u64::from(COUNT.fetch_add(1, Ordering::Relaxed));
+    LogEntry::new(at, random, level, message, source, metadata)
+}
+
+struct PretendedEngine;
+
+fn away(doing: &str) -> EngineError {
+    EngineError::Unreachable {
+        doing: doing.to_owned(),
+        source: "there is none".into(),
+    }
+}
+
+#[async_trait]
+impl Engine for PretendedEngine {
+    async fn info(&self) -> Result<EngineInfo, EngineError> {
+        Ok(EngineInfo {
+            version: "20.10.24".to_owned(),
+            api_version: "1.41".to_owned(),
+            architecture: "x86_64".to_owned(),
+            swarm_active: true,
+            is_manager: true,
+            nodes: 1,
+            node_id: None,
+            node_name: "node".to_owned(),
+        })
+    }
+    async fn prepare(&self) -> Result<NetworkReady, EngineError> {
+        Err(away("preparing"))
+    }
+    async fn ensure_ingress(&self, _: &IngressSpec) -> Result<(), EngineError> {
+        Err(away("starting the ingress"))
+    }
+    async fn ensure_sample_image(&self) -> Result<ImageRef, EngineError> {
+        Err(away("making an image"))
+    }
+    async fn resolve_image(
+        &self,
+        image: &ImageRef,
+        _: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<ResolvedImage, ResolveError> {
+        Err(ResolveError::NotFound {
+            image: image.clone(),
+            message: "no such image".to_owned(),
+        })
+    }
+    async fn image_available(&self, _: &PinnedImage) -> Result<bool, EngineError> {
+        Ok(true)
+    }
+    async fn ensure_service(&self, _: &ServiceSpec) -> Result<(), EngineError> {
+        Err(away("starting a service"))
+    }
+    async fn scale_service(&self, _: &str, _: u32) -> Result<(), EngineError> {
+        Err(away("scaling a service"))
+    }
+    async fn remove_service(&self, _: &str) -> Result<(), EngineError> {
+        Ok(())
+    }
+    async fn services(&self) -> Result<Vec<ServiceState>, EngineError> {
+        Ok(Vec::new())
+    }
+    async fn tasks(&self, _: &str) -> Result<Vec<Task>, EngineError> {
+        Ok(Vec::new())
+    }
+    async fn all_tasks(&self) -> Result<Vec<Task>, EngineError> {
+        Ok(["shop-web", "shop-api", "blog", "worker"]
+            .into_iter()
+            .zip(1u8..)
+            .flat_map(|(app, third)| (1..=2u8).map(move |fourth| task(app, third, fourth)))
+            .collect())
+    }
+    fn watch(&self) -> BoxStream<'static, EngineEvent> {
+        stream::pending().boxed()
+    }
+    fn follow_logs(
+        &self,
+        _: &str,
+        _: Option<OffsetDateTime>,
+    ) -> BoxStream<'static, Result<RawLine, EngineError>> {
+        stream::pending().boxed()
+    }
+    async fn examine(&self, _: &Task) -> Result<ReplicaFailure, EngineError> {
+        Ok(ReplicaFailure::default())
+    }
+    async fn purge(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+    async fn stop_all(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+}
+
+fn task(app: &str, third: u8, fourth: u8) -> Task {
+    let service = service_name(
+        &"main".parse().expect("a valid name"),
+        &app.parse().expect("a valid name"),
+        &EnvironmentName::production(),
+        ReleaseNo(2),
+    );
+    Task {
+        id: format!("task-{third}-{fourth}"),
+        service_id: service.clone(),
+        service,
+        slot: u32::from(fourth),
+        node_id: None,
+        state: TaskState::Running,
+        wanted: true,
+        address: Some(IpAddr::from([10, 0, third, fourth])),
+        container_id: None,
+        exit_code: None,
+        message: None,
+        created_at: None,
+    }
+}
+
+struct PretendedTraffic;
+
+#[async_trait]
+impl Traffic for PretendedTraffic {
+    async fn listen(&self, _: IpAddr, _: Option<u16>, _: &Secret) -> Result<u16, TrafficError> {
+        Ok(1)
+    }
+    async fn publish(&self, _: RoutingSnapshot) -> Result<usize, TrafficError> {
+        Ok(1)
+    }
+    async fn probe(
+        &self,
+        _: SocketAddr,
+        _: &HealthProbe,
+        _: u64,
+    ) -> Result<ProbeOutcome, TrafficError> {
+        Ok(ProbeOutcome::Healthy { status: Some(200) })
+    }
+    async fn await_drained(&self, _: &str, _: u64) -> Result<u64, TrafficError> {
+        Ok(0)
+    }
+    async fn request(&self, _: &Hostname, _: &str, _: u64) -> Result<Vec<Served>, TrafficError> {
+        Err(TrafficError::NoneConnected)
+    }
+    fn connected(&self) -> usize {
+        1
+    }
+    async fn wait_connected(&self, _: u64) -> Result<(), TrafficError> {
+        Ok(())
+    }
+    fn totals(&self, _: &str) -> Option<ServiceTraffic> {
+        None
+    }
+}

@@ -1,0 +1,25 @@
+//! The platform with its real store against an engine and an ingress that do as they are told:
+//! fail, hang, lose replicas. Each test has a world of its own.
+//!
+//! The ingress of that world checks every table it is given: once an app has served, it must go on
+//! to, and only replicas that are well may be named.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy knows test functions, but not the functions they share"
+)]
+
+mod bench;
+mod cancelling;
+mod crashing;
+mod deploying;
+mod failing;
+mod ingress;
+mod journal;
+mod outages;
+mod queueing;
+mod reconciling;
+mod signing_in;
+mod store;
+mod swarm;
+mod tap;

@@ -1,0 +1,527 @@
+//! A Swarm in memory: services whose replicas behave as their image says.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use flukedeploy_domain::image::{ImageRef, PinnedImage};
+use flukedeploy_platform::ports::{
+    Clock, Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, NetworkReady, RawLine,
+    ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState, SystemClock, Task,
+    TaskState,
+};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use time::OffsetDateTime;
+use tokio::sync::broadcast;
+
+use crate::ingress::Ingress;
+use crate::tap::{Tap, Trouble};
+
+/// How the containers of an image behave.
+#[derive(Debug, Clone)]
+pub(crate) struct Behaviour {
+    /// It ends by itself: after so many milliseconds, with this code.
+    pub(crate) exits: Option<(u64, i64)>,
+    pub(crate) out_of_memory: bool,
+    pub(crate) listens_on: Option<u16>,
+    pub(crate) answers: u16,
+    pub(crate) ready_after_ms: u64,
+    /// "no suitable node".
+    pub(crate) fits_nowhere: bool,
+    /// A node refuses it, with these words.
+    pub(crate) rejected: Option<&'static str>,
+    pub(crate) exists: bool,
+    pub(crate) has_healthcheck: bool,
+    /// Lines told while it is resolved.
+    pub(crate) chatter: u32,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            exits: None,
+            out_of_memory: false,
+            listens_on: Some(80),
+            answers: 200,
+            ready_after_ms: 0,
+            fits_nowhere: false,
+            rejected: None,
+            exists: true,
+            has_healthcheck: false,
+            chatter: 0,
+        }
+    }
+}
+
+struct Replica {
+    id: String,
+    slot: u32,
+    address: IpAddr,
+    born: Instant,
+    born_at: OffsetDateTime,
+    behaviour: Behaviour,
+    ended: Option<(Instant, TaskState, Option<i64>)>,
+}
+
+struct Service {
+    id: String,
+    spec: ServiceSpec,
+    replicas: Vec<Replica>,
+}
+
+#[derive(Default)]
+struct State {
+    services: BTreeMap<String, Service>,
+    images: HashMap<String, Behaviour>,
+    /// Addresses whose replica ended without being told to.
+    died: HashSet<IpAddr>,
+    next: u32,
+    swarm_active: bool,
+}
+
+/// Outlives every control plane of a test.
+pub(crate) struct Swarm {
+    state: Mutex<State>,
+    events: broadcast::Sender<()>,
+    /// What was done, in order: "ensure <service> 3", "remove <service>", and what the ingress did.
+    pub(crate) trail: Mutex<Vec<String>>,
+}
+
+impl Default for Swarm {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            events: broadcast::channel(64).0,
+            trail: Mutex::default(),
+        }
+    }
+}
+
+impl Swarm {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.move_on();
+        state
+    }
+
+    pub(crate) fn note(&self, what: String) {
+        self.trail.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    pub(crate) fn trail(&self) -> Vec<String> {
+        self.trail.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn image(&self, name: &str, behaviour: Behaviour) {
+        self.lock().images.insert(name.to_owned(), behaviour);
+    }
+
+    /// Names of the services that exist.
+    pub(crate) fn services(&self) -> Vec<String> {
+        self.lock().services.keys().cloned().collect()
+    }
+
+    pub(crate) fn spec(&self, service: &str) -> Option<ServiceSpec> {
+        self.lock().services.get(service).map(|service| service.spec.clone())
+    }
+
+    /// Somebody else removes or makes a service.
+    pub(crate) fn remove_behind_our_back(&self, service: &str) {
+        self.lock().services.remove(service);
+        let _ = self.events.send(());
+    }
+
+    pub(crate) fn add_behind_our_back(&self, spec: ServiceSpec) {
+        self.lock().ensure(spec);
+        let _ = self.events.send(());
+    }
+
+    /// Ends one running replica the hard way; Swarm starts another.
+    pub(crate) fn kill_one(&self, service: &str) {
+        let mut state = self.lock();
+        let victim = state.services.get_mut(service).and_then(|service| {
+            service.replicas.iter_mut().find(|replica| replica.ended.is_none())
+        });
+        if let Some(victim) = victim {
+            victim.ended = Some((Instant::now(), TaskState::Failed, Some(137)));
+            let address = victim.address;
+            state.died.insert(address);
+        }
+        drop(state);
+        let _ = self.events.send(());
+    }
+
+    pub(crate) fn endpoints_that_are_well(&self, service: &str) -> Vec<SocketAddr> {
+        let state = self.lock();
+        let Some(service) = state.services.get(service) else {
+            return Vec::new();
+        };
+        service
+            .replicas
+            .iter()
+            .filter(|replica| replica.is_well())
+            .filter_map(|replica| {
+                Some(SocketAddr::new(replica.address, replica.behaviour.listens_on?))
+            })
+            .collect()
+    }
+
+    pub(crate) fn is_well(&self, target: SocketAddr) -> bool {
+        self.lock().running(target).is_some_and(|(_, replica)| replica.is_well())
+    }
+
+    pub(crate) fn died_by_itself(&self, address: IpAddr) -> bool {
+        self.lock().died.contains(&address)
+    }
+
+    /// Status and service of what answers there, if anything does.
+    pub(crate) fn answer(&self, target: SocketAddr) -> Option<(u16, String)> {
+        let state = self.lock();
+        let (service, replica) = state.running(target)?;
+        (replica.born.elapsed().as_millis() >= u128::from(replica.behaviour.ready_after_ms))
+            .then(|| (replica.behaviour.answers, service.to_owned()))
+    }
+}
+
+impl Replica {
+    fn is_well(&self) -> bool {
+        self.ended.is_none()
+            && self.behaviour.answers == 200
+            && !self.behaviour.fits_nowhere
+            && self.born.elapsed().as_millis() >= u128::from(self.behaviour.ready_after_ms)
+    }
+
+    fn state(&self) -> (TaskState, Option<&'static str>) {
+        if let Some((_, state, _)) = self.ended {
+            return (state, self.behaviour.rejected);
+        }
+        if self.behaviour.fits_nowhere {
+            return (TaskState::Waiting, Some("no suitable node (insufficient resources)"));
+        }
+        let ready = self.born.elapsed().as_millis() >= u128::from(self.behaviour.ready_after_ms);
+        if self.behaviour.has_healthcheck && !ready {
+            return (TaskState::Starting, None);
+        }
+        (TaskState::Running, None)
+    }
+}
+
+impl State {
+    /// Lets replicas end and be replaced, as time has gone by.
+    fn move_on(&mut self) {
+        let State { services, images, died, next, .. } = self;
+        for service in services.values_mut() {
+            let wanted = service.spec.replicas;
+            for replica in service.replicas.iter_mut().filter(|r| r.ended.is_none()) {
+                let age = replica.born.elapsed();
+                if replica.slot > wanted {
+                    replica.ended = Some((Instant::now(), TaskState::Stopped, None));
+                } else if replica.behaviour.rejected.is_some() {
+                    replica.ended = Some((Instant::now(), TaskState::Rejected, None));
+                } else if let Some((after, code)) = replica.behaviour.exits
+                    && age >= Duration::from_millis(after)
+                {
+                    replica.ended = Some((Instant::now(), TaskState::Failed, Some(code)));
+                    died.insert(replica.address);
+                }
+            }
+            for slot in 1..=wanted {
+                let newest = service.replicas.iter().rfind(|replica| replica.slot == slot);
+                let due = newest.is_none_or(|replica| {
+                    replica.ended.is_some_and(|(at, ..)| at.elapsed() >= Duration::from_millis(30))
+                });
+                if due {
+                    *next += 1;
+                    let [_, a, b, c] = next.to_be_bytes();
+                    service.replicas.push(Replica {
+                        id: format!("task-{next}"),
+                        slot,
+                        address: Ipv4Addr::new(10, a, b, c).into(),
+                        born: Instant::now(),
+                        born_at: SystemClock.now(),
+                        behaviour: images
+                            .get(service.spec.image.requested.as_str())
+                            .cloned()
+                            .unwrap_or_default(),
+                        ended: None,
+                    });
+                }
+            }
+        }
+    }
+
+    fn ensure(&mut self, spec: ServiceSpec) {
+        match self.services.get_mut(&spec.name) {
+            Some(service) => {
+                if service.spec.image != spec.image || service.spec.env != spec.env {
+                    for replica in &mut service.replicas {
+                        replica.ended.get_or_insert((Instant::now(), TaskState::Stopped, None));
+                    }
+                }
+                service.spec = spec;
+            }
+            None => {
+                self.next += 1;
+                let id = format!("service-{}", self.next);
+                self.services
+                    .insert(spec.name.clone(), Service { id, spec, replicas: Vec::new() });
+            }
+        }
+        self.move_on();
+    }
+
+    fn running(&self, target: SocketAddr) -> Option<(&str, &Replica)> {
+        self.services.iter().find_map(|(name, service)| {
+            let replica = service.replicas.iter().find(|replica| {
+                replica.address == target.ip()
+                    && replica.ended.is_none()
+                    && replica.behaviour.listens_on == Some(target.port())
+                    && !replica.behaviour.fits_nowhere
+            })?;
+            Some((name.as_str(), replica))
+        })
+    }
+
+    fn tasks(&self, of: Option<&str>) -> Vec<Task> {
+        let services = self.services.iter().filter(|(name, _)| of.is_none_or(|of| of == **name));
+        services
+            .flat_map(|(name, service)| {
+                service.replicas.iter().rev().map(|replica| {
+                    let (state, message) = replica.state();
+                    Task {
+                        id: replica.id.clone(),
+                        service: name.clone(),
+                        service_id: service.id.clone(),
+                        slot: replica.slot,
+                        node_id: Some("node-1".to_owned()),
+                        state,
+                        wanted: replica.ended.is_none(),
+                        address: (state != TaskState::Waiting).then_some(replica.address),
+                        container_id: None,
+                        exit_code: replica.ended.and_then(|(_, _, code)| code),
+                        message: message.map(ToOwned::to_owned),
+                        created_at: Some(replica.born_at),
+                    }
+                })
+            })
+            .collect()
+    }
+}
+
+/// The port, as one control plane sees it.
+pub(crate) struct SimEngine {
+    pub(crate) swarm: Arc<Swarm>,
+    pub(crate) ingress: Arc<Ingress>,
+    pub(crate) tap: Arc<Tap>,
+}
+
+fn failed(trouble: Trouble, doing: &str) -> EngineError {
+    match trouble {
+        Trouble::Away => EngineError::TimedOut { doing: doing.to_owned(), seconds: 1 },
+        Trouble::Refused => EngineError::Refused {
+            doing: doing.to_owned(),
+            message: "not like this".to_owned(),
+        },
+    }
+}
+
+impl SimEngine {
+    async fn before(&self, call: &'static str, about: &str) -> Result<(), EngineError> {
+        let changes = matches!(call, "ensure_service" | "remove_service");
+        // "engine" stands for all of its calls.
+        for rule in ["engine", call] {
+            let counts = rule == call;
+            if counts {
+                self.tap.before(call, about, changes).await
+            } else {
+                self.tap.before(rule, about, false).await
+            }
+            .map_err(|trouble| failed(trouble, call))?;
+        }
+        Ok(())
+    }
+
+    async fn after(&self, call: &'static str) {
+        let changes = matches!(call, "ensure_service" | "remove_service");
+        self.tap.after(changes).await;
+    }
+}
+
+#[async_trait]
+impl Engine for SimEngine {
+    async fn info(&self) -> Result<EngineInfo, EngineError> {
+        self.before("info", "").await?;
+        let swarm_active = self.swarm.lock().swarm_active;
+        Ok(EngineInfo {
+            version: "20.10.24".to_owned(),
+            api_version: "1.41".to_owned(),
+            architecture: "x86_64".to_owned(),
+            swarm_active,
+            is_manager: swarm_active,
+            nodes: 1,
+            node_id: Some("node-1".to_owned()),
+            node_name: "here".to_owned(),
+        })
+    }
+
+    async fn prepare(&self) -> Result<NetworkReady, EngineError> {
+        self.before("prepare", "").await?;
+        self.swarm.lock().swarm_active = true;
+        Ok(NetworkReady {
+            host_address: Ipv4Addr::new(172, 18, 0, 1).into(),
+            node_address: None,
+        })
+    }
+
+    async fn ensure_ingress(&self, _: &IngressSpec) -> Result<(), EngineError> {
+        self.before("ensure_ingress", "").await
+    }
+
+    async fn ensure_sample_image(&self) -> Result<ImageRef, EngineError> {
+        self.before("ensure_sample_image", "").await?;
+        Ok("sample:v1".parse().unwrap())
+    }
+
+    async fn resolve_image(
+        &self,
+        image: &ImageRef,
+        progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<ResolvedImage, ResolveError> {
+        self.before("resolve_image", image.as_str()).await?;
+        let behaviour =
+            self.swarm.lock().images.get(image.as_str()).cloned().unwrap_or_default();
+        for line in 0..behaviour.chatter {
+            progress(format!("layer {line}"));
+        }
+        if !behaviour.exists {
+            return Err(ResolveError::NotFound {
+                image: image.clone(),
+                message: "manifest unknown".to_owned(),
+            });
+        }
+        Ok(ResolvedImage {
+            image: PinnedImage {
+                requested: image.clone(),
+                pinned: format!("{}@sha256:{}", image.repository(), "ab".repeat(32)),
+                local_only: false,
+                architecture: Some("amd64".to_owned()),
+                exposed_ports: vec![80],
+                has_healthcheck: behaviour.has_healthcheck,
+                user: "nobody".to_owned(),
+            },
+            notes: Vec::new(),
+        })
+    }
+
+    async fn image_available(&self, image: &PinnedImage) -> Result<bool, EngineError> {
+        self.before("image_available", image.requested.as_str()).await?;
+        Ok(self
+            .swarm
+            .lock()
+            .images
+            .get(image.requested.as_str())
+            .is_none_or(|behaviour| behaviour.exists))
+    }
+
+    async fn ensure_service(&self, spec: &ServiceSpec) -> Result<(), EngineError> {
+        self.before("ensure_service", &spec.name).await?;
+        self.swarm.note(format!("ensure {} {}", spec.name, spec.replicas));
+        self.swarm.lock().ensure(spec.clone());
+        let _ = self.swarm.events.send(());
+        self.after("ensure_service").await;
+        Ok(())
+    }
+
+    async fn scale_service(&self, name: &str, replicas: u32) -> Result<(), EngineError> {
+        self.before("scale_service", name).await?;
+        match self.swarm.lock().services.get_mut(name) {
+            Some(service) => service.spec.replicas = replicas,
+            None => return Err(EngineError::NotFound { doing: format!("scaling {name}") }),
+        }
+        Ok(())
+    }
+
+    async fn remove_service(&self, name: &str) -> Result<(), EngineError> {
+        self.before("remove_service", name).await?;
+        if self.swarm.lock().services.contains_key(name) {
+            self.ingress.about_to_be_removed(name);
+            self.swarm.note(format!("remove {name}"));
+            self.swarm.lock().services.remove(name);
+            let _ = self.swarm.events.send(());
+        }
+        self.after("remove_service").await;
+        Ok(())
+    }
+
+    async fn services(&self) -> Result<Vec<ServiceState>, EngineError> {
+        self.before("services", "").await?;
+        let state = self.swarm.lock();
+        Ok(state
+            .services
+            .iter()
+            .map(|(name, service)| ServiceState {
+                id: service.id.clone(),
+                name: name.clone(),
+                wanted_replicas: service.spec.replicas,
+                labels: service.spec.labels.clone(),
+                created_at: None,
+            })
+            .collect())
+    }
+
+    async fn tasks(&self, service: &str) -> Result<Vec<Task>, EngineError> {
+        self.before("tasks", service).await?;
+        Ok(self.swarm.lock().tasks(Some(service)))
+    }
+
+    async fn all_tasks(&self) -> Result<Vec<Task>, EngineError> {
+        self.before("all_tasks", "").await?;
+        Ok(self.swarm.lock().tasks(None))
+    }
+
+    fn watch(&self) -> BoxStream<'static, EngineEvent> {
+        stream::unfold(self.swarm.events.subscribe(), |mut events| async move {
+            match events.recv().await {
+                Ok(()) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                    Some((EngineEvent::Missed, events))
+                }
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            }
+        })
+        .boxed()
+    }
+
+    fn follow_logs(
+        &self,
+        _: &str,
+        _: Option<OffsetDateTime>,
+    ) -> BoxStream<'static, Result<RawLine, EngineError>> {
+        stream::pending().boxed()
+    }
+
+    async fn examine(&self, task: &Task) -> Result<ReplicaFailure, EngineError> {
+        self.before("examine", &task.service).await?;
+        let state = self.swarm.lock();
+        let replica = state
+            .services
+            .values()
+            .flat_map(|service| &service.replicas)
+            .find(|replica| replica.id == task.id);
+        Ok(replica.map_or_else(ReplicaFailure::default, |replica| ReplicaFailure {
+            exit_code: replica.ended.and_then(|(_, _, code)| code),
+            oom_killed: replica.behaviour.out_of_memory,
+            listening_ports: replica.behaviour.listens_on.into_iter().collect(),
+            last_lines: vec!["goodbye".to_owned()],
+        }))
+    }
+
+    async fn purge(&self) -> Result<(), EngineError> {
+        self.before("purge", "").await
+    }
+
+    async fn stop_all(&self) -> Result<(), EngineError> {
+        self.before("stop_all", "").await
+    }
+}

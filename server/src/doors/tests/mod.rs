@@ -1,0 +1,163 @@
+//! The doors in front of a real platform and store; the engine does not answer, so deployments
+//! stay where they are.
+
+mod mcp;
+mod outside;
+mod rest;
+mod stream;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use axum::response::Response;
+use flukedeploy_domain::access::Actor;
+use flukedeploy_domain::access::Tier;
+use flukedeploy_platform::config::PlatformConfig;
+use flukedeploy_platform::identity::{self, CreateToken};
+use flukedeploy_platform::ports::SystemClock;
+use flukedeploy_platform::secret::{Secret, random_id};
+use flukedeploy_platform::{Platform, Ports};
+use flukedeploy_store::{SqliteLogStore, SqliteStore};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use super::{AppState, mcp_router, probes_router, rest_router};
+
+const ADMIN: &str = "bootstrap-token-of-the-tests";
+
+/// Everything on one router, with its data in a directory of its own.
+struct House {
+    px: Platform,
+    state: AppState,
+    router: Router,
+    directory: PathBuf,
+}
+
+impl House {
+    async fn new() -> Self {
+        let directory = std::env::temp_dir().join(format!("flukedeploy-doors-{}", random_id(12)));
+        std::fs::create_dir_all(&directory).unwrap();
+        let config = PlatformConfig {
+            instance: "doors".parse().unwrap(),
+            root_domain: "localhost".parse().unwrap(),
+            http_port: 8080,
+            public_url: "http://127.0.0.1:3000".to_owned(),
+            stream_url: "ws://127.0.0.1:8767".to_owned(),
+            bootstrap_token: Some(Secret::new(ADMIN)),
+            version: "0.0.0",
+            hold_in_phase: None,
+        };
+        let ports = Ports {
+            engine: Arc::new(outside::SilentEngine),
+            store: Arc::new(
+                SqliteStore::open(&directory.join("control.db"))
+                    .await
+                    .unwrap(),
+            ),
+            log_store: Arc::new(
+                SqliteLogStore::open(&directory.join("logs.db"))
+                    .await
+                    .unwrap(),
+            ),
+            traffic: Arc::new(outside::NoIngress),
+            clock: Arc::new(SystemClock),
+        };
+        let px = Platform::new(config, ports);
+        let state = AppState::new(px.clone());
+        let hosts = vec!["localhost".to_owned()];
+        let origins = vec!["http://127.0.0.1:3000".to_owned()];
+        let router = rest_router(state.clone())
+            .merge(mcp_router(state.clone(), hosts, origins))
+            .merge(probes_router(state.clone()));
+        Self {
+            px,
+            state,
+            router,
+            directory,
+        }
+    }
+
+    /// A token of a tier.
+    async fn token(&self, tier: Tier) -> String {
+        let cmd = CreateToken {
+            name: "test".to_owned(),
+            persona: None,
+            tier,
+            expires_at: None,
+        };
+        let new = identity::create_token(&self.px, &Actor::system(), cmd)
+            .await
+            .unwrap();
+        new.secret.expose().to_owned()
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        Answer::of(self.router.clone().oneshot(request).await.unwrap()).await
+    }
+
+    /// A request with the administrator's token.
+    async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        self.call_as(ADMIN, method, path, body).await
+    }
+
+    async fn call_as(&self, token: &str, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {token}"));
+        let request = match body {
+            Some(body) => request
+                .header("content-type", "application/json")
+                .body(Body::from(body.to_string())),
+            None => request.body(Body::empty()),
+        };
+        self.send(request.unwrap()).await
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.px.stopping().cancel();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    /// Text that is no JSON is a JSON string.
+    body: Value,
+}
+
+impl Answer {
+    async fn of(response: Response) -> Self {
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
+    }
+
+    /// A problem with its status; returns its stable code.
+    fn problem(&self, status: u16) -> &str {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        assert_eq!(
+            self.headers["content-type"], "application/problem+json",
+            "{self:?}"
+        );
+        for name in ["type", "title", "detail", "error", "message"] {
+            assert!(self.body[name].is_string(), "{name}: {self:?}");
+        }
+        assert_eq!(self.body["status"], status);
+        self.body["code"].as_str().unwrap()
+    }
+}

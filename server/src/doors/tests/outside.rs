@@ -1,0 +1,135 @@
+//! An engine and ingresses that do not answer.
+
+use std::net::{IpAddr, SocketAddr};
+
+use async_trait::async_trait;
+use flukedeploy_domain::health::HealthProbe;
+use flukedeploy_domain::image::{ImageRef, PinnedImage};
+use flukedeploy_domain::names::Hostname;
+use flukedeploy_domain::routing::{ProbeOutcome, RoutingSnapshot, ServiceTraffic};
+use flukedeploy_platform::ports::{
+    Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, NetworkReady, RawLine,
+    ReplicaFailure, ResolveError, ResolvedImage, Served, ServiceSpec, ServiceState, Task, Traffic,
+    TrafficError,
+};
+use flukedeploy_platform::secret::Secret;
+use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, empty, pending};
+use time::OffsetDateTime;
+
+pub(super) struct SilentEngine;
+
+fn silent<T>(doing: &str) -> Result<T, EngineError> {
+    Err(EngineError::Unreachable {
+        doing: doing.to_owned(),
+        source: "nobody answers".into(),
+    })
+}
+
+#[async_trait]
+impl Engine for SilentEngine {
+    async fn info(&self) -> Result<EngineInfo, EngineError> {
+        silent("asking for its version")
+    }
+    async fn prepare(&self) -> Result<NetworkReady, EngineError> {
+        silent("preparing")
+    }
+    async fn ensure_ingress(&self, _spec: &IngressSpec) -> Result<(), EngineError> {
+        silent("starting the ingress")
+    }
+    async fn ensure_sample_image(&self) -> Result<ImageRef, EngineError> {
+        silent("making the sample image")
+    }
+    async fn resolve_image(
+        &self,
+        _image: &ImageRef,
+        _progress: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<ResolvedImage, ResolveError> {
+        Ok(silent("resolving an image")?)
+    }
+    async fn image_available(&self, _image: &PinnedImage) -> Result<bool, EngineError> {
+        silent("looking for an image")
+    }
+    async fn ensure_service(&self, _spec: &ServiceSpec) -> Result<(), EngineError> {
+        silent("making a service")
+    }
+    async fn scale_service(&self, _name: &str, _replicas: u32) -> Result<(), EngineError> {
+        silent("scaling a service")
+    }
+    async fn remove_service(&self, _name: &str) -> Result<(), EngineError> {
+        silent("removing a service")
+    }
+    async fn services(&self) -> Result<Vec<ServiceState>, EngineError> {
+        silent("listing services")
+    }
+    async fn tasks(&self, _service: &str) -> Result<Vec<Task>, EngineError> {
+        silent("listing tasks")
+    }
+    async fn all_tasks(&self) -> Result<Vec<Task>, EngineError> {
+        silent("listing tasks")
+    }
+    fn watch(&self) -> BoxStream<'static, EngineEvent> {
+        pending().boxed()
+    }
+    fn follow_logs(
+        &self,
+        _service: &str,
+        _since: Option<OffsetDateTime>,
+    ) -> BoxStream<'static, Result<RawLine, EngineError>> {
+        empty().boxed()
+    }
+    async fn examine(&self, _task: &Task) -> Result<ReplicaFailure, EngineError> {
+        silent("examining a task")
+    }
+    async fn purge(&self) -> Result<(), EngineError> {
+        silent("purging")
+    }
+    async fn stop_all(&self) -> Result<(), EngineError> {
+        silent("stopping")
+    }
+}
+
+pub(super) struct NoIngress;
+
+#[async_trait]
+impl Traffic for NoIngress {
+    async fn listen(
+        &self,
+        _host: IpAddr,
+        _port: Option<u16>,
+        _token: &Secret,
+    ) -> Result<u16, TrafficError> {
+        Err(TrafficError::NoneConnected)
+    }
+    async fn publish(&self, _snapshot: RoutingSnapshot) -> Result<usize, TrafficError> {
+        Err(TrafficError::NoneConnected)
+    }
+    async fn probe(
+        &self,
+        _target: SocketAddr,
+        _probe: &HealthProbe,
+        _timeout_ms: u64,
+    ) -> Result<ProbeOutcome, TrafficError> {
+        Err(TrafficError::NoneConnected)
+    }
+    async fn await_drained(&self, _service: &str, _timeout_ms: u64) -> Result<u64, TrafficError> {
+        Err(TrafficError::NoneConnected)
+    }
+    async fn request(
+        &self,
+        _host: &Hostname,
+        _path: &str,
+        _timeout_ms: u64,
+    ) -> Result<Vec<Served>, TrafficError> {
+        Err(TrafficError::NoneConnected)
+    }
+    fn connected(&self) -> usize {
+        0
+    }
+    async fn wait_connected(&self, _timeout_ms: u64) -> Result<(), TrafficError> {
+        Err(TrafficError::NoneConnected)
+    }
+    fn totals(&self, _service: &str) -> Option<ServiceTraffic> {
+        None
+    }
+}

@@ -1,0 +1,440 @@
+use axum::body::Body;
+use axum::extract::Request;
+use flukedeploy_domain::access::{Actor, ActorKind, Door, Tier};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{ADMIN, House};
+use crate::doors::body::MAX_BODY_BYTES;
+
+#[tokio::test]
+async fn an_app_is_made_shown_changed_and_removed() {
+    let house = House::new().await;
+    let body = json!({
+        "app_name": "shop", "container_port": 8080, "health": {"path": "/up"},
+        "env_vars": {"MODE": "fast"}, "domains": ["shop.example.com"], "future_field": 1
+    });
+    let made = house.call("POST", "/api/v1/apps", Some(&body)).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(made.headers["cache-control"], "no-store");
+    assert_eq!(made.body["health"]["path"], "/up");
+    assert_eq!(made.body["env_var_names"], json!(["MODE"]));
+    assert!(!made.body.to_string().contains("fast"), "{made:?}");
+    assert_eq!(
+        house
+            .call("POST", "/api/v1/apps", Some(&body))
+            .await
+            .problem(409),
+        "already_exists"
+    );
+
+    let change = json!({"replicas": 3, "env_vars": {"MODE": null}, "if_version": 1});
+    let changed = house
+        .call("PATCH", "/api/v1/apps/shop", Some(&change))
+        .await;
+    assert_eq!(changed.status, 200, "{changed:?}");
+    assert_eq!(changed.body["replicas"]["requested"], 3);
+    assert_eq!(changed.body["env_var_names"], json!([]));
+    let again = house
+        .call("PATCH", "/api/v1/apps/shop", Some(&change))
+        .await;
+    assert_eq!(again.problem(409), "settings_changed");
+
+    let list = house.call("GET", "/api/v1/apps", None).await;
+    assert_eq!(
+        (&list.body["total"], &list.body["apps"][0]["app_name"]),
+        (&json!(1), &json!("shop"))
+    );
+    let near = house.call("GET", "/api/v1/apps/shopp", None).await;
+    assert_eq!(near.problem(404), "app_not_found");
+    assert_eq!(near.body["did_you_mean"], json!(["shop"]));
+    assert_eq!(
+        house
+            .call("GET", "/api/v1/apps/Bad_Name", None)
+            .await
+            .problem(400),
+        "bad_request"
+    );
+}
+
+#[tokio::test]
+async fn a_deployment_is_accepted_and_can_be_followed_everywhere() {
+    let house = House::new().await;
+    let body = json!({
+        "app_name": "shop", "image": "shop:1.0", "create": true, "idempotency_key": "one"
+    });
+    let first = house.call("POST", "/api/v1/deployments", Some(&body)).await;
+    assert_eq!(first.status, 202, "{first:?}");
+    let id = first.body["deployment_id"].as_str().unwrap();
+    assert_eq!(first.body["status"], "pending");
+    assert_eq!(
+        first.body["status_url"],
+        format!("http://127.0.0.1:3000/api/v1/deployments/{id}")
+    );
+    assert_eq!(
+        first.body["stream_url"],
+        format!("ws://127.0.0.1:8767/?deployment_id={id}")
+    );
+    let again = house.call("POST", "/api/v1/deployments", Some(&body)).await;
+    assert_eq!(
+        (
+            again.body["deployment_id"].as_str(),
+            &again.body["replayed"]
+        ),
+        (Some(id), &json!(true))
+    );
+    let other = json!({"app_name": "shop", "image": "shop:2.0", "idempotency_key": "one"});
+    let reused = house
+        .call("POST", "/api/v1/deployments", Some(&other))
+        .await;
+    assert_eq!(reused.problem(409), "idempotency_key_reused");
+
+    for path in [
+        format!("/deployments/{id}"),
+        format!("/deployments/{id}/logs"),
+    ] {
+        assert_eq!(
+            house
+                .call("GET", &format!("/api/v1{path}"), None)
+                .await
+                .status,
+            200,
+            "{path}"
+        );
+    }
+    let active = house.call("GET", "/api/v1/deployments/active", None).await;
+    assert_eq!(active.body["total"], 1);
+    let stats = house.call("GET", "/api/v1/deployments/stats", None).await;
+    assert_eq!(
+        (&stats.body["active_count"], &stats.body["total_tracked"]),
+        (&json!(1), &json!(1))
+    );
+    let history = house
+        .call("GET", "/api/v1/apps/shop/deployments", None)
+        .await;
+    assert_eq!(
+        (&history.body["app_name"], &history.body["total"]),
+        (&json!("shop"), &json!(1))
+    );
+    let none = house
+        .call("GET", "/api/v1/apps/unknown/deployments", None)
+        .await;
+    assert_eq!(
+        (none.status.as_u16(), &none.body["total"]),
+        (200, &json!(0))
+    );
+    let nowhere = house.call("POST", "/api/v1/apps/shop/rollback", None).await;
+    assert_eq!(nowhere.problem(404), "release_not_found");
+    let report = house
+        .call(
+            "POST",
+            "/api/v1/apps/shop/validate",
+            Some(&json!({"image": "a:1"})),
+        )
+        .await;
+    assert_eq!(report.status, 200, "{report:?}");
+}
+
+#[tokio::test]
+async fn an_unknown_deployment_is_told_in_the_contracts_words() {
+    let house = House::new().await;
+    for id in ["dep-1770200000000-9f3c1a7e", "no%20id%20at%20all"] {
+        for path in ["", "/logs"] {
+            let path = format!("/api/v1/deployments/{id}{path}");
+            let answer = house.call("GET", &path, None).await;
+            assert_eq!(answer.problem(404), "deployment_not_found");
+            assert_eq!(answer.body["error"], "Deployment not found");
+            assert!(answer.body["deployment_id"].is_string());
+        }
+    }
+}
+
+#[tokio::test]
+async fn bad_input_gets_a_stable_code_and_never_a_500() {
+    let house = House::new().await;
+    let post = |body: serde_json::Value| {
+        let house = &house;
+        async move { house.call("POST", "/api/v1/deployments", Some(&body)).await }
+    };
+    let unknown = post(json!({"app_name": "shop", "image": "a:1"})).await;
+    assert_eq!(unknown.problem(404), "app_not_found");
+    let invalid = post(json!({
+        "app_name": "Shop", "replicas": 10_000, "container_port": 0, "image": "--bad"
+    }))
+    .await;
+    assert_eq!(invalid.problem(422), "invalid_request");
+    assert_eq!(
+        invalid.body["fields"].as_array().unwrap().len(),
+        4,
+        "{invalid:?}"
+    );
+    let nested = json!({"app_name": {"a": []}, "image": 5, "env_vars": "x", "create": "yes"});
+    assert_eq!(
+        post(nested).await.body["fields"].as_array().unwrap().len(),
+        4
+    );
+    let staging =
+        json!({"app_name": "shop", "image": "a:1", "environment": "staging", "create": true});
+    assert_eq!(post(staging).await.status, 404);
+    for (query, status) in [("limit=ten", 400), ("offset=-1", 400), ("limit=0", 422)] {
+        let answer = house
+            .call("GET", &format!("/api/v1/logs?{query}"), None)
+            .await;
+        answer.problem(status);
+    }
+    let empty = house
+        .call("GET", "/api/v1/logs?app_name=none&deployment_id=x", None)
+        .await;
+    assert_eq!(
+        (&empty.body["total"], &empty.body["limit"]),
+        (&json!(0), &json!(1_000))
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_refused_as_such() {
+    let house = House::new().await;
+    let send = |content_type: Option<&'static str>, body: &'static str| {
+        let house = &house;
+        async move {
+            let mut request =
+                Request::post("/api/v1/apps").header("authorization", format!("Bearer {ADMIN}"));
+            if let Some(content_type) = content_type {
+                request = request.header("content-type", content_type);
+            }
+            house.send(request.body(Body::from(body)).unwrap()).await
+        }
+    };
+    assert_eq!(
+        send(Some("application/json"), "{oops").await.problem(400),
+        "bad_request"
+    );
+    assert_eq!(
+        send(Some("application/json"), "[]").await.problem(400),
+        "bad_request"
+    );
+    assert_eq!(
+        send(Some("text/plain"), "{}").await.problem(415),
+        "unsupported_media_type"
+    );
+    assert_eq!(
+        send(None, "{}").await.problem(415),
+        "unsupported_media_type"
+    );
+    assert_eq!(send(None, "").await.problem(422), "invalid_request");
+}
+
+#[tokio::test]
+async fn a_large_body_is_refused_without_being_kept() {
+    let house = House::new().await;
+    let large = Request::post("/api/v1/deployments")
+        .header("authorization", format!("Bearer {ADMIN}"))
+        .header("content-type", "application/json")
+        .header("content-length", (50 * 1024 * 1024).to_string())
+        .body(Body::from(vec![b' '; MAX_BODY_BYTES]));
+    assert_eq!(
+        house.send(large.unwrap()).await.problem(413),
+        "body_too_large"
+    );
+    let chunk = bytes::Bytes::from(vec![b' '; 1024 * 1024]);
+    let chunks = (0..50).map(move |_| Ok::<_, std::io::Error>(chunk.clone()));
+    let undeclared = Request::post("/api/v1/deployments")
+        .header("authorization", format!("Bearer {ADMIN}"))
+        .header("content-type", "application/json")
+        .body(Body::from_stream(futures_util::stream::iter(chunks)));
+    assert_eq!(
+        house.send(undeclared.unwrap()).await.problem(413),
+        "body_too_large"
+    );
+}
+
+/// Over a real connection, by a client that sends everything before it reads anything.
+#[tokio::test]
+async fn the_refusal_of_a_large_body_reaches_the_client() {
+    const LENGTH: usize = 50 * 1024 * 1024;
+    let house = House::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = house.router.clone();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    for path in ["/api/v1/deployments", "/mcp"] {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {ADMIN}\r\n\
+             content-type: application/json\r\ncontent-length: {LENGTH}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let chunk = vec![b' '; 64 * 1024];
+        for _ in 0..LENGTH / chunk.len() {
+            stream.write_all(&chunk).await.unwrap();
+        }
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 413", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn addresses_and_methods_that_do_not_exist_are_problems_too() {
+    let house = House::new().await;
+    for path in [
+        "/api",
+        "/api/v1",
+        "/api/v1/nothing",
+        "/api/v3/apps",
+        "/api/v1/apps/",
+        "/api/v1/apps/a/b/c",
+    ] {
+        assert_eq!(
+            house.call("GET", path, None).await.problem(404),
+            "not_found",
+            "{path}"
+        );
+    }
+    let wrong = house.call("PUT", "/api/v1/apps", None).await;
+    assert_eq!(wrong.problem(405), "method_not_allowed");
+    let allowed = wrong.headers["allow"].to_str().unwrap();
+    assert!(
+        allowed.contains("GET") && allowed.contains("POST"),
+        "{allowed}"
+    );
+}
+
+#[tokio::test]
+async fn only_valid_credentials_open_the_door() {
+    let house = House::new().await;
+    let extended = house.token(Tier::Extended).await;
+    let nobody = house
+        .send(Request::get("/api/v1/apps").body(Body::empty()).unwrap())
+        .await;
+    assert_eq!(nobody.problem(401), "unauthorized");
+    assert_eq!(nobody.headers["www-authenticate"], "Bearer");
+    for bad in ["nonsense", "fd_a_b", &format!("{extended}x")] {
+        let answer = house.call_as(bad, "GET", "/api/v1/apps", None).await;
+        assert_eq!(answer.problem(401), "unauthorized", "{bad}");
+        assert!(!answer.body.to_string().contains(bad));
+    }
+    assert_eq!(
+        house
+            .call_as(&extended, "GET", "/api/v1/apps", None)
+            .await
+            .status,
+        200
+    );
+    let deploy = json!({"app_name": "shop", "image": "a:1", "create": true});
+    let refused = house
+        .call_as(&extended, "POST", "/api/v1/deployments", Some(&deploy))
+        .await;
+    assert_eq!(refused.problem(403), "forbidden");
+    assert!(
+        refused.body["next"].as_str().unwrap().contains("advanced"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_token_is_shown_once_and_ends_when_it_is_revoked() {
+    let house = House::new().await;
+    let body = json!({"name": "ci", "tier": "advanced"});
+    let made = house.call("POST", "/api/v1/tokens", Some(&body)).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let token = made.body["token"].as_str().unwrap().to_owned();
+    let id = made.body["id"].as_str().unwrap();
+    let list = house.call("GET", "/api/v1/tokens", None).await;
+    assert!(!list.body.to_string().contains(&token));
+    assert_eq!(
+        house
+            .call_as(&token, "GET", "/api/v1/tokens", None)
+            .await
+            .problem(403),
+        "forbidden"
+    );
+    let revoke = format!("/api/v1/tokens/{id}");
+    assert_eq!(house.call("DELETE", &revoke, None).await.status, 204);
+    assert_eq!(
+        house
+            .call_as(&token, "GET", "/api/v1/apps", None)
+            .await
+            .problem(401),
+        "unauthorized"
+    );
+    let audit = house.call("GET", "/api/v1/audit?limit=10", None).await;
+    assert_eq!(audit.status, 200, "{audit:?}");
+    assert_eq!(audit.body["entries"][0]["action"], "revoke_token");
+}
+
+#[tokio::test]
+async fn a_session_must_send_json_to_change_anything() {
+    let house = House::new().await;
+    let user = Actor {
+        kind: ActorKind::User,
+        id: "u".to_owned(),
+        name: "admin".to_owned(),
+        persona: None,
+        tier: Tier::Admin,
+        door: Door::Dashboard,
+    };
+    let send = |method: &'static str, path: &'static str, content_type: &'static str| {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", content_type)
+            .header("host", "localhost")
+            .extension(user.clone())
+            .body(Body::from(r#"{"app_name":"shop"}"#));
+        house.send(request.unwrap())
+    };
+    let form = send("POST", "/api/v1/apps", "application/x-www-form-urlencoded").await;
+    assert_eq!(form.problem(415), "unsupported_media_type");
+    assert_eq!(
+        send("POST", "/api/v1/apps", "application/json")
+            .await
+            .status,
+        201
+    );
+    assert_eq!(send("GET", "/api/v1/apps", "text/plain").await.status, 200);
+    // An agent's door is not opened by somebody's browser.
+    assert_eq!(
+        send("POST", "/mcp", "application/json").await.problem(401),
+        "unauthorized"
+    );
+}
+
+#[tokio::test]
+async fn health_says_little_without_a_token_and_more_with_one() {
+    let house = House::new().await;
+    for path in ["/api/v1/health", "/api/v2/health"] {
+        let open = house
+            .send(Request::get(path).body(Body::empty()).unwrap())
+            .await;
+        let keys: Vec<_> = open.body.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["status", "timestamp", "version"], "{open:?}");
+        // The engine of these tests never answers.
+        assert_eq!(
+            (open.status.as_u16(), &open.body["status"]),
+            (503, &json!("unhealthy"))
+        );
+        let full = house.call("GET", path, None).await;
+        assert_eq!(full.body["flukedeploy"]["websocket_clients"], 0);
+        assert!(full.body["issues"][0]["message"].is_string(), "{full:?}");
+    }
+    assert_eq!(
+        house
+            .call_as("bad", "GET", "/api/v1/health", None)
+            .await
+            .problem(401),
+        "unauthorized"
+    );
+    let alive = house
+        .send(Request::get("/healthz").body(Body::empty()).unwrap())
+        .await;
+    assert_eq!((alive.status.as_u16(), alive.body), (200, json!("ok")));
+    let ready = house
+        .send(Request::get("/readyz").body(Body::empty()).unwrap())
+        .await;
+    assert_eq!(
+        (ready.status.as_u16(), ready.body),
+        (503, json!("not ready"))
+    );
+    assert_eq!(house.call("GET", "/api/v1/system", None).await.status, 200);
+}

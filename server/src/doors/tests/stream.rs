@@ -1,0 +1,284 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use flukedeploy_domain::access::Tier;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::{ADMIN, House};
+use crate::doors::{rest_router, stream_router};
+
+/// Longer than any answer takes, shorter than a person waits for a failing test.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Client {
+    async fn connect(address: SocketAddr, path: &str, token: Option<&str>) -> Self {
+        let mut request = format!("ws://{address}{path}")
+            .into_client_request()
+            .unwrap();
+        if let Some(token) = token {
+            let value = format!("Bearer {token}").parse().unwrap();
+            request.headers_mut().insert("authorization", value);
+        }
+        Self(connect_async(request).await.unwrap().0)
+    }
+
+    async fn say(&mut self, text: &str) {
+        self.0.send(Message::text(text)).await.unwrap();
+    }
+
+    /// The next frame; a close frame is its code.
+    async fn next(&mut self) -> Value {
+        let reading = async {
+            loop {
+                match self
+                    .0
+                    .next()
+                    .await
+                    .expect("a frame")
+                    .expect("no broken connection")
+                {
+                    Message::Text(text) => return serde_json::from_str(text.as_str()).unwrap(),
+                    Message::Close(frame) => return json!(frame.map(|f| u16::from(f.code))),
+                    _ => {}
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading)
+            .await
+            .expect("a frame in time")
+    }
+
+    async fn ask(&mut self, text: &str) -> Value {
+        self.say(text).await;
+        self.next().await
+    }
+
+    /// The next log frame.
+    async fn entry(&mut self) -> Value {
+        loop {
+            let frame = self.next().await;
+            if frame["@type"] == "UnifiedLogEntry" {
+                return frame;
+            }
+        }
+    }
+}
+
+async fn open(house: &House) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = stream_router(house.state.clone(), address.port());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+/// A change of settings writes an entry for the app.
+async fn make_entry(house: &House, app: &str, replicas: u32) {
+    let path = format!("/api/v1/apps/{app}");
+    let changed = house
+        .call("PATCH", &path, Some(&json!({"replicas": replicas})))
+        .await;
+    assert_eq!(changed.status, 200, "{changed:?}");
+}
+
+async fn make_app(house: &House, app: &str) {
+    let made = house
+        .call("POST", "/api/v1/apps", Some(&json!({"app_name": app})))
+        .await;
+    assert_eq!(made.status, 201, "{made:?}");
+}
+
+#[tokio::test]
+async fn the_conversation_is_the_contracts() {
+    let house = House::new().await;
+    let address = open(&house).await;
+    let mut client = Client::connect(address, "/?app_name=shop&level=", Some(ADMIN)).await;
+    let hello = client.next().await;
+    assert_eq!(hello["type"], "connected");
+    assert_eq!(hello["message"], "Connected to FlukeDeploy log stream");
+    assert_eq!(
+        (&hello["port"], &hello["filter"]),
+        (&json!(address.port()), &json!({"app_name": "shop"}))
+    );
+    let pong = client.ask(r#"{"action":"ping"}"#).await;
+    assert_eq!(pong["type"], "pong");
+    assert!(pong["timestamp"].as_str().unwrap().ends_with('Z'));
+    let stats = client.ask(r#"{"action":"get_stats"}"#).await;
+    assert_eq!(
+        (&stats["type"], &stats["stats"]["total_clients"]),
+        (&json!("stats"), &json!(1))
+    );
+    assert_eq!(stats["stats"]["port"], address.port());
+    assert_eq!(
+        client.ask("hello?").await,
+        json!({"type": "error", "message": "Invalid JSON message"})
+    );
+    assert_eq!(
+        client.ask(r#"{"action":"dance"}"#).await,
+        json!({"type": "error", "message": "Unknown action: dance"})
+    );
+    let subscribed = client
+        .ask(r#"{"action":"subscribe","filter":{"level":"warn"}}"#)
+        .await;
+    assert_eq!(
+        subscribed,
+        json!({"type": "subscribed", "message": "Subscription updated", "filter": {"level": "warn"}})
+    );
+    let refused = client
+        .ask(r#"{"action":"subscribe","filter":{"levl":"warn"}}"#)
+        .await;
+    assert_eq!(
+        (&refused["type"], &refused["code"]),
+        (&json!("error"), &json!("bad_request"))
+    );
+    let cleared = client.ask(r#"{"action":"subscribe"}"#).await;
+    assert_eq!(cleared["filter"], json!({}));
+}
+
+#[tokio::test]
+async fn entries_come_stored_and_live_each_once() {
+    let house = House::new().await;
+    let address = open(&house).await;
+    make_app(&house, "shop").await;
+    make_app(&house, "blog").await;
+    for replicas in 2..5 {
+        make_entry(&house, "shop", replicas).await;
+        make_entry(&house, "blog", replicas).await;
+    }
+    let mut client = Client::connect(address, "/any/path?app_name=shop&tail=2", Some(ADMIN)).await;
+    assert_eq!(client.next().await["type"], "connected");
+    let (first, second) = (client.entry().await, client.entry().await);
+    make_entry(&house, "blog", 9).await;
+    make_entry(&house, "shop", 9).await;
+    let third = client.entry().await;
+    let mut ids = vec![
+        first["id"].clone(),
+        second["id"].clone(),
+        third["id"].clone(),
+    ];
+    ids.dedup();
+    assert_eq!(ids.len(), 3);
+    for entry in [&first, &second, &third] {
+        assert_eq!(entry["flukedeploy_metadata"]["app_name"], "shop");
+        assert!(entry.get("type").is_none(), "{entry}");
+    }
+    let stored = house
+        .call("GET", "/api/v1/logs?app_name=shop&limit=3&order=desc", None)
+        .await;
+    assert_eq!(stored.body["logs"][0], third);
+    assert_eq!(stored.body["logs"][2], first);
+
+    assert_eq!(
+        client.ask(r#"{"action":"unsubscribe"}"#).await["type"],
+        "unsubscribed"
+    );
+    make_entry(&house, "shop", 10).await;
+    // Nothing of that entry comes before the answer to what was sent after it.
+    assert_eq!(client.ask(r#"{"action":"ping"}"#).await["type"], "pong");
+}
+
+#[tokio::test]
+async fn a_client_has_to_say_who_it_is() {
+    let house = House::new().await;
+    let address = open(&house).await;
+    let mut wrong = Client::connect(address, "/", Some("fd_wrong_wrong")).await;
+    assert_eq!(wrong.next().await["code"], "unauthorized");
+    assert_eq!(wrong.next().await, 4401);
+
+    let mut first = Client::connect(address, "/", None).await;
+    assert_eq!(first.next().await["authenticated"], false);
+    let early = first.ask(r#"{"action":"subscribe"}"#).await;
+    assert_eq!(early["code"], "unauthorized");
+    let welcome = first
+        .ask(&format!(r#"{{"action":"auth","token":"{ADMIN}"}}"#))
+        .await;
+    assert_eq!(welcome["type"], "authenticated");
+    assert_eq!(
+        first.ask(r#"{"action":"subscribe"}"#).await["type"],
+        "subscribed"
+    );
+
+    let mut silent = Client::connect(address, "/", None).await;
+    assert_eq!(silent.next().await["type"], "connected");
+    assert_eq!(silent.next().await["code"], "unauthorized");
+    assert_eq!(silent.next().await, 4401);
+
+    let mut leaky = Client::connect(address, "/?token=fd_a_b", Some(ADMIN)).await;
+    assert_eq!(leaky.next().await["type"], "connected");
+    let refused = leaky.next().await;
+    assert!(!refused.to_string().contains("fd_a_b"), "{refused}");
+    assert_eq!(leaky.next().await, 4400);
+}
+
+#[tokio::test]
+async fn a_revoked_token_ends_its_stream() {
+    let house = House::new().await;
+    let address = open(&house).await;
+    let token = house.token(Tier::Extended).await;
+    let mut client = Client::connect(address, "/", Some(&token)).await;
+    assert_eq!(client.next().await["authenticated"], true);
+    let list = house.call("GET", "/api/v1/tokens", None).await;
+    let id = list.body["tokens"][0]["id"].as_str().unwrap();
+    assert_eq!(
+        house
+            .call("DELETE", &format!("/api/v1/tokens/{id}"), None)
+            .await
+            .status,
+        204
+    );
+    let ended = client.next().await;
+    assert_eq!(ended["code"], "unauthorized", "{ended}");
+    assert_eq!(client.next().await, 4401);
+}
+
+#[tokio::test]
+async fn the_stream_is_at_the_rest_address_too_and_ends_with_the_platform() {
+    let house = House::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = rest_router(house.state.clone());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let mut client = Client::connect(address, "/api/v1/stream", Some(ADMIN)).await;
+    assert_eq!(client.next().await["type"], "connected");
+    let plain = house.call("GET", "/api/v1/stream", None).await;
+    assert_eq!(plain.problem(426), "upgrade_required");
+    house.px.stopping().cancel();
+    assert_eq!(client.next().await, 1001);
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_stalls_nobody_and_is_let_go() {
+    let house = House::new().await;
+    let address = open(&house).await;
+    make_app(&house, "shop").await;
+    for round in 0..50 {
+        make_entry(&house, "shop", round % 7 + 2).await;
+    }
+    let mut deaf = Client::connect(address, "/", Some(ADMIN)).await;
+    // Asks for some forty megabytes, more than the sockets between us can hold.
+    for _ in 0..2_000 {
+        deaf.say(r#"{"action":"subscribe","tail":1000}"#).await;
+    }
+    let mut awake = Client::connect(address, "/", Some(ADMIN)).await;
+    assert_eq!(awake.next().await["type"], "connected");
+    for round in 0..20 {
+        make_entry(&house, "shop", round % 7 + 2).await;
+        awake.entry().await;
+    }
+    let let_go = async {
+        while house.state.listeners.count() > 1 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(4 * PATIENCE, let_go)
+        .await
+        .expect("the deaf client is let go");
+    assert_eq!(awake.ask(r#"{"action":"ping"}"#).await["type"], "pong");
+}
