@@ -33,9 +33,10 @@ impl Answer {
     pub fn problem(&self) -> Result<&str> {
         let is_refusal = (400..500).contains(&self.status) || self.status == 503;
         let message = self.body["message"].as_str().unwrap_or_default();
-        match self.body["error"].as_str() {
+        match self.body["code"].as_str() {
             Some(code)
                 if is_refusal
+                    && self.body["error"].is_string()
                     && !message.is_empty()
                     && self.content_type.starts_with("application/problem+json") =>
             {

@@ -22,9 +22,12 @@ async fn main() -> Result<()> {
         "token": instance.token,
         "http_port": instance.http_address().port(),
         "stream_url": format!("ws://{}", instance.stream_address()),
+        "data_dir": instance.data_dir(),
         "log_path": instance.log_path(),
         "images": {
             "v1": images.build(&Sample::version("v1").logs_lines(5)).await?,
+            // Answers late, so that its phases can be watched.
+            "slow": images.build(&Sample::version("v1").starts_after_ms(1500).logs_lines(5)).await?,
             "v2": images.build(&Sample::version("v2").logs_lines(5)).await?,
             "crashing": images.build(&Sample::version("crashing").exits_with(3)).await?,
         },

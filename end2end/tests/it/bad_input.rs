@@ -1,6 +1,6 @@
 //! Bad input gets a clear refusal with a stable code at every door, and harms nothing that serves.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use flukedeploy_end2end::api::Answer;
@@ -169,9 +169,9 @@ async fn callers_without_the_right_are_refused_at_every_door() -> Result<()> {
     let v2 = bed.image(Sample::version("v2")).await?;
     let deploy = json!({"app_name": "shop", "image": v2});
 
-    let expiring = bed
-        .token("advanced", json!({"expires_in_seconds": 1}))
-        .await?;
+    let soon = time::OffsetDateTime::from(SystemTime::now() + Duration::from_secs(2))
+        .format(&time::format_description::well_known::Rfc3339)?;
+    let expiring = bed.token("advanced", json!({"expires_at": soon})).await?;
     let expired = bed.instance.api_as(Some(&expiring));
     wait::until("the token expires", Duration::from_secs(20), || async {
         Ok((expired.get("/apps").await?.status == 401).then_some(()))

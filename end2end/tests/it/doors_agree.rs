@@ -155,7 +155,7 @@ async fn a_refusal_is_the_same_at_every_door() -> Result<()> {
         let code = rest.problem().with_context(|| case.to_string())?;
         for mcp in &mut clients {
             let problem = mcp.call_refused("deploy_app", case.clone()).await?;
-            ensure!(problem["error"] == code, "REST: {code}, MCP: {problem:#}");
+            ensure!(problem["code"] == code, "REST: {code}, MCP: {problem:#}");
             ensure!(
                 problem["message"] == rest.body["message"],
                 "two messages for {case}: {} and {problem:#}",

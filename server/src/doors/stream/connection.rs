@@ -59,6 +59,31 @@ enum Credential {
     Session(Option<SignedIn>),
 }
 
+/// A client that may listen. It is subscribed before it is told so: what happens from then on
+/// reaches it, and what is read from the store in between is told apart by its id, so nothing is
+/// missing and nothing doubled.
+struct Known {
+    actor: Actor,
+    credential: Credential,
+    live: Subscription,
+}
+
+impl Known {
+    fn new(px: &Platform, actor: Actor, credential: Credential) -> Result<Self, End> {
+        let live = logs::subscribe(px, &actor)?;
+        Ok(Self {
+            actor,
+            credential,
+            live,
+        })
+    }
+
+    async fn by_token(px: &Platform, token: Secret) -> Result<Self, End> {
+        let actor = identity::authenticate_token(px, token.expose(), Door::Stream).await?;
+        Self::new(px, actor, Credential::Token(token))
+    }
+}
+
 /// Why a connection ends.
 enum End {
     /// The client left, or does not read any more.
@@ -186,12 +211,9 @@ impl Connection {
     ) -> Result<std::convert::Infallible, End> {
         let px = self.state.px.clone();
         let known = match presented {
-            Presented::Token(token) => {
-                let actor = identity::authenticate_token(&px, token.expose(), Door::Stream).await?;
-                Some((actor, Credential::Token(token)))
-            }
+            Presented::Token(token) => Some(Known::by_token(&px, token).await?),
             Presented::Session { actor, signed_in } => {
-                Some((actor, Credential::Session(signed_in)))
+                Some(Known::new(&px, actor, Credential::Session(signed_in))?)
             }
             Presented::Nothing => None,
         };
@@ -202,20 +224,17 @@ impl Connection {
         self.send(frames::connected(self.port, &shown, known.is_some()))
             .await?;
         let selection = selection.map_err(|faults| End::bad_request(&faults))?;
-        let (actor, credential) = match known {
+        let mut known = match known {
             Some(known) => known,
             None => self.authenticate(&px).await?,
         };
-        logs::authorise_filter(&actor, &selection.filter)?;
-        // Subscribed before the store is read: what happens in between comes from both sides
-        // and is told apart by its id, so nothing is missing and nothing doubled.
-        let mut live = logs::subscribe(&px, &actor)?;
-        self.select(&px, &actor, selection).await?;
-        self.follow(&px, &actor, &credential, &mut live).await
+        logs::authorise_filter(&known.actor, &selection.filter)?;
+        self.select(&px, &known.actor, selection).await?;
+        self.follow(&px, &mut known).await
     }
 
     /// Waits for `{"action":"auth","token":…}`.
-    async fn authenticate(&mut self, px: &Platform) -> Result<(Actor, Credential), End> {
+    async fn authenticate(&mut self, px: &Platform) -> Result<Known, End> {
         let late = End::unauthorized("no token came within 5 seconds");
         let deadline = Instant::now() + AUTH_TIME;
         loop {
@@ -227,11 +246,9 @@ impl Connection {
             match request {
                 None => {}
                 Some(Request::Auth(token)) => {
-                    let token = Secret::new(token);
-                    let actor =
-                        identity::authenticate_token(px, token.expose(), Door::Stream).await?;
+                    let known = Known::by_token(px, Secret::new(token)).await?;
                     self.send(frames::authenticated()).await?;
-                    return Ok((actor, Credential::Token(token)));
+                    return Ok(known);
                 }
                 Some(Request::NotJson) => self.send(frames::not_json()).await?,
                 Some(Request::Ping) => self.send(frames::pong(px.now())).await?,
@@ -246,10 +263,13 @@ impl Connection {
     async fn follow(
         &mut self,
         px: &Platform,
-        actor: &Actor,
-        credential: &Credential,
-        live: &mut Subscription,
+        known: &mut Known,
     ) -> Result<std::convert::Infallible, End> {
+        let Known {
+            actor,
+            credential,
+            live,
+        } = known;
         let mut ping = every(PING_EVERY);
         let mut recheck = every(RECHECK_EVERY);
         loop {

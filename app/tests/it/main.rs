@@ -1,0 +1,8 @@
+//! Pages and forms against the real store, without a network: requests go straight to the router.
+
+mod browser;
+mod forms;
+mod pages;
+mod session;
+#[expect(dead_code, reason = "shared with the preview, which uses the rest")]
+mod support;

@@ -1,0 +1,104 @@
+//! The real store, with a tap on its line.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use flukedeploy_domain::app::{App, Environment, Settings};
+use flukedeploy_domain::audit::AuditEntry;
+use flukedeploy_domain::deployment::{Deployment, DeploymentId};
+use flukedeploy_domain::log_entry::LogEntry;
+use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_domain::release::{Release, ReleaseNo};
+use flukedeploy_platform::ports::{
+    Account, AppOverview, AuditRow, LogPage, LogQuery, LogStore, NewRelease, Opened, Store,
+    StoreError, StoredToken,
+};
+use flukedeploy_store::{SqliteLogStore, SqliteStore};
+use time::OffsetDateTime;
+
+use crate::tap::{Tap, Trouble};
+
+pub(crate) struct TappedStore {
+    pub(crate) inner: SqliteStore,
+    pub(crate) tap: Arc<Tap>,
+}
+
+pub(crate) struct TappedLogStore {
+    pub(crate) inner: SqliteLogStore,
+    pub(crate) tap: Arc<Tap>,
+}
+
+fn failed(_: Trouble) -> StoreError {
+    StoreError::Failed {
+        doing: "doing as the test says",
+        source: "the disk is full".into(),
+    }
+}
+
+/// Each method passes the tap, does it, and passes the tap again.
+macro_rules! tapped {
+    ($port:ident for $type:ident { $($changes:literal $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)* }) => {
+        #[async_trait]
+        impl $port for $type {
+            $(async fn $name(&self, $($arg: $ty),*) -> Result<$ret, StoreError> {
+                self.tap.before("store", stringify!($name), false).await.map_err(failed)?;
+                self.tap.before(stringify!($name), "", $changes).await.map_err(failed)?;
+                let result = self.inner.$name($($arg),*).await;
+                self.tap.after($changes).await;
+                result
+            })*
+        }
+    };
+}
+
+tapped! { Store for TappedStore {
+    false app_overviews() -> Vec<AppOverview>;
+    false app_overview(app: &AppName) -> Option<AppOverview>;
+    false app_names() -> Vec<AppName>;
+    false environment(app: &AppName, environment: &EnvironmentName) -> Option<Environment>;
+    false environments() -> Vec<Environment>;
+    true create_app(app: &App, environment: &Environment, audit: &AuditEntry) -> ();
+    true change_settings(
+        app: &AppName, environment: &EnvironmentName, seen_version: u64, settings: &Settings,
+        audit: &AuditEntry) -> Environment;
+    true delete_app(app: &AppName, audit: &AuditEntry) -> ();
+    true open_deployment(
+        deployment: &Deployment, idempotency: Option<(&str, &str)>, audit: &AuditEntry) -> Opened;
+    false deployment(id: &DeploymentId) -> Option<Deployment>;
+    true save_deployment(deployment: &Deployment) -> ();
+    true request_cancel(id: &DeploymentId, audit: &AuditEntry) -> bool;
+    false deployments_of(
+        app: &AppName, environment: Option<&EnvironmentName>, limit: u32) -> Vec<Deployment>;
+    false unfinished_deployments() -> Vec<Deployment>;
+    false recent_deployments(limit: u32) -> Vec<Deployment>;
+    false completed_count() -> u64;
+    true create_release(release: &NewRelease) -> Release;
+    false release(
+        app: &AppName, environment: &EnvironmentName, number: ReleaseNo) -> Option<Release>;
+    false releases(app: &AppName, environment: &EnvironmentName, limit: u32) -> Vec<Release>;
+    true activate_release(
+        app: &AppName, environment: &EnvironmentName, release: Option<ReleaseNo>) -> ();
+    false has_accounts() -> bool;
+    false account_by_name(name: &str) -> Option<Account>;
+    false account(id: &str) -> Option<Account>;
+    true create_account(account: &Account, first: bool, audit: &AuditEntry) -> ();
+    true set_password(account_id: &str, password_hash: &str, audit: &AuditEntry) -> ();
+    false token(id: &str) -> Option<StoredToken>;
+    false tokens() -> Vec<StoredToken>;
+    true create_token(token: &StoredToken, audit: &AuditEntry) -> ();
+    true revoke_token(id: &str, at: OffsetDateTime, audit: &AuditEntry) -> bool;
+    false touch_token(id: &str, at: OffsetDateTime) -> ();
+    false audit_entries(limit: u32, before: Option<i64>) -> Vec<AuditRow>;
+    false remembered(key: &str) -> Option<String>;
+    false remember(key: &str, value: &str) -> ();
+    false remember_once(key: &str, value: &str) -> String;
+    false forget(key: &str) -> ();
+    false ping() -> ();
+} }
+
+tapped! { LogStore for TappedLogStore {
+    false append(entries: &[LogEntry]) -> ();
+    false query(query: &LogQuery) -> LogPage;
+    false newest_of_service(service: &str) -> Option<OffsetDateTime>;
+    false expire(before: OffsetDateTime) -> u64;
+} }
