@@ -4,15 +4,26 @@
 //! <http://127.0.0.1:3999> as `admin` with the password `preview-password`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use axum::extract::ws::{Message, WebSocketUpgrade};
+use axum::extract::{Query, State};
+use axum::response::Response;
+use axum::routing::any;
+use axum::{Extension, Router};
+use flukedeploy_app::{DashboardSettings, accept_session};
+use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::deployment::PhaseName;
 use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence};
-use flukedeploy_domain::log_entry::Level;
+use flukedeploy_domain::log_entry::{Level, LogFilter};
+use flukedeploy_platform::Platform;
 use flukedeploy_platform::identity::ensure_admin;
+use flukedeploy_platform::journal::Live;
+use flukedeploy_platform::logs::subscribe;
+use flukedeploy_platform::ports::SystemClock;
 use flukedeploy_platform::secret::Secret;
 use time::Duration;
 
-#[expect(dead_code, reason = "shared with the tests, which use the rest")]
 #[path = "../tests/it/support.rs"]
 mod support;
 
@@ -32,6 +43,35 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 3999)).await?;
     axum::serve(listener, app).await?;
     Ok(())
+}
+
+/// What the pages' scripts need of the real stream.
+async fn stream(
+    State(px): State<Platform>,
+    Extension(actor): Extension<Actor>,
+    Query(filter): Query<LogFilter>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    upgrade.on_upgrade(async move |mut socket| {
+        let Ok(mut entries) = subscribe(&px, &actor) else {
+            return;
+        };
+        let mut frame = Some(r#"{"type":"connected"}"#.to_owned());
+        loop {
+            if let Some(text) = frame.take()
+                && socket.send(Message::Text(text.into())).await.is_err()
+            {
+                return;
+            }
+            match entries.next().await {
+                Some(Live::Entry(entry)) if filter.matches(&entry) => {
+                    frame = serde_json::to_string(&*entry).ok();
+                }
+                Some(_) => {}
+                None => return,
+            }
+        }
+    })
 }
 
 async fn seed(stand: &Stand) {

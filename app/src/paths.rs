@@ -13,7 +13,6 @@ pub(crate) const DEPLOYMENTS: &str = "/deployments";
 pub(crate) const TOKENS: &str = "/tokens";
 pub(crate) const SYSTEM: &str = "/system";
 pub(crate) const CONNECT: &str = "/connect";
-pub(crate) const COMPONENTS: &str = "/components";
 pub(crate) const SIGN_IN: &str = "/sign-in";
 pub(crate) const SIGN_OUT: &str = "/sign-out";
 pub(crate) const SET_UP: &str = "/setup";

@@ -132,7 +132,8 @@ pub(crate) fn problem(status: StatusCode, code: &str, detail: &str) -> Response 
         .into_response()
 }
 
-fn escaped(text: &str) -> String {
+/// For the places where Leptos writes text as it is: `<title>`, `<textarea>`, and pages without it.
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

@@ -53,7 +53,7 @@ fn row(one: &DeploymentSummary, now: OffsetDateTime, with_app: bool) -> impl Int
     view! {
         <tr>
             {app}
-            <td data-label="Deployment">
+            <td data-label="Deployment" data-wide="">
                 <span class="cell-main"><a href=to title=what.clone()>{words::shortened(&what, 44)}</a></span>
             </td>
             <td data-label="State">{state(deployment_mark(one.status))}</td>

@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use crate::forms::Typed;
+use crate::render::escaped;
 
 /// A one-line field.
 pub(crate) struct Field<'a> {
@@ -128,11 +129,12 @@ pub(crate) fn text_area(
     title: &'static str,
     hint: &'static str,
     placeholder: &'static str,
-    default: String,
+    default: &str,
 ) -> impl IntoView + use<> {
     let fault = typed.fault(name);
     let bad = fault.is_some();
-    let value = typed.get(name).map_or(default, ToOwned::to_owned);
+    // Leptos does not escape what is inside a textarea.
+    let value = escaped(typed.get(name).unwrap_or(default));
     let about = about(name, true, bad);
     view! {
         <div class=field_class(bad)>

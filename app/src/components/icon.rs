@@ -45,7 +45,7 @@ pub(crate) fn icon(icon: Icon) -> impl IntoView {
 /// A whale's fluke.
 pub(crate) fn fluke() -> impl IntoView {
     view! {
-        <svg viewBox="0 0 32 32" aria-hidden="true" fill="currentColor">
+        <svg viewBox="0 4 32 27" aria-hidden="true" fill="currentColor">
             <path d="M16 30c0-7.500-1.200-11.600-5.200-14.800C7 12.100 2.700 11.300 0 6.400 6.500 4.500 12.900 6 16 12c3.100-6 9.500-7.500 16-5.600-2.700 4.900-7 5.700-10.800 8.800C17.200 18.400 16 22.500 16 30z"></path>
         </svg>
     }

@@ -3,6 +3,8 @@
 use leptos::prelude::*;
 use leptos_meta::Title;
 
+use crate::render::escaped;
+
 pub(crate) struct Crumb {
     pub(crate) word: String,
     pub(crate) to: String,
@@ -21,7 +23,6 @@ impl Crumb {
 pub(crate) struct PageHead {
     title: String,
     crumbs: Vec<Crumb>,
-    beside: Option<AnyView>,
     lead: Option<AnyView>,
     actions: Option<AnyView>,
     live: bool,
@@ -32,7 +33,6 @@ impl PageHead {
         Self {
             title: title.into(),
             crumbs: Vec::new(),
-            beside: None,
             lead: None,
             actions: None,
             live: false,
@@ -41,12 +41,6 @@ impl PageHead {
 
     pub(crate) fn crumbs(mut self, crumbs: Vec<Crumb>) -> Self {
         self.crumbs = crumbs;
-        self
-    }
-
-    /// Beside the title: a state.
-    pub(crate) fn beside(mut self, view: impl IntoView + Send + 'static) -> Self {
-        self.beside = Some(view.into_any());
         self
     }
 
@@ -80,11 +74,11 @@ impl PageHead {
             view! { <nav class="crumbs" aria-label="Breadcrumb"><ol>{links}</ol></nav> }
         });
         view! {
-            <Title text=document_title/>
+            <Title text=escaped(&document_title)/>
             <header class="page-head">
                 <div class="page-head-text">
                     {crumbs}
-                    <h1>{self.title}{self.beside}</h1>
+                    <h1>{self.title}</h1>
                     {self.lead.map(|lead| view! { <div class="page-head-lead">{lead}</div> })}
                     {self.live.then(|| view! { <p class="live-status" role="status" data-live-status=""></p> })}
                 </div>

@@ -84,9 +84,7 @@ async fn app(desk: Desk, name: &AppName, saved: bool) -> Result<AnyView, Error> 
                 {(!releases.is_empty()).then(|| release_table(name, &releases, desk.now))}
             </div>
             <section class="section" aria-labelledby="settings">
-                <div class="section-head"><h2 id="settings">"Settings"</h2></div>
-                <p class="hint">"Domains take effect at once, everything else with the next deployment."</p>
-                <br/>
+                <div class="section-head"><h2 id="settings">"Settings"</h2><span class="section-note">"Domains take effect at once, everything else with the next deployment."</span></div>
                 {settings_form(&desk.typed, &app, saved)}
             </section>
             <section class="section" aria-labelledby="danger">

@@ -111,11 +111,11 @@ pub(super) fn settings_form(typed: &Typed, app: &AppView, saved: bool) -> impl I
                     <p class="hint">"Values are kept but never shown again."</p>
                     {variables}
                 </div>
-                {text_area(typed, "env_vars", "Add or replace", "NAME=value, one a line. What follows the first = is taken as it stands.", "LOG_LEVEL=info", String::new())}
+                {text_area(typed, "env_vars", "Add or replace", "NAME=value, one a line. What follows the first = is taken as it stands.", "LOG_LEVEL=info", "")}
             </fieldset>
             <fieldset class="group">
                 <legend>"Domains"</legend>
-                {text_area(typed, "domains", "Host names of your own", "One a line; each has to point to this server.", "shop.example.com", domains)}
+                {text_area(typed, "domains", "Host names of your own", "One a line; each has to point to this server.", "shop.example.com", &domains)}
             </fieldset>
             <div class="form-end"><button class="button button-primary">"Save settings"</button></div>
         </form>

@@ -86,7 +86,7 @@ pub(crate) fn ComponentsPage() -> impl IntoView {
                     {Field::new(&fine, "name", "Name").hint("A hint.").placeholder("shop-web").view()}
                     {Field::new(&wrong, "image", "Image").mono().view()}
                     {select(&wrong, "strategy", "Strategy", None, choices(), "rolling")}
-                    {text_area(&fine, "env_vars", "Variables", "NAME=value, one a line.", "A=1", String::new())}
+                    {text_area(&fine, "env_vars", "Variables", "NAME=value, one a line.", "A=1", "")}
                 </div>
             </section>
             <section><h2>"Code"</h2>{code("sample", "curl http://localhost:3000/healthz".to_owned())}</section>

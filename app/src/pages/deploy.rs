@@ -61,7 +61,7 @@ async fn deploy(desk: Desk, name: &AppName) -> Result<AnyView, Error> {
                     .view()}
             </div>
             {select(typed, "strategy", "Strategy", None, strategies, "")}
-            {text_area(typed, "env_vars", "Variables to add or replace", "NAME=value, one a line. Kept in the app once the release serves.", "LOG_LEVEL=info", String::new())}
+            {text_area(typed, "env_vars", "Variables to add or replace", "NAME=value, one a line. Kept in the app once the release serves.", "LOG_LEVEL=info", "")}
             {Field::new(typed, "reason", "Reason").optional().hint("For the audit trail.").placeholder("Fixes the checkout").view()}
             <div class="choice">
                 <input type="checkbox" id="auto_rollback" name="auto_rollback" value="true" checked=returns/>

@@ -28,15 +28,14 @@ async fn deployment(desk: Desk, id: &DeploymentId) -> Result<AnyView, Error> {
     if !is_final {
         desk.answer.refresh_without_script();
     }
-    let title = format!("{} {}", one.app_name, words::what(one).to_lowercase());
-    let title = if one.rollback_of.is_some() {
-        title
-    } else {
-        format!(
+    let title = match (&one.rollback_of, &one.version) {
+        (Some(release), _) => format!("{} back to release {release}", one.app_name),
+        (None, Some(version)) => format!("{} {version}", one.app_name),
+        (None, None) => format!(
             "{} {}",
             one.app_name,
             words::shortened(&words::what(one), 60)
-        )
+        ),
     };
     let content = view! {
         <div data-deployment=id.to_string()>
@@ -51,7 +50,7 @@ async fn deployment(desk: Desk, id: &DeploymentId) -> Result<AnyView, Error> {
             <div class="steps">
                 <div id="story" data-live="replace">
                     <p class="verdict" data-deployment-status=one.status.as_str() data-final=is_final.to_string()>
-                        {headline(one)}
+                        {words::story(one)}
                     </p>
                     <p class="counts">{summary_line(one, desk.now)}</p>
                 </div>
@@ -70,10 +69,6 @@ async fn deployment(desk: Desk, id: &DeploymentId) -> Result<AnyView, Error> {
         <script type="module" src=assets::url("deployment.js")></script>
     };
     Ok(frame(&desk, Section::Deployments, content))
-}
-
-fn headline(one: &DeploymentSummary) -> String {
-    words::story(one)
 }
 
 fn summary_line(one: &DeploymentSummary, now: OffsetDateTime) -> impl IntoView + use<> {

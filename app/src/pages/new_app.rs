@@ -47,8 +47,8 @@ pub(crate) fn NewAppPage() -> impl IntoView {
             </fieldset>
             <fieldset class="group">
                 <legend>"Variables and domains"</legend>
-                {text_area(typed, "env_vars", "Variables", "NAME=value, one a line. What follows the first = is taken as it stands.", "DATABASE_URL=postgres://…\nLOG_LEVEL=info", String::new())}
-                {text_area(typed, "domains", "Domains", "Host names of your own that point to this server, one a line.", "shop.example.com", String::new())}
+                {text_area(typed, "env_vars", "Variables", "NAME=value, one a line. What follows the first = is taken as it stands.", "DATABASE_URL=postgres://…\nLOG_LEVEL=info", "")}
+                {text_area(typed, "domains", "Domains", "Host names of your own that point to this server, one a line.", "shop.example.com", "")}
             </fieldset>
             <div class="form-end">
                 <button class="button button-primary">"Create app"</button>

@@ -1,3 +1,4 @@
+use flukedeploy_domain::deployment::{DeploymentSummary, Status};
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::list_apps;
 use flukedeploy_platform::deployments::recent_deployments;
@@ -24,10 +25,7 @@ async fn overview(desk: Desk) -> Result<AnyView, Error> {
     let system = system_view(&desk.px, &desk.actor).await?;
     let recent = recent_deployments(&desk.px, &desk.actor, 8).await?;
     let count = |wanted: AppState| apps.iter().filter(|app| app.state == wanted).count() as u64;
-    let needy: Vec<&AppView> = apps
-        .iter()
-        .filter(|app| matches!(app.state, AppState::Failed | AppState::Degraded))
-        .collect();
+    let needy: Vec<&AppView> = apps.iter().filter(|app| needs_somebody(app)).collect();
     let verdict = verdict(&apps, needy.len(), &system);
     let needs = needs_you(&needy, &system);
     let (running, active) = recent
@@ -48,16 +46,20 @@ async fn overview(desk: Desk) -> Result<AnyView, Error> {
             }
         })
         .collect();
-    let list = if apps.is_empty() {
+    let nothing = apps.is_empty();
+    let list = if nothing {
         no_apps(&desk).into_any()
     } else {
         let counts = view! {
+            <div>
+            <p class="verdict">{verdict.clone()}</p>
             <p class="counts">
                 <span><strong>{count(AppState::Running)}</strong>" running"</span>
                 <span><strong>{count(AppState::Deploying)}</strong>" deploying"</span>
                 <span><strong>{count(AppState::Degraded) + count(AppState::Failed)}</strong>" not well"</span>
                 <span><strong>{count(AppState::NeverDeployed)}</strong>" not deployed"</span>
             </p>
+            </div>
         };
         let table = app_table(apps, desk.now);
         view! {
@@ -89,12 +91,46 @@ async fn overview(desk: Desk) -> Result<AnyView, Error> {
                 .live()
                 .view()}
             <div id="overview" class="steps" data-live="replace">
-                <p class="verdict">{verdict}</p>
+                {nothing.then(|| view! { <p class="verdict">{verdict.clone()}</p> })}
                 {list}
             </div>
         </div>
     };
     Ok(frame(&desk, Section::Overview, content))
+}
+
+/// It is not well, or what was last tried did not work.
+fn needs_somebody(app: &AppView) -> bool {
+    matches!(app.state, AppState::Failed | AppState::Degraded) || last_failure(app).is_some()
+}
+
+fn last_failure(app: &AppView) -> Option<&DeploymentSummary> {
+    let latest = app.latest_deployment.as_ref()?;
+    matches!(latest.status, Status::Failed | Status::RolledBack).then_some(latest)
+}
+
+/// What is not well, and the page that tells more.
+fn why(app: &AppView) -> (String, String) {
+    match last_failure(app) {
+        Some(failed) => {
+            let cause = failed.diagnosis.as_ref().map_or_else(
+                || words::story(failed),
+                |diagnosis| words::sentence(&diagnosis.message),
+            );
+            (
+                format!("The last deployment failed. {cause}"),
+                paths::deployment(&failed.deployment_id),
+            )
+        }
+        None => {
+            let replicas = &app.replicas;
+            let count = format!(
+                "{} of {} replicas healthy.",
+                replicas.ready, replicas.requested
+            );
+            (count, paths::app(&app.app_name))
+        }
+    }
 }
 
 /// The answer in one sentence.
@@ -132,15 +168,7 @@ fn needs_you(needy: &[&AppView], system: &SystemView) -> impl IntoView + use<> {
         .into_any()
     });
     let apps = needy.iter().map(|app| {
-        let why = app
-            .latest_deployment
-            .as_ref()
-            .and_then(|latest| latest.diagnosis.as_ref())
-            .filter(|_| app.replicas.ready == 0)
-            .map_or_else(
-                || format!("{} of {} replicas healthy.", app.replicas.ready, app.replicas.requested),
-                |diagnosis| words::sentence(&diagnosis.message),
-            );
+        let (why, to) = why(app);
         view! {
             <li>
                 {state(app_mark(app.state))}
@@ -148,7 +176,7 @@ fn needs_you(needy: &[&AppView], system: &SystemView) -> impl IntoView + use<> {
                     <strong><a href=paths::app(&app.app_name)>{app.app_name.to_string()}</a></strong>
                     <br/>{why}
                 </p>
-                <a class="button button-small" href=paths::app(&app.app_name)>"Look"</a>
+                <a class="button button-small" href=to>"Look"</a>
             </li>
         }
         .into_any()

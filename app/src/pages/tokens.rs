@@ -25,13 +25,14 @@ async fn tokens(desk: Desk) -> Result<AnyView, Error> {
     let name = desk.typed.get(NEW_NAME).unwrap_or_default().to_owned();
     let made = made.map(|secret| {
         view! {
+            <div class="aside">
             {notice(
                 Tint::Good,
                 format!("The token '{name}' is made."),
                 Some("Copy it now: it is not kept and will not be shown again.".to_owned()),
             )}
             {code("new-token", secret)}
-            <br/>
+            </div>
         }
     });
     let rows: Vec<_> = tokens.iter().map(|token| row(token, desk.now)).collect();

@@ -4,5 +4,4 @@ mod browser;
 mod forms;
 mod pages;
 mod session;
-#[expect(dead_code, reason = "shared with the preview, which uses the rest")]
 mod support;

@@ -27,9 +27,9 @@ use flukedeploy_domain::release::{ReleaseNo, service_name};
 use flukedeploy_domain::routing::{ProbeOutcome, RoutingSnapshot, ServiceTraffic};
 use flukedeploy_platform::config::PlatformConfig;
 use flukedeploy_platform::ports::{
-    Clock, Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, LogStore, NetworkReady,
-    NewRelease, RawLine, ReplicaFailure, ResolveError, ResolvedImage, Served, ServiceSpec,
-    ServiceState, Store, SystemClock, Task, TaskState, Traffic, TrafficError,
+    Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, LogStore, NetworkReady, NewRelease,
+    RawLine, ReplicaFailure, ResolveError, ResolvedImage, Served, ServiceSpec, ServiceState, Store,
+    SystemClock, Task, TaskState, Traffic, TrafficError,
 };
 use flukedeploy_platform::secret::Secret;
 use flukedeploy_platform::{Platform, Ports};
@@ -39,10 +39,10 @@ use futures_util::stream::{self, BoxStream};
 use time::OffsetDateTime;
 
 /// A platform with its stores, in a directory of its own that goes with it.
-pub struct Stand {
-    pub px: Platform,
-    pub store: Arc<SqliteStore>,
-    pub logs: Arc<SqliteLogStore>,
+pub(crate) struct Stand {
+    pub(crate) px: Platform,
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) logs: Arc<SqliteLogStore>,
     directory: PathBuf,
 }
 
@@ -53,7 +53,7 @@ impl Drop for Stand {
 }
 
 impl Stand {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory =
@@ -88,7 +88,7 @@ impl Stand {
         }
     }
 
-    pub fn router(&self) -> Router {
+    pub(crate) fn router(&self) -> Router {
         let sessions = self.store.sessions(Arc::new(SystemClock));
         dashboard_router(
             self.px.clone(),
@@ -99,7 +99,7 @@ impl Stand {
         )
     }
 
-    pub async fn app(&self, name: &str, settings: Settings) -> Environment {
+    pub(crate) async fn app(&self, name: &str, settings: Settings) -> Environment {
         let now = self.px.now();
         let app = App {
             name: name.parse().expect("a valid name"),
@@ -128,7 +128,7 @@ impl Stand {
     }
 
     /// A deployment of `image` that began `ago` and went on until `end`.
-    pub async fn deployment(
+    pub(crate) async fn deployment(
         &self,
         environment: &Environment,
         image: &str,
@@ -269,7 +269,7 @@ impl Stand {
     }
 
     /// A line that a replica of the app printed.
-    pub async fn line(&self, deployment: &Deployment, level: Level, message: &str) {
+    pub(crate) async fn line(&self, deployment: &Deployment, level: Level, message: &str) {
         let entry = entry(
             self.px.now(),
             level,
@@ -284,13 +284,13 @@ impl Stand {
 }
 
 /// How far a pretended deployment went.
-pub enum End {
+pub(crate) enum End {
     In(PhaseName),
     Success,
     Failed(Diagnosis),
 }
 
-pub fn settings(replicas: u32) -> Settings {
+pub(crate) fn settings(replicas: u32) -> Settings {
     Settings {
         container_port: 8080,
         replicas,
@@ -310,7 +310,7 @@ pub fn settings(replicas: u32) -> Settings {
     }
 }
 
-pub fn admin() -> Actor {
+pub(crate) fn admin() -> Actor {
     Actor {
         kind: ActorKind::User,
         id: "u1".to_owned(),

@@ -4,5 +4,6 @@ mod bad_input;
 mod bed;
 mod crash;
 mod doors_agree;
+mod house;
 mod ingress_alone;
 mod zero_drop;

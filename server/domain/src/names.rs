@@ -133,6 +133,11 @@ fn check_instance_name(name: &str) -> Result<(), &'static str> {
     if name.is_empty() || name.len() > 20 {
         return Err("must have 1 to 20 characters");
     }
+    // `fd-<instance>-<app>-…` must tell where the instance ends: with a dash in it, instance `a-b`
+    // with app `c` would meet instance `a` with app `b-c`.
+    if name.contains('-') {
+        return Err("may hold only a-z and 0-9");
+    }
     check_app_name(name)
 }
 
@@ -244,6 +249,12 @@ mod tests {
             error.to_string(),
             "app_name may hold only a-z, 0-9 and '-', not 'Shop Web\\n'"
         );
+    }
+
+    #[test]
+    fn two_instances_never_share_a_service_name() {
+        assert!("main2".parse::<InstanceName>().is_ok());
+        assert!("a-b".parse::<InstanceName>().is_err());
     }
 
     #[test]

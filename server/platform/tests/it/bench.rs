@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::app::{EnvVars, Settings};
 use flukedeploy_domain::deployment::{
-    Deployment, DeploymentId, State, Status, Strategy, ValidationLevel,
+    Deployment, DeploymentId, State, Strategy, ValidationLevel,
 };
 use flukedeploy_domain::diagnosis::Diagnosis;
 use flukedeploy_domain::health::{HealthGate, HealthProbe};
@@ -95,7 +95,7 @@ impl World {
     /// A control plane begins.
     pub(crate) fn boot(&self) -> Life<'_> {
         let life = self.boot_quietly(|_| {});
-        life.px.start();
+        life.start();
         life
     }
 
@@ -223,6 +223,10 @@ pub(crate) fn until(what: &str, so: impl Fn() -> bool) {
 }
 
 impl Life<'_> {
+    pub(crate) fn start(&self) {
+        self.run(async { self.px.start() });
+    }
+
     pub(crate) fn run<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.as_ref().unwrap().block_on(work)
     }
@@ -397,16 +401,6 @@ impl Life<'_> {
 #[track_caller]
 pub(crate) fn diagnosis(record: &Deployment) -> &Diagnosis {
     record.state.diagnosis().unwrap()
-}
-
-#[track_caller]
-pub(crate) fn assert_returned_or_failed(record: &Deployment) {
-    let status = record.state.status();
-    assert!(
-        matches!(status, Status::Failed | Status::RolledBack),
-        "{:?}",
-        record.state
-    );
 }
 
 /// An image that ends at once.

@@ -153,7 +153,7 @@ fn again_and_again() {
             let all = life.run(life.store.deployments_of(&name("shop"), None, 1)).unwrap();
             break all[0].id.clone();
         };
-        life.px.start();
+        life.start();
         until("its death", || {
             life.tap.is_dead() || life.record(&deployment.id).state.is_final()
         });
@@ -178,7 +178,7 @@ fn a_restart_publishes_nothing_before_it_knows_what_serves() {
     life.crash();
     for held in ["all_tasks", "prepare", "services", "environments"] {
         let life = world.boot_quietly(|tap| tap.hang(held, ""));
-        life.px.start();
+        life.start();
         until(held, || life.tap.is_hanging(held));
         world.swarm.note(format!("{held} is released"));
         // Hints come in meanwhile.

@@ -63,7 +63,7 @@ fn an_engine_that_is_away_at_the_start_is_waited_for() {
     life.ship("shop", "shop:v1");
     life.crash();
     let life = world.boot_quietly(|tap| tap.fail("engine", "", Trouble::Away, u32::MAX));
-    life.px.start();
+    life.start();
     std::thread::sleep(Duration::from_millis(200));
     assert!(!life.run(flukedeploy_platform::system::is_ready(&life.px)));
     life.tap.release("engine");

@@ -77,7 +77,7 @@ fn one_app_that_cannot_be_repaired_does_not_stop_the_others() {
     let life = world.boot_quietly(|tap| {
         tap.fail("ensure_service", "broken", Trouble::Refused, u32::MAX);
     });
-    life.px.start();
+    life.start();
     assert_eq!(life.end(&id).state, flukedeploy_domain::deployment::State::Success);
     life.assert_serves("fine", 2);
     world.assert_sound();

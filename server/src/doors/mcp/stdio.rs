@@ -48,7 +48,8 @@ pub async fn run_stdio_bridge(url: String, token: Secret) -> anyhow::Result<()> 
     .await
 }
 
-async fn bridge(
+/// The bridge between any two ends.
+pub(in crate::doors) async fn bridge(
     server: Server,
     input: impl AsyncBufRead + Unpin,
     output: impl AsyncWrite + Unpin + Send + 'static,
@@ -122,7 +123,8 @@ fn error(id: &Value, code: i64, message: &str) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})
 }
 
-struct Server {
+/// Where messages go.
+pub(in crate::doors) struct Server {
     authority: String,
     host: String,
     port: u16,
@@ -139,7 +141,7 @@ struct Answer {
 }
 
 impl Server {
-    fn new(url: &str, token: &Secret) -> anyhow::Result<Self> {
+    pub(in crate::doors) fn new(url: &str, token: &Secret) -> anyhow::Result<Self> {
         let uri: Uri = url
             .parse()
             .with_context(|| format!("'{url}' is not an address"))?;

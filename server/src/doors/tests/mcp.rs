@@ -1,9 +1,12 @@
 use axum::body::Body;
 use axum::http::Request;
 use flukedeploy_domain::access::Tier;
+use flukedeploy_platform::secret::Secret;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, duplex, split};
 
 use super::{ADMIN, Answer, House};
+use crate::doors::mcp::stdio::{Server, bridge};
 
 /// The revisions at both ends: with `initialize` first, and with everything in each request.
 const ERAS: [&str; 3] = ["2025-06-18", "2025-11-25", "2026-07-28"];
@@ -211,4 +214,47 @@ async fn strangers_and_foreign_pages_stay_outside() {
     );
     let own = send(Some(ADMIN), "localhost", Some("http://127.0.0.1:3000")).await;
     assert_eq!(own.status, 200, "{own:?}");
+}
+
+#[tokio::test]
+async fn the_bridge_speaks_for_clients_of_both_eras() {
+    let house = House::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+    let router = house.router.clone();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let server = Server::new(&url, &Secret::new(ADMIN)).unwrap();
+    let (client, ours) = duplex(64 * 1024);
+    let (input, output) = split(ours);
+    tokio::spawn(bridge(server, BufReader::new(input), output));
+    let (answers, mut questions) = split(client);
+    let mut answers = BufReader::new(answers).lines();
+
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+    });
+    let hello = json!({
+        "protocolVersion": "2025-06-18", "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    });
+    let call = json!({"name": "flukedeploy_list_apps", "arguments": {}});
+    let mut stateless = call.clone();
+    stateless["_meta"] = meta;
+    for (method, params) in [
+        ("initialize", hello),
+        ("tools/call", call),
+        ("tools/call", stateless),
+    ] {
+        let question = json!({"jsonrpc": "2.0", "id": method, "method": method, "params": params});
+        questions
+            .write_all(format!("{question}\n").as_bytes())
+            .await
+            .unwrap();
+        let answer = answers.next_line().await.unwrap().unwrap();
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["id"], method);
+        assert!(answer["result"].is_object(), "{answer}");
+    }
 }

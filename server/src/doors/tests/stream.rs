@@ -269,7 +269,7 @@ async fn a_client_that_never_reads_stalls_nobody_and_is_let_go() {
     let mut awake = Client::connect(address, "/", Some(ADMIN)).await;
     assert_eq!(awake.next().await["type"], "connected");
     for round in 0..20 {
-        make_entry(&house, "shop", round % 7 + 2).await;
+        make_entry(&house, "shop", round % 7 + 20).await;
         awake.entry().await;
     }
     let let_go = async {
