@@ -57,7 +57,9 @@ fn stylesheet(style: &Path) -> io::Result<String> {
     for layer in LAYERS {
         let mut paths = vec![style.join(format!("{layer}.css"))];
         paths.extend(files_in(&style.join(layer))?);
-        css.push_str(&format!("@layer {layer} {{\n"));
+        css += "@layer ";
+        css += layer;
+        css += " {\n";
         for path in paths.into_iter().filter(|path| path.is_file()) {
             css.push_str(&without_comments(&fs::read_to_string(path)?));
         }
@@ -109,10 +111,13 @@ fn hash_names(mut files: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, (String,
                     bytes = text.replace(&from, &to).into_bytes();
                 }
             }
-            let hash: String = Sha256::digest(&bytes)[..6]
+            let hash = Sha256::digest(&bytes)[..6]
                 .iter()
-                .map(|b| format!("{b:02x}"))
-                .collect();
+                .fold(String::new(), |mut hash, byte| {
+                    // Writing to a String cannot fail.
+                    let _ = write!(hash, "{byte:02x}");
+                    hash
+                });
             let (stem, extension) = name.rsplit_once('.').unwrap_or((&name, "bin"));
             done.insert(name.clone(), (format!("{stem}.{hash}.{extension}"), bytes));
         }

@@ -2,11 +2,11 @@
 // Without it every page works; it only saves reloading.
 
 import "./times.js";
-import { calmly } from "./live.js";
+import { calmly, showCopyButtons } from "./live.js";
 import { follow, sayState } from "./stream.js";
 
 // Copy.
-for (const button of document.querySelectorAll("[data-copy]")) button.hidden = false;
+showCopyButtons();
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;

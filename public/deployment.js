@@ -1,6 +1,6 @@
 // One deployment, live: every event of it redraws the phases and adds its lines.
 
-import { calmly, refresh } from "./live.js";
+import { calmly } from "./live.js";
 import { follow, sayState } from "./stream.js";
 
 const page = document.querySelector("[data-deployment]");
@@ -15,7 +15,7 @@ if (page) {
   // The stream may be lost while the server is well: look now and then until it has ended.
   const ticking = setInterval(() => {
     if (isFinal()) clearInterval(ticking);
-    else if (!document.hidden) refresh();
+    else if (!document.hidden) update();
   }, 3000);
 }
 

@@ -2,17 +2,24 @@
 
 import { tellTimes } from "./times.js";
 
-let busy = false;
-let again = false;
+let running; // the drawing under way
+let following; // the one that comes after it
 
 /** Fetches this page and swaps every element marked `data-live`. Calls that come while one is
- *  under way are answered by one more. Returns false if the page could not be had. */
-export async function refresh() {
-  if (busy) {
-    again = true;
-    return true;
+ *  under way share the one that follows. Resolves to false if the page could not be had. */
+export function refresh() {
+  if (!running) {
+    running = draw().finally(() => (running = undefined));
+    return running;
   }
-  busy = true;
+  following ??= running.then(() => {
+    following = undefined;
+    return refresh();
+  });
+  return following;
+}
+
+async function draw() {
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" }, cache: "no-store" });
     if (answer.redirected && new URL(answer.url).pathname !== location.pathname) {
@@ -25,12 +32,6 @@ export async function refresh() {
     return true;
   } catch {
     return false;
-  } finally {
-    busy = false;
-    if (again) {
-      again = false;
-      setTimeout(refresh, 300);
-    }
   }
 }
 
@@ -57,7 +58,13 @@ function swap(fresh) {
     if (shown.dataset.live === "append") append(shown, next);
     else if (shown.innerHTML !== next.innerHTML) replace(shown, next);
   }
+  showCopyButtons();
   tellTimes();
+}
+
+/** Copying needs a script, so the server hides the buttons. */
+export function showCopyButtons() {
+  for (const button of document.querySelectorAll("[data-copy]")) button.hidden = false;
 }
 
 // What the visitor opened stays open, and the focus stays where it was.

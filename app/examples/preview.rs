@@ -37,8 +37,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         seed(&stand).await;
     }
     stand.px.start();
+    let stream = Router::new()
+        .route("/api/v1/stream", any(stream))
+        .with_state(stand.px.clone());
+    let sessions = stand.store.sessions(Arc::new(SystemClock));
+    let settings = DashboardSettings {
+        cookie_secure: false,
+    };
+    let stream = accept_session(stream, &stand.px, sessions, &settings);
     let app = stand
         .router()
+        .merge(stream)
         .into_make_service_with_connect_info::<SocketAddr>();
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 3999)).await?;
     axum::serve(listener, app).await?;

@@ -157,7 +157,7 @@ mod tests {
     fn nothing_is_fetched_from_elsewhere() {
         for asset in embedded::ASSETS
             .iter()
-            .filter(|asset| !asset.name.ends_with(".svg"))
+            .filter(|asset| asset.name != "favicon.svg")
         {
             let text = std::str::from_utf8(asset.plain).unwrap();
             assert!(

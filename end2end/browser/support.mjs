@@ -1,7 +1,8 @@
 // What the browser tests share: an instance of the product, and the distribution's Chromium.
 import { spawn } from 'node:child_process';
-import { mkdir } from 'node:fs/promises';
 import { once } from 'node:events';
+import { mkdir } from 'node:fs/promises';
+import { request as httpRequest } from 'node:http';
 import { createInterface } from 'node:readline';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,12 +10,18 @@ import { chromium } from 'playwright-core';
 
 const CHROMIUM = process.env.FLUKEDEPLOY_CHROMIUM ?? '/usr/bin/chromium';
 const START_TIMEOUT_MS = 120_000;
+/** Of the account `admin`, where an instance is started with one. */
+export const PASSWORD = 'correct horse battery';
+/** For whatever waits until a deployment has ended. */
+export const DEPLOYMENT_TIMEOUT_MS = 90_000;
+const DESKTOP = { width: 1280, height: 800 };
+const PHONE = { width: 390, height: 844 };
 const artifacts = join(dirname(fileURLToPath(import.meta.url)), '..', 'artifacts');
 
 /**
- * Starts an instance of its own and describes it: `url`, `token`, `http_port`, `stream_url`, `log_path`,
- * `images.{v1,v2,crashing}`, and `stop()`. With a password the account `admin` exists; without, the
- * set-up link is in the log. `FLUKEDEPLOY_URL` names a running instance to use instead, with
+ * Starts an instance of its own and describes it: `url`, `token`, `http_port`, `stream_url`, `data_dir`,
+ * `log_path`, `images.{v1,slow,v2,crashing}` (`slow` is v1 that answers late), and `stop()`. With a
+ * password the account `admin` exists; without, the token of the set-up link is in `data_dir`. `FLUKEDEPLOY_URL` names a running instance to use instead, with
  * `FLUKEDEPLOY_TOKEN`, `FLUKEDEPLOY_HTTP_PORT`, `FLUKEDEPLOY_IMAGE_V1`, `FLUKEDEPLOY_IMAGE_V2`.
  */
 export async function startInstance({ adminPassword } = {}) {
@@ -72,30 +79,59 @@ export function launchBrowser() {
 }
 
 /**
- * Runs `journey(page)` in a fresh browser context. A screenshot is kept either way; an error on the page
- * (a script that threw, a request that got a 5xx, a resource blocked by the content policy) fails it.
+ * Runs `journey(page)` in a fresh browser context. A screenshot is kept either way; a fault of the page
+ * fails it: a script that threw or complained, a request that got a 5xx, something the page needs that
+ * got a 4xx, a resource blocked by the content policy.
  */
-export async function withPage(browser, { name, javaScript = true, baseURL }, journey) {
-  const context = await browser.newContext({ baseURL, javaScriptEnabled: javaScript });
+export async function withPage(browser, { name, javaScript = true, baseURL, ...options }, journey) {
+  const context = await browser.newContext({ baseURL, javaScriptEnabled: javaScript, viewport: DESKTOP, ...options });
   context.setDefaultTimeout(20_000);
   const page = await context.newPage();
   const faults = [];
   page.on('pageerror', (error) => faults.push(`script: ${error.message}`));
   page.on('console', (message) => {
-    if (message.type() === 'error' && /Content Security Policy/.test(message.text())) faults.push(message.text());
+    // A page that is a refusal is reported here as well; `response` below tells it from a lost resource.
+    if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) {
+      faults.push(message.text());
+    }
   });
   page.on('response', (response) => {
-    if (response.status() >= 500) faults.push(`${response.status()} ${response.url()}`);
+    const lost = response.status() >= 400 && !response.request().isNavigationRequest();
+    if (lost || response.status() >= 500) faults.push(`${response.status()} ${response.url()}`);
   });
+  const look = lookAt(page, `${name}-${javaScript ? 'js' : 'nojs'}`);
   try {
-    await journey(page);
+    await journey(page, look);
     if (faults.length > 0) throw new Error(`the page had faults:\n${faults.join('\n')}`);
   } finally {
-    await mkdir(artifacts, { recursive: true });
-    const file = `${name}-${javaScript ? 'js' : 'nojs'}.png`;
-    await page.screenshot({ path: join(artifacts, file), fullPage: true }).catch(() => {});
+    await look('end').catch(() => {});
     await context.close();
   }
+}
+
+/** Keeps a screenshot of every step, numbered: on a desktop in light, and on a telephone in dark colours. */
+function lookAt(page, name) {
+  let step = 0;
+  return async (what) => {
+    step += 1;
+    await mkdir(artifacts, { recursive: true });
+    const path = join(artifacts, `${name}-${String(step).padStart(2, '0')}-${what}`);
+    await page.screenshot({ path: `${path}.png`, fullPage: true });
+    await page.emulateMedia({ colorScheme: 'dark' });
+    await page.setViewportSize(PHONE);
+    await page.screenshot({ path: `${path}-phone.png`, fullPage: true });
+    await page.emulateMedia({ colorScheme: 'light' });
+    await page.setViewportSize(DESKTOP);
+  };
+}
+
+/** Signs in as `admin` on the page that is shown, or on the sign-in page. */
+export async function signIn(page) {
+  if (page.url() === 'about:blank') await page.goto('/sign-in');
+  await page.getByLabel('Name').fill('admin');
+  await page.getByLabel('Password').fill(PASSWORD);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('navigation', { name: 'Main' }).waitFor();
 }
 
 /** REST with the instance's token: the parsed body, an error unless 2xx. */
@@ -108,4 +144,47 @@ export async function rest(instance, method, path, body) {
   const text = await answer.text();
   if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
   return text === '' ? undefined : JSON.parse(text);
+}
+
+/** Waits until a deployment has ended: its summary. */
+export async function finalDeployment(instance, id) {
+  return until(`the end of ${id}`, DEPLOYMENT_TIMEOUT_MS, async () => {
+    const summary = await rest(instance, 'GET', `/deployments/${id}`);
+    return ['success', 'failed', 'rolled_back'].includes(summary.status) && summary;
+  });
+}
+
+/** Asks `question` until its answer is truthy, and returns that. */
+export async function until(what, timeoutMs, question) {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const answer = await question();
+    if (answer) return answer;
+    if (Date.now() > deadline) throw new Error(`waited ${timeoutMs} ms in vain for ${what}`);
+    await new Promise((done) => setTimeout(done, 100));
+  }
+}
+
+/** What an app answers through the ingress: the version of the sample app. */
+export function served(instance, app) {
+  return new Promise((done, failed) => {
+    const options = {
+      host: '127.0.0.1',
+      port: instance.http_port,
+      path: '/version',
+      headers: { host: `${app}.localhost` },
+      timeout: 10_000,
+    };
+    httpRequest(options, (answer) => {
+      let text = '';
+      answer.setEncoding('utf8');
+      answer.on('data', (part) => (text += part));
+      answer.on('end', () => done(answer.statusCode === 200 ? text : `${answer.statusCode} ${text}`));
+    })
+      .on('timeout', function () {
+        this.destroy(new Error('the ingress did not answer'));
+      })
+      .on('error', failed)
+      .end();
+  });
 }

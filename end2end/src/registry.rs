@@ -70,6 +70,12 @@ impl Registry {
         Ok(registry)
     }
 
+    /// `user:password` as Docker's `config.json` holds it.
+    pub fn auth() -> String {
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"))
+    }
+
     /// `127.0.0.1:port`, the first part of the names of its images.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port.number)

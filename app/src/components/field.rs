@@ -40,7 +40,7 @@ impl<'a> Field<'a> {
     }
 
     /// What it holds before anything was typed.
-    pub(crate) fn value(mut self, value: impl ToString) -> Self {
+    pub(crate) fn value(mut self, value: &impl ToString) -> Self {
         self.default = value.to_string();
         self
     }

@@ -19,11 +19,7 @@ pub(crate) enum Section {
     None,
 }
 
-pub(crate) fn frame(
-    desk: &Desk,
-    section: Section,
-    content: impl IntoView + Send + 'static,
-) -> AnyView {
+pub(crate) fn frame(desk: &Desk, section: Section, content: impl IntoView + 'static) -> AnyView {
     let link = move |of: Section, word: &'static str, to: &'static str, shape: Icon| {
         let current = (of == section).then_some("page");
         view! { <li><a class="nav-link" href=to aria-current=current>{icon(shape)}{word}</a></li> }

@@ -44,12 +44,12 @@ impl PageHead {
         self
     }
 
-    pub(crate) fn lead(mut self, view: impl IntoView + Send + 'static) -> Self {
+    pub(crate) fn lead(mut self, view: impl IntoView + 'static) -> Self {
         self.lead = Some(view.into_any());
         self
     }
 
-    pub(crate) fn actions(mut self, view: impl IntoView + Send + 'static) -> Self {
+    pub(crate) fn actions(mut self, view: impl IntoView + 'static) -> Self {
         self.actions = Some(view.into_any());
         self
     }

@@ -48,15 +48,12 @@ impl<'a> Reader<'a> {
         self.optional(field)
     }
 
-    pub(super) fn number<T: FromStr + Display + Copy>(
+    pub(super) fn number<T: FromStr + Display + Copy + PartialOrd>(
         &mut self,
         field: &str,
         least: T,
         most: T,
-    ) -> Option<T>
-    where
-        T: PartialOrd,
-    {
+    ) -> Option<T> {
         let text = self.typed.text(field)?;
         match text.parse::<T>() {
             Ok(number) if number >= least && number <= most => Some(number),

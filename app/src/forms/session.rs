@@ -36,16 +36,15 @@ pub(crate) async fn sign_in(
     if let Err(error) = signed_in {
         return answer(&px, visitor, &uri, typed, Err(error)).await;
     }
-    match typed.unpacked() {
-        Some((address, typed)) => resume(&px, &session, visitor, &address, typed).await,
-        None => {
-            let next = typed
-                .text("next")
-                .and_then(paths::local)
-                .unwrap_or(paths::OVERVIEW);
-            render::see_other(next)
-        }
+    if let Some((address, typed)) = typed.unpacked() {
+        return resume(&px, &session, visitor, &address, typed).await;
     }
+    render::see_other(
+        typed
+            .text("next")
+            .and_then(paths::local)
+            .unwrap_or(paths::OVERVIEW),
+    )
 }
 
 /// Draws the form that met the ended session, as it was typed. It is not sent: what was meant an

@@ -36,14 +36,14 @@ pub(super) fn health_fields(typed: &Typed, gate: &HealthGate) -> impl IntoView +
             {Field::new(typed, "health_path", "Health path")
                 .optional()
                 .mono()
-                .value(path)
+                .value(&path)
                 .hint("For HTTP.")
                 .placeholder("/healthz")
                 .view()}
             {Field::new(typed, "deadline_seconds", "Deadline in seconds")
                 .number()
-                .value(gate.deadline_seconds)
-                .hint("Then the deployment fails.")
+                .value(&gate.deadline_seconds)
+                .hint("Then it fails.")
                 .view()}
         </div>
     }
@@ -97,8 +97,8 @@ pub(super) fn settings_form(typed: &Typed, app: &AppView, saved: bool) -> impl I
         <form class="form" method="post" action=paths::app(&app.app_name)>
             <input type="hidden" name="settings_version" value=version/>
             <div class="row">
-                {Field::new(typed, "container_port", "Container port").number().value(app.container_port).view()}
-                {Field::new(typed, "replicas", "Replicas").number().value(app.configured_replicas).view()}
+                {Field::new(typed, "container_port", "Container port").number().value(&app.container_port).view()}
+                {Field::new(typed, "replicas", "Replicas").number().value(&app.configured_replicas).view()}
             </div>
             {select(typed, "strategy", "Strategy", None, strategy_choices(), app.strategy.as_str())}
             <fieldset class="group">

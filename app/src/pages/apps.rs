@@ -21,7 +21,7 @@ async fn apps(desk: Desk) -> Result<AnyView, Error> {
     let list = if apps.is_empty() {
         no_apps(&desk).into_any()
     } else {
-        app_table(apps, desk.now).into_any()
+        app_table(&apps, desk.now).into_any()
     };
     let content = view! {
         <div data-follow="">
@@ -36,7 +36,7 @@ async fn apps(desk: Desk) -> Result<AnyView, Error> {
     Ok(frame(&desk, Section::Apps, content))
 }
 
-pub(super) fn app_table(apps: Vec<AppView>, now: OffsetDateTime) -> impl IntoView + use<> {
+pub(super) fn app_table(apps: &[AppView], now: OffsetDateTime) -> impl IntoView + use<> {
     let rows: Vec<_> = apps.iter().map(|app| row(app, now)).collect();
     view! {
         <div class="table-wrap">

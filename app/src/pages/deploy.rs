@@ -46,7 +46,7 @@ async fn deploy(desk: Desk, name: &AppName) -> Result<AnyView, Error> {
         <form class="form" method="post" action=paths::deploy(name)>
             {Field::new(typed, "image", "Image")
                 .mono()
-                .value(image)
+                .value(&image)
                 .hint("Pinned to what it is right now, so that what was checked is what runs.")
                 .placeholder("ghcr.io/team/shop-web:v1.0.0")
                 .autofocus()

@@ -31,7 +31,7 @@ pub(crate) fn NewAppPage() -> impl IntoView {
                 .view()}
             {Field::new(typed, "container_port", "Container port")
                 .number()
-                .value(80)
+                .value(&80)
                 .hint("The port the app listens on inside its container.")
                 .view()}
             <fieldset class="group">
@@ -41,7 +41,7 @@ pub(crate) fn NewAppPage() -> impl IntoView {
             <fieldset class="group">
                 <legend>"Size and rollout"</legend>
                 <div class="row">
-                    {Field::new(typed, "replicas", "Replicas").number().value(1).view()}
+                    {Field::new(typed, "replicas", "Replicas").number().value(&1).view()}
                     {select(typed, "strategy", "Strategy", None, strategy_choices(), "rolling")}
                 </div>
             </fieldset>

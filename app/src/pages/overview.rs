@@ -27,7 +27,7 @@ async fn overview(desk: Desk) -> Result<AnyView, Error> {
     let count = |wanted: AppState| apps.iter().filter(|app| app.state == wanted).count() as u64;
     let needy: Vec<&AppView> = apps.iter().filter(|app| needs_somebody(app)).collect();
     let verdict = verdict(&apps, needy.len(), &system);
-    let needs = needs_you(&needy, &system);
+    let attention = needs_you(&needy, &system);
     let (running, active) = recent
         .into_iter()
         .partition::<Vec<_>, _>(|one| one.status.is_final());
@@ -61,10 +61,10 @@ async fn overview(desk: Desk) -> Result<AnyView, Error> {
             </p>
             </div>
         };
-        let table = app_table(apps, desk.now);
+        let table = app_table(&apps, desk.now);
         view! {
             {counts}
-            {needs}
+            {attention}
             {(!active.is_empty()).then(|| view! {
                 <section class="section" aria-labelledby="deploying">
                     <div class="section-head"><h2 id="deploying">"Deploying now"</h2></div>
@@ -110,27 +110,25 @@ fn last_failure(app: &AppView) -> Option<&DeploymentSummary> {
 }
 
 /// What is not well, and the page that tells more.
-fn why(app: &AppView) -> (String, String) {
-    match last_failure(app) {
-        Some(failed) => {
-            let cause = failed.diagnosis.as_ref().map_or_else(
-                || words::story(failed),
-                |diagnosis| words::sentence(&diagnosis.message),
-            );
-            (
-                format!("The last deployment failed. {cause}"),
-                paths::deployment(&failed.deployment_id),
-            )
-        }
-        None => {
-            let replicas = &app.replicas;
-            let count = format!(
-                "{} of {} replicas healthy.",
-                replicas.ready, replicas.requested
-            );
-            (count, paths::app(&app.app_name))
-        }
-    }
+fn why(app: &AppView) -> (Mark, String, String) {
+    let Some(failed) = last_failure(app) else {
+        let replicas = &app.replicas;
+        let count = format!(
+            "{} of {} replicas healthy.",
+            replicas.ready, replicas.requested
+        );
+        return (app_mark(app.state), count, paths::app(&app.app_name));
+    };
+    let cause = failed.diagnosis.as_ref().map_or_else(
+        || words::story(failed),
+        |diagnosis| words::sentence(&diagnosis.message),
+    );
+    let why = format!("The last deployment failed. {cause}");
+    (
+        deployment_mark(failed.status),
+        why,
+        paths::deployment(&failed.deployment_id),
+    )
 }
 
 /// The answer in one sentence.
@@ -168,10 +166,10 @@ fn needs_you(needy: &[&AppView], system: &SystemView) -> impl IntoView + use<> {
         .into_any()
     });
     let apps = needy.iter().map(|app| {
-        let (why, to) = why(app);
+        let (mark, why, to) = why(app);
         view! {
             <li>
-                {state(app_mark(app.state))}
+                {state(mark)}
                 <p class="attention-why">
                     <strong><a href=paths::app(&app.app_name)>{app.app_name.to_string()}</a></strong>
                     <br/>{why}

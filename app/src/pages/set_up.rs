@@ -61,7 +61,7 @@ fn form(token: &str, typed: &Typed) -> impl IntoView + use<> {
     let content = view! {
         {problem(typed)}
         <form class="form" method="post" action=action>
-            {Field::new(typed, "name", "Name").value("admin").autocomplete("username").view()}
+            {Field::new(typed, "name", "Name").value(&"admin").autocomplete("username").view()}
             {Field::new(typed, "password", "Password")
                 .password("new-password")
                 .hint(format!("At least {MIN_PASSWORD} characters."))

@@ -153,7 +153,10 @@ impl Stand {
             .expect("the store answers")
             .and_then(|environment| environment.active_release);
         let mut deployment = Deployment {
-            id: DeploymentId::new(now, u32::from(image.as_str().len() as u8) + 0x9f3c_0000),
+            id: DeploymentId::new(
+                now,
+                0x9f3c_0000 + u32::try_from(image.as_str().len()).unwrap_or(0),
+            ),
             app: environment.app.clone(),
             environment: environment.name.clone(),
             source: Source::Image {

@@ -27,7 +27,7 @@ async fn main() -> Result<()> {
         "images": {
             "v1": images.build(&Sample::version("v1").logs_lines(5)).await?,
             // Answers late, so that its phases can be watched.
-            "slow": images.build(&Sample::version("v1").starts_after_ms(1500).logs_lines(5)).await?,
+            "slow": images.build(&Sample::version("v1").starts_after_ms(2500).logs_lines(5)).await?,
             "v2": images.build(&Sample::version("v2").logs_lines(5)).await?,
             "crashing": images.build(&Sample::version("crashing").exits_with(3)).await?,
         },

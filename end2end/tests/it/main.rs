@@ -4,6 +4,7 @@ mod bad_input;
 mod bed;
 mod crash;
 mod doors_agree;
+mod everyday;
 mod house;
 mod ingress_alone;
 mod zero_drop;

@@ -78,7 +78,7 @@ impl SignInLimits {
             return Ok(());
         }
         if failures.len() >= Self::MAX_TRACKED {
-            failures.retain(|_, (_, last)| last.elapsed() < Duration::from_secs(600));
+            failures.retain(|_, (_, last)| last.elapsed() < Duration::from_mins(10));
         }
         if failures.len() >= Self::MAX_TRACKED
             && let Some(oldest) = failures

@@ -1,6 +1,6 @@
 //! The use cases of `FlukeDeploy`, once, for every door.
 //!
-//! Doors parse, call a function here and render. The outside (Docker, SQLite, the ingress, the
+//! Doors parse, call a function here and render. The outside (Docker, `SQLite`, the ingress, the
 //! clock) is behind [`ports`]. This crate must never name bollard, sqlx, axum or leptos.
 
 pub mod apps;

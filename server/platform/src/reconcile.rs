@@ -168,7 +168,10 @@ async fn start_missing(px: &Platform, services: &[ServiceState]) -> Result<(), E
     result
 }
 
-async fn active_release(px: &Platform, environment: &Environment) -> Result<Option<Release>, Error> {
+async fn active_release(
+    px: &Platform,
+    environment: &Environment,
+) -> Result<Option<Release>, Error> {
     let Some(number) = environment.active_release else {
         return Ok(None);
     };
@@ -181,7 +184,11 @@ async fn active_release(px: &Platform, environment: &Environment) -> Result<Opti
 /// Failures that time may cure make the next comparison come sooner; the others are only told.
 fn later(error: Error, what: &str) -> Result<(), Error> {
     tracing::warn!(error = &error as &dyn std::error::Error, "{what}");
-    if error.is_retryable() { Err(error) } else { Ok(()) }
+    if error.is_retryable() {
+        Err(error)
+    } else {
+        Ok(())
+    }
 }
 
 /// Makes the active release's service as it has to be, if it still is not: all that was seen

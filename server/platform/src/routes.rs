@@ -91,7 +91,7 @@ impl Routes {
     /// change or the next ingress that connects brings it again.
     pub(crate) async fn refresh(&self, px: &Platform) {
         match self.publish(px, false).await {
-            Ok(_)
+            Ok(())
             | Err(PublishError::NotKnown | PublishError::Traffic(TrafficError::NoneConnected)) => {}
             Err(error) => {
                 tracing::warn!(
@@ -242,18 +242,18 @@ struct NextVersion {
 async fn next_version(px: &Platform, last: Option<&Last>) -> Result<NextVersion, StoreError> {
     let store = &px.parts().store;
     let now = u64::try_from(timestamp::to_unix_ms(px.now())).unwrap_or(0);
-    let (epoch, at_least, versions_until) = match last {
-        Some(last) => (
-            last.snapshot.epoch.clone(),
-            last.snapshot.version + 1,
+    let (epoch, at_least, versions_until) = if let Some(last) = last {
+        let snapshot = &last.snapshot;
+        (
+            snapshot.epoch.clone(),
+            snapshot.version + 1,
             last.versions_until,
-        ),
-        None => {
-            let epoch = store.remember_once(EPOCH, &random_id(16)).await?;
-            let used = store.remembered(VERSIONS).await?;
-            let used = used.and_then(|used| used.parse().ok()).unwrap_or(0);
-            (epoch, used + 1, 0)
-        }
+        )
+    } else {
+        let epoch = store.remember_once(EPOCH, &random_id(16)).await?;
+        let used = store.remembered(VERSIONS).await?;
+        let used = used.and_then(|used| used.parse().ok()).unwrap_or(0);
+        (epoch, used + 1, 0)
     };
     let version = now.max(at_least);
     if version <= versions_until {

@@ -124,34 +124,33 @@ pub(super) async fn put_back(px: &Platform, deployment: &mut Deployment) -> Opti
         return Some(Event::Returned { serving: None });
     };
     let new_service = new.service_name(&px.config().instance);
-    let same = former == Some(new.number);
+    if former == Some(new.number) {
+        px.parts().fleet.calm_down(&new_service);
+        return Some(Event::Returned { serving: None });
+    }
     let was_touched = was_touched(px, deployment, new.number, former).await?;
     let mut serving = None;
-    if let Some(number) = former.filter(|_| !same && was_touched && wants_return(deployment)) {
-        if bring_back(px, deployment, number).await? {
-            serving = Some(number);
-        }
+    if let Some(number) = former.filter(|_| was_touched && wants_return(deployment))
+        && bring_back(px, deployment, number).await?
+    {
+        serving = Some(number);
     }
-    if !same {
-        px.parts()
-            .routes
-            .set_shift(&deployment.app, &deployment.environment, None);
-        settle_active(px, deployment, former, new.number, serving).await?;
-        if was_touched {
-            // It is removed only when no ingress sends it requests any more, or none can be asked.
-            if let Err(Stop::Interrupted) = rollout::publish(px).await {
-                return None;
-            }
-        } else {
-            px.parts().routes.refresh(px).await;
-        }
-        px.parts().fleet.forget(&new_service);
-        drain(px, &new_service).await?;
-        if let Err(error) = rollout::remove_service(px, &new_service).await {
-            tracing::warn!(error = %error, service = new_service, "a failed release could not be removed now");
+    px.parts()
+        .routes
+        .set_shift(&deployment.app, &deployment.environment, None);
+    settle_active(px, deployment, former, new.number, serving).await?;
+    if was_touched {
+        // It is removed only when no ingress sends it requests any more, or none can be asked.
+        if let Err(Stop::Interrupted) = rollout::publish(px).await {
+            return None;
         }
     } else {
-        px.parts().fleet.calm_down(&new_service);
+        px.parts().routes.refresh(px).await;
+    }
+    px.parts().fleet.forget(&new_service);
+    drain(px, &new_service).await?;
+    if let Err(error) = rollout::remove_service(px, &new_service).await {
+        tracing::warn!(error = %error, service = new_service, "a failed release could not be removed now");
     }
     Some(Event::Returned { serving })
 }

@@ -45,7 +45,7 @@ pub(super) async fn hopeless(
     } else if let Some(task) = unplaced {
         no_node(task)
     } else if late && let Some(trouble) = px.parts().fleet.trouble() {
-        engine_lost(trouble)
+        engine_lost(&trouble)
     } else if late {
         unhealthy(px, release, view).await
     } else {
@@ -131,9 +131,9 @@ fn no_node(task: &Task) -> Diagnosis {
 }
 
 /// The deadline is over, and what is known of the replicas is out of date.
-fn engine_lost(trouble: String) -> Diagnosis {
+fn engine_lost(trouble: &str) -> Diagnosis {
     let evidence = Evidence {
-        engine_message: Some(tame(&trouble, 500)),
+        engine_message: Some(tame(trouble, 500)),
         ..Evidence::default()
     };
     diagnosis(

@@ -137,7 +137,9 @@ async fn stop_former(
         Some(Shift::Nobody),
     );
     publish(px).await?;
-    cleanup::drain(px, &service).await.ok_or(Stop::Interrupted)?;
+    cleanup::drain(px, &service)
+        .await
+        .ok_or(Stop::Interrupted)?;
     with_patience(px, PHASE, || remove_service(px, &service)).await?;
     px.parts().fleet.forget(&service);
     let deadline =
@@ -306,7 +308,11 @@ async fn prove_served(
     deployment: &Deployment,
     release: &Release,
 ) -> Result<(), Stop> {
-    let HealthProbe::Http { path, expect_status } = &release.settings.health.probe else {
+    let HealthProbe::Http {
+        path,
+        expect_status,
+    } = &release.settings.health.probe
+    else {
         return Ok(());
     };
     let Some(host) = px
@@ -326,12 +332,13 @@ async fn prove_served(
         match answers {
             // An answer of nobody proves nothing.
             Ok(answers)
-                if !answers.is_empty() && answers.iter().all(|served| {
-                    served.service.as_deref() == Some(&service)
-                        && served.status.is_some_and(|status| {
-                            status < 500 || Some(status) == *expect_status
-                        })
-                }) =>
+                if !answers.is_empty()
+                    && answers.iter().all(|served| {
+                        served.service.as_deref() == Some(&service)
+                            && served.status.is_some_and(|status| {
+                                status < 500 || Some(status) == *expect_status
+                            })
+                    }) =>
             {
                 return Ok(());
             }

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::app::{EnvVars, Settings};
-use flukedeploy_domain::deployment::{
-    Deployment, DeploymentId, State, Strategy, ValidationLevel,
-};
+use flukedeploy_domain::deployment::{Deployment, DeploymentId, State, Strategy, ValidationLevel};
 use flukedeploy_domain::diagnosis::Diagnosis;
 use flukedeploy_domain::health::{HealthGate, HealthProbe};
 use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
@@ -110,8 +108,12 @@ impl World {
         prepare(&tap);
         let guard = runtime.enter();
         let (store, log_store) = runtime.block_on(async {
-            let store = SqliteStore::open(&self.dir.0.join("control.db")).await.unwrap();
-            let logs = SqliteLogStore::open(&self.dir.0.join("logs.db")).await.unwrap();
+            let store = SqliteStore::open(&self.dir.0.join("control.db"))
+                .await
+                .unwrap();
+            let logs = SqliteLogStore::open(&self.dir.0.join("logs.db"))
+                .await
+                .unwrap();
             (store, logs)
         });
         let config = PlatformConfig {
@@ -130,8 +132,14 @@ impl World {
                 ingress: Arc::clone(&self.ingress),
                 tap: Arc::clone(&tap),
             }),
-            store: Arc::new(TappedStore { inner: store.clone(), tap: Arc::clone(&tap) }),
-            log_store: Arc::new(TappedLogStore { inner: log_store, tap: Arc::clone(&tap) }),
+            store: Arc::new(TappedStore {
+                inner: store.clone(),
+                tap: Arc::clone(&tap),
+            }),
+            log_store: Arc::new(TappedLogStore {
+                inner: log_store,
+                tap: Arc::clone(&tap),
+            }),
             traffic: Arc::new(SimTraffic {
                 ingress: Arc::clone(&self.ingress),
                 swarm: Arc::clone(&self.swarm),
@@ -141,7 +149,13 @@ impl World {
         };
         let px = Platform::new(config, ports);
         drop(guard);
-        Life { px, store, tap, runtime: Some(runtime), world: self }
+        Life {
+            px,
+            store,
+            tap,
+            runtime: Some(runtime),
+            world: self,
+        }
     }
 
     /// What the ingress had to complain about.
@@ -179,7 +193,10 @@ pub(crate) fn settings(replicas: u32) -> Settings {
     Settings {
         replicas,
         health: HealthGate {
-            probe: HealthProbe::Http { path: "/".to_owned(), expect_status: None },
+            probe: HealthProbe::Http {
+                path: "/".to_owned(),
+                expect_status: None,
+            },
             deadline_seconds: 30,
             timeout_ms: 1_000,
         },
@@ -239,8 +256,12 @@ impl Life<'_> {
     }
 
     pub(crate) fn create_app(&self, app: &str, settings: Settings) {
-        let new = apps::NewApp { name: name(app), settings };
-        self.run(apps::create_app(&self.px, &Actor::system(), new)).unwrap();
+        let new = apps::NewApp {
+            name: name(app),
+            settings,
+        };
+        self.run(apps::create_app(&self.px, &Actor::system(), new))
+            .unwrap();
     }
 
     pub(crate) fn try_deploy(&self, cmd: Deploy) -> Result<Accepted, Error> {
@@ -248,11 +269,17 @@ impl Life<'_> {
     }
 
     pub(crate) fn deploy(&self, app: &str, image: &str) -> DeploymentId {
-        self.try_deploy(deploy_of(app, image)).unwrap().deployment.deployment_id
+        self.try_deploy(deploy_of(app, image))
+            .unwrap()
+            .deployment
+            .deployment_id
     }
 
     pub(crate) fn deploy_with(&self, app: &str, image: &str, strategy: Strategy) -> DeploymentId {
-        let cmd = Deploy { strategy: Some(strategy), ..deploy_of(app, image) };
+        let cmd = Deploy {
+            strategy: Some(strategy),
+            ..deploy_of(app, image)
+        };
         self.try_deploy(cmd).unwrap().deployment.deployment_id
     }
 
@@ -274,11 +301,15 @@ impl Life<'_> {
 
     pub(crate) fn rollback(&self, app: &str, to: u32) -> DeploymentId {
         let to = RollbackTarget::Release(ReleaseNo(to));
-        self.try_rollback(app, to, None).unwrap().deployment.deployment_id
+        self.try_rollback(app, to, None)
+            .unwrap()
+            .deployment
+            .deployment_id
     }
 
     pub(crate) fn cancel(&self, id: &DeploymentId) {
-        self.run(deployments::cancel(&self.px, &Actor::system(), id)).unwrap();
+        self.run(deployments::cancel(&self.px, &Actor::system(), id))
+            .unwrap();
     }
 
     pub(crate) fn record(&self, id: &DeploymentId) -> Deployment {
@@ -313,8 +344,12 @@ impl Life<'_> {
     }
 
     pub(crate) fn active(&self, app: &str) -> Option<u32> {
-        let environment = self.run(self.store.environment(&name(app), &production())).unwrap();
-        environment.and_then(|found| found.active_release).map(|number| number.0)
+        let environment = self
+            .run(self.store.environment(&name(app), &production()))
+            .unwrap();
+        environment
+            .and_then(|found| found.active_release)
+            .map(|number| number.0)
     }
 
     pub(crate) fn entries(&self, id: &DeploymentId) -> Vec<LogEntry> {
@@ -327,7 +362,9 @@ impl Life<'_> {
             oldest_first: true,
             ..ReadLogs::default()
         };
-        self.run(logs::read_logs(&self.px, &Actor::system(), request)).unwrap().entries
+        self.run(logs::read_logs(&self.px, &Actor::system(), request))
+            .unwrap()
+            .entries
     }
 
     /// The release serves, alone and well, and nothing else runs.
@@ -338,7 +375,10 @@ impl Life<'_> {
         let (swarm, ingress) = (&self.world.swarm, &self.world.ingress);
         let others = format!("fd-it-{app}-");
         let settled = || {
-            let running = swarm.services().into_iter().filter(|name| name.starts_with(&others));
+            let running = swarm
+                .services()
+                .into_iter()
+                .filter(|name| name.starts_with(&others));
             ingress.routed(app) == [(service.clone(), 1)]
                 && running.eq([service.clone()])
                 && !swarm.endpoints_that_are_well(&service).is_empty()
@@ -377,7 +417,11 @@ impl Life<'_> {
         self.tap.die_at(count, counting);
         let px = self.px.clone();
         let asked = self.spawn(async move {
-            deployments::deploy(&px, &Actor::system(), cmd).await.unwrap().deployment.deployment_id
+            deployments::deploy(&px, &Actor::system(), cmd)
+                .await
+                .unwrap()
+                .deployment
+                .deployment_id
         });
         let mut id = None;
         let mut asked = Some(asked);
@@ -385,7 +429,10 @@ impl Life<'_> {
             if self.tap.is_dead() {
                 return true;
             }
-            if asked.as_ref().is_some_and(tokio::task::JoinHandle::is_finished) {
+            if asked
+                .as_ref()
+                .is_some_and(tokio::task::JoinHandle::is_finished)
+            {
                 id = asked.take().map(|asked| self.run(asked).unwrap());
             }
             if let Some(id) = &id
@@ -405,5 +452,9 @@ pub(crate) fn diagnosis(record: &Deployment) -> &Diagnosis {
 
 /// An image that ends at once.
 pub(crate) fn dying() -> Behaviour {
-    Behaviour { exits: Some((5, 3)), listens_on: None, ..Behaviour::default() }
+    Behaviour {
+        exits: Some((5, 3)),
+        listens_on: None,
+        ..Behaviour::default()
+    }
 }

@@ -49,12 +49,20 @@ fn in_deploy_while_the_service_is_made() {
 #[test]
 fn in_deploy_while_its_replicas_start() {
     let world = World::new();
-    world.swarm.image("shop:v2", Behaviour { answers: 503, ..Behaviour::default() });
+    world.swarm.image(
+        "shop:v2",
+        Behaviour {
+            answers: 503,
+            ..Behaviour::default()
+        },
+    );
     let life = world.boot();
     life.create_app("shop", settings(2));
     life.ship("shop", "shop:v1");
     let id = life.deploy("shop", "shop:v2");
-    until("the new service", || world.swarm.services().contains(&service("shop", 2)));
+    until("the new service", || {
+        world.swarm.services().contains(&service("shop", 2))
+    });
     life.cancel(&id);
     let done = life.end(&id);
     assert_eq!(diagnosis(&done).code, Cause::Cancelled);
@@ -65,7 +73,13 @@ fn in_deploy_while_its_replicas_start() {
 #[test]
 fn in_deploy_after_recreate_has_stopped_the_old_release() {
     let world = World::new();
-    world.swarm.image("files:v2", Behaviour { answers: 503, ..Behaviour::default() });
+    world.swarm.image(
+        "files:v2",
+        Behaviour {
+            answers: 503,
+            ..Behaviour::default()
+        },
+    );
     let life = world.boot();
     let mut settings = settings(1);
     settings.strategy = Strategy::Recreate;
@@ -73,7 +87,9 @@ fn in_deploy_after_recreate_has_stopped_the_old_release() {
     life.ship("files", "files:v1");
     world.ingress.may_pause("files");
     let id = life.deploy("files", "files:v2");
-    until("the new service", || world.swarm.services().contains(&service("files", 2)));
+    until("the new service", || {
+        world.swarm.services().contains(&service("files", 2))
+    });
     life.cancel(&id);
     let done = life.end(&id);
     assert_eq!(diagnosis(&done).code, Cause::Cancelled);
@@ -96,7 +112,10 @@ fn while_it_waits_for_its_turn() {
     assert_eq!(life.end(&first).state, State::Success);
     let done = life.end(&second);
     assert_eq!(diagnosis(&done).code, Cause::Cancelled);
-    assert!(done.phases.iter().all(|phase| phase.started_at.is_none()), "nothing was begun");
+    assert!(
+        done.phases.iter().all(|phase| phase.started_at.is_none()),
+        "nothing was begun"
+    );
     life.assert_serves("shop", 1);
 }
 
@@ -108,18 +127,29 @@ fn what_has_ended_cannot_be_cancelled() {
     let done = life.ship("shop", "shop:v1");
     let actor = flukedeploy_domain::access::Actor::system();
     let refused = life.run(deployments::cancel(&life.px, &actor, &done.id));
-    assert!(matches!(refused, Err(Error::AlreadyEnded { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::AlreadyEnded { .. })),
+        "{refused:?}"
+    );
 }
 
 #[test]
 fn a_crash_does_not_forget_a_cancel() {
     let world = World::new();
-    world.swarm.image("shop:v2", Behaviour { answers: 503, ..Behaviour::default() });
+    world.swarm.image(
+        "shop:v2",
+        Behaviour {
+            answers: 503,
+            ..Behaviour::default()
+        },
+    );
     let life = world.boot();
     life.create_app("shop", settings(1));
     life.ship("shop", "shop:v1");
     let id = life.deploy("shop", "shop:v2");
-    until("the new service", || world.swarm.services().contains(&service("shop", 2)));
+    until("the new service", || {
+        world.swarm.services().contains(&service("shop", 2))
+    });
     // Stored, and then the process ends before anybody acts on it.
     life.tap.hang("remove_service", "r2");
     life.cancel(&id);

@@ -45,8 +45,12 @@ fn crash_in(story: Story, count: u32, counting: Counting) -> bool {
 
     let life = world.boot();
     let what = format!("{story:?}, crash at {count}, {counting:?}");
-    let all = life.run(life.store.deployments_of(&name("shop"), None, 10)).unwrap();
-    let second = all.into_iter().find(|deployment| deployment.release.is_none_or(|n| n.0 != 1));
+    let all = life
+        .run(life.store.deployments_of(&name("shop"), None, 10))
+        .unwrap();
+    let second = all
+        .into_iter()
+        .find(|deployment| deployment.release.is_none_or(|n| n.0 != 1));
     match second {
         None => {
             assert!(crashed, "{what}");
@@ -90,35 +94,63 @@ fn crash_everywhere(story: Story) {
 
 #[test]
 fn at_every_change_of_a_good_deployment() {
-    crash_everywhere(Story { strategy: Strategy::Rolling, replicas: 1, good: true });
+    crash_everywhere(Story {
+        strategy: Strategy::Rolling,
+        replicas: 1,
+        good: true,
+    });
 }
 
 #[test]
 fn at_every_change_of_a_rolling_deployment() {
-    crash_everywhere(Story { strategy: Strategy::Rolling, replicas: 3, good: true });
+    crash_everywhere(Story {
+        strategy: Strategy::Rolling,
+        replicas: 3,
+        good: true,
+    });
 }
 
 #[test]
 fn at_every_change_of_a_bad_deployment() {
-    crash_everywhere(Story { strategy: Strategy::BlueGreen, replicas: 1, good: false });
+    crash_everywhere(Story {
+        strategy: Strategy::BlueGreen,
+        replicas: 1,
+        good: false,
+    });
 }
 
 #[test]
 fn at_every_change_of_a_recreation() {
-    crash_everywhere(Story { strategy: Strategy::Recreate, replicas: 1, good: true });
+    crash_everywhere(Story {
+        strategy: Strategy::Recreate,
+        replicas: 1,
+        good: true,
+    });
 }
 
 #[test]
 fn at_every_change_of_a_bad_recreation() {
-    crash_everywhere(Story { strategy: Strategy::Recreate, replicas: 1, good: false });
+    crash_everywhere(Story {
+        strategy: Strategy::Recreate,
+        replicas: 1,
+        good: false,
+    });
 }
 
 /// At any call, reads and probes included: spread over the story, the same ones in every run.
 #[test]
 fn at_calls_of_any_kind() {
     let stories = [
-        Story { strategy: Strategy::Rolling, replicas: 4, good: true },
-        Story { strategy: Strategy::Recreate, replicas: 2, good: false },
+        Story {
+            strategy: Strategy::Rolling,
+            replicas: 4,
+            good: true,
+        },
+        Story {
+            strategy: Strategy::Recreate,
+            replicas: 2,
+            good: false,
+        },
     ];
     std::thread::scope(|scope| {
         for story in stories {
@@ -147,10 +179,13 @@ fn again_and_again() {
     let mut lives = 0;
     let id = loop {
         lives += 1;
-        assert!(lives < 60, "it gets nowhere");
-        let life = world.boot_quietly(|tap| tap.die_at(5, Counting::Changes));
+        assert!(lives < 100, "it gets nowhere");
+        // A little further each time: a phase is repeated from its beginning.
+        let life = world.boot_quietly(|tap| tap.die_at(3 + lives, Counting::Changes));
         let Some(deployment) = unfinished(&life).pop() else {
-            let all = life.run(life.store.deployments_of(&name("shop"), None, 1)).unwrap();
+            let all = life
+                .run(life.store.deployments_of(&name("shop"), None, 1))
+                .unwrap();
             break all[0].id.clone();
         };
         life.start();
@@ -182,7 +217,9 @@ fn a_restart_publishes_nothing_before_it_knows_what_serves() {
         until(held, || life.tap.is_hanging(held));
         world.swarm.note(format!("{held} is released"));
         // Hints come in meanwhile.
-        world.swarm.add_behind_our_back(world.swarm.spec(&crate::bench::service("one", 1)).unwrap());
+        world
+            .swarm
+            .add_behind_our_back(world.swarm.spec(&crate::bench::service("one", 1)).unwrap());
         std::thread::sleep(std::time::Duration::from_millis(50));
         life.tap.release(held);
         life.assert_serves("one", 1);
@@ -213,7 +250,13 @@ fn versions_rise_although_the_clock_was_set_back() {
 #[test]
 fn a_deployment_outlives_a_shutdown() {
     let world = World::new();
-    world.swarm.image("shop:v2", Behaviour { ready_after_ms: 1_500, ..Behaviour::default() });
+    world.swarm.image(
+        "shop:v2",
+        Behaviour {
+            ready_after_ms: 1_500,
+            ..Behaviour::default()
+        },
+    );
     let life = world.boot();
     life.create_app("shop", settings(1));
     life.ship("shop", "shop:v1");
@@ -221,7 +264,11 @@ fn a_deployment_outlives_a_shutdown() {
     until("the new service", || world.swarm.services().len() == 2);
     let began = std::time::Instant::now();
     life.shut_down();
-    assert!(began.elapsed() < std::time::Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
     let life = world.boot();
     assert!(!life.record(&id).state.is_final());
     assert_eq!(life.end(&id).state, State::Success);

@@ -13,7 +13,10 @@ fn the_first_deployment_goes_through_five_phases_and_tells_of_them() {
     let life = world.boot();
     life.create_app("shop", settings(2));
     let done = life.ship("shop", "shop:v1");
-    assert_eq!((done.replicas_ready, done.health_status), (2, HealthStatus::Healthy));
+    assert_eq!(
+        (done.replicas_ready, done.health_status),
+        (2, HealthStatus::Healthy)
+    );
     for phase in PhaseName::ALL {
         let record = done.phase(phase);
         assert_eq!(record.status, PhaseStatus::Success, "{phase:?}");
@@ -117,7 +120,12 @@ fn recreate_never_runs_two_releases_at_once() {
     life.ship("files", "files:v2");
     life.assert_serves("files", 2);
     let trail = world.swarm.trail().split_off(before);
-    let at = |wanted: &str| trail.iter().position(|done| done.starts_with(wanted)).unwrap();
+    let at = |wanted: &str| {
+        trail
+            .iter()
+            .position(|done| done.starts_with(wanted))
+            .unwrap()
+    };
     let steps = [
         at("route files: "),
         at(&format!("drained {}", service("files", 1))),
@@ -125,7 +133,10 @@ fn recreate_never_runs_two_releases_at_once() {
         at(&format!("ensure {}", service("files", 2))),
     ];
     assert!(steps.is_sorted(), "{steps:?} in {trail:#?}");
-    assert_eq!(trail[steps[0]], "route files: ", "nobody is sent to what is about to stop");
+    assert_eq!(
+        trail[steps[0]], "route files: ",
+        "nobody is sent to what is about to stop"
+    );
     world.assert_sound();
 }
 
@@ -135,17 +146,25 @@ fn going_back_brings_image_settings_and_variables_as_one() {
     let life = world.boot();
     life.create_app("shop", settings(1));
     let mut first = deploy_of("shop", "shop:v1");
-    first.env_vars.0.insert("COLOUR".to_owned(), "red".to_owned());
+    first
+        .env_vars
+        .0
+        .insert("COLOUR".to_owned(), "red".to_owned());
     let first = life.try_deploy(first).unwrap();
     life.end(&first.deployment.deployment_id);
     let mut second = deploy_of("shop", "shop:v2");
-    second.env_vars.0.insert("COLOUR".to_owned(), "blue".to_owned());
+    second
+        .env_vars
+        .0
+        .insert("COLOUR".to_owned(), "blue".to_owned());
     second.replicas = Some(2);
     let second = life.try_deploy(second).unwrap();
     life.end(&second.deployment.deployment_id);
     life.assert_serves("shop", 2);
 
-    let back = life.try_rollback("shop", RollbackTarget::Previous, None).unwrap();
+    let back = life
+        .try_rollback("shop", RollbackTarget::Previous, None)
+        .unwrap();
     assert_eq!(
         (back.from_version.as_deref(), back.to_version.as_deref()),
         (Some("v2"), Some("v1"))
@@ -166,7 +185,11 @@ fn going_back_brings_image_settings_and_variables_as_one() {
 #[test]
 fn a_release_that_names_itself_is_in_dns_before_the_old_one_goes() {
     let world = World::new();
-    let slow = Behaviour { has_healthcheck: true, ready_after_ms: 400, ..Behaviour::default() };
+    let slow = Behaviour {
+        has_healthcheck: true,
+        ready_after_ms: 400,
+        ..Behaviour::default()
+    };
     world.swarm.image("shop:v2", slow);
     let life = world.boot();
     life.create_app("shop", settings(2));
@@ -175,6 +198,12 @@ fn a_release_that_names_itself_is_in_dns_before_the_old_one_goes() {
     life.assert_serves("shop", 2);
     let aliases = world.swarm.spec(&service("shop", 2)).unwrap().aliases;
     assert_eq!(aliases, ["shop", "srv-captain--shop"]);
-    assert!(life.world.swarm.endpoints_that_are_well(&service("shop", 2)).len() == 2);
+    assert!(
+        life.world
+            .swarm
+            .endpoints_that_are_well(&service("shop", 2))
+            .len()
+            == 2
+    );
     world.assert_sound();
 }

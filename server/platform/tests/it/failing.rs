@@ -14,26 +14,66 @@ fn cases() -> Vec<(&'static str, Behaviour, Cause)> {
         ("exits", dying(), Cause::ExitedWithCode),
         (
             "hungry",
-            Behaviour { out_of_memory: true, ..dying() },
+            Behaviour {
+                out_of_memory: true,
+                ..dying()
+            },
             Cause::KilledForMemory,
         ),
-        ("deaf", Behaviour { listens_on: None, ..good() }, Cause::NeverListens),
+        (
+            "deaf",
+            Behaviour {
+                listens_on: None,
+                ..good()
+            },
+            Cause::NeverListens,
+        ),
         (
             "elsewhere",
-            Behaviour { listens_on: Some(8080), ..good() },
+            Behaviour {
+                listens_on: Some(8080),
+                ..good()
+            },
             Cause::ListensOnAnotherPort,
         ),
-        ("wrong", Behaviour { answers: 500, ..good() }, Cause::HealthCheckFailed),
-        ("absent", Behaviour { exists: false, ..good() }, Cause::ImageNotFound),
-        ("big", Behaviour { fits_nowhere: true, ..good() }, Cause::NoNodeFits),
+        (
+            "wrong",
+            Behaviour {
+                answers: 500,
+                ..good()
+            },
+            Cause::HealthCheckFailed,
+        ),
+        (
+            "absent",
+            Behaviour {
+                exists: false,
+                ..good()
+            },
+            Cause::ImageNotFound,
+        ),
+        (
+            "big",
+            Behaviour {
+                fits_nowhere: true,
+                ..good()
+            },
+            Cause::NoNodeFits,
+        ),
         (
             "refused",
-            Behaviour { rejected: Some("mount denied"), ..good() },
+            Behaviour {
+                rejected: Some("mount denied"),
+                ..good()
+            },
             Cause::StartFailed,
         ),
         (
             "unpulled",
-            Behaviour { rejected: Some("No such image: shop@sha256:00"), ..good() },
+            Behaviour {
+                rejected: Some("No such image: shop@sha256:00"),
+                ..good()
+            },
             Cause::ImageNotFound,
         ),
     ]
@@ -48,7 +88,10 @@ fn each_failure_has_its_cause_and_the_old_release_serves_on() {
         life.create_app(app, impatient(1));
     }
     // Side by side, and each waits for its own deadline only.
-    let firsts: Vec<_> = cases().iter().map(|(app, ..)| life.deploy(app, "app:v1")).collect();
+    let firsts: Vec<_> = cases()
+        .iter()
+        .map(|(app, ..)| life.deploy(app, "app:v1"))
+        .collect();
     for id in &firsts {
         assert_eq!(life.end(id).state, State::Success);
     }
@@ -61,8 +104,15 @@ fn each_failure_has_its_cause_and_the_old_release_serves_on() {
         let found = diagnosis(&done);
         assert_eq!(found.code, cause, "{app}: {found:?}");
         assert!(!found.next.is_empty(), "{app}");
-        assert_eq!(done.state.status(), Status::Failed, "{app}: nothing that served was touched");
-        let failed = done.phases.iter().filter(|phase| phase.status == PhaseStatus::Failed);
+        assert_eq!(
+            done.state.status(),
+            Status::Failed,
+            "{app}: nothing that served was touched"
+        );
+        let failed = done
+            .phases
+            .iter()
+            .filter(|phase| phase.status == PhaseStatus::Failed);
         assert_eq!(failed.count(), 1, "{app}");
         life.assert_serves(app, 1);
         let entries = life.entries(id);
@@ -114,7 +164,12 @@ fn recreate_starts_the_old_release_again() {
     assert_eq!((diagnosis.code, to.0), (Cause::ExitedWithCode, 1));
     life.assert_serves("files", 1);
     let trail = world.swarm.trail().split_off(before);
-    let at = |wanted: String| trail.iter().rposition(|done| done.starts_with(&wanted)).unwrap();
+    let at = |wanted: String| {
+        trail
+            .iter()
+            .rposition(|done| done.starts_with(&wanted))
+            .unwrap()
+    };
     assert!(
         at(format!("remove {}", service("files", 2)))
             < at(format!("ensure {}", service("files", 1))),
@@ -134,9 +189,19 @@ fn a_batch_that_fails_takes_back_the_share_of_the_first() {
     cmd.reason = Some("half of it".to_owned());
     let id = life.try_deploy(cmd).unwrap().deployment.deployment_id;
     crate::bench::until("a first share", || {
-        world.ingress.routed("shop").iter().any(|(name, _)| *name == service("shop", 2))
+        world
+            .ingress
+            .routed("shop")
+            .iter()
+            .any(|(name, _)| *name == service("shop", 2))
     });
-    world.swarm.image("shop:v2", Behaviour { listens_on: None, ..Behaviour::default() });
+    world.swarm.image(
+        "shop:v2",
+        Behaviour {
+            listens_on: None,
+            ..Behaviour::default()
+        },
+    );
     let done = life.end(&id);
     // On a quick machine all batches may have been there before the image turned bad.
     if done.state != State::Success {
@@ -172,20 +237,25 @@ fn a_release_that_is_gone_by_the_time_the_old_one_would_be_retired_is_no_success
     life.create_app("shop", impatient(1));
     life.ship("shop", "shop:v1");
     // Held where the deploy phase is over and the next has not looked yet.
+    life.tap.hang("publish", "");
     let id = life.deploy("shop", "shop:v2");
-    crate::bench::until("the switch", || life.active("shop") == Some(2));
+    crate::bench::until("the switch", || life.tap.is_hanging("publish"));
     life.tap.hang("save_deployment", "");
+    life.tap.release("publish");
+    crate::bench::until("the next step", || life.tap.is_hanging("save_deployment"));
     world.ingress.may_pause("shop");
     world.swarm.image("shop:v2", dying());
     world.swarm.kill_one(&service("shop", 2));
-    std::thread::sleep(std::time::Duration::from_millis(400));
+    crate::bench::until("that it shows", || world.ingress.routed("shop").is_empty());
     life.tap.release("save_deployment");
     let done = life.end(&id);
-    // Unless it was all over before the replica was killed.
-    if done.state != State::Success {
-        assert_eq!(done.state.status(), Status::RolledBack, "{:?}", done.state);
-        life.assert_serves("shop", 1);
-    }
+    assert_eq!(done.state.status(), Status::RolledBack, "{:?}", done.state);
+    let found = diagnosis(&done);
+    assert_eq!(
+        (found.code, found.phase),
+        (Cause::ExitedWithCode, PhaseName::PostDeploy)
+    );
+    life.assert_serves("shop", 1);
     world.assert_sound();
 }
 
@@ -198,7 +268,10 @@ fn what_the_engine_refuses_is_told_in_its_words() {
     life.tap.fail("ensure_service", "r2", Trouble::Refused, 1);
     let done = life.end(&life.deploy("shop", "shop:v2"));
     let found = diagnosis(&done);
-    assert_eq!((found.code, found.phase), (Cause::StartFailed, PhaseName::Deploy));
+    assert_eq!(
+        (found.code, found.phase),
+        (Cause::StartFailed, PhaseName::Deploy)
+    );
     assert!(found.message.contains("not like this"), "{found:?}");
     life.assert_serves("shop", 1);
     world.assert_sound();
@@ -211,7 +284,13 @@ fn a_release_whose_image_is_gone_cannot_be_gone_back_to() {
     life.create_app("shop", settings(1));
     life.ship("shop", "shop:v1");
     life.ship("shop", "shop:v2");
-    world.swarm.image("shop:v1", Behaviour { exists: false, ..Behaviour::default() });
+    world.swarm.image(
+        "shop:v1",
+        Behaviour {
+            exists: false,
+            ..Behaviour::default()
+        },
+    );
     let done = life.end(&life.rollback("shop", 1));
     assert_eq!(diagnosis(&done).code, Cause::ReleaseGone);
     life.assert_serves("shop", 2);

@@ -8,9 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use flukedeploy_domain::health::HealthProbe;
 use flukedeploy_domain::names::Hostname;
-use flukedeploy_domain::routing::{
-    ProbeOutcome, Route, RoutingSnapshot, ServiceTraffic, Upstream,
-};
+use flukedeploy_domain::routing::{ProbeOutcome, Route, RoutingSnapshot, ServiceTraffic, Upstream};
 use flukedeploy_platform::ports::{Served, Traffic, TrafficError};
 use flukedeploy_platform::secret::Secret;
 
@@ -36,7 +34,7 @@ pub(crate) struct Ingress {
     state: Mutex<State>,
 }
 
-fn gets_requests(upstream: &&Upstream) -> bool {
+fn gets_requests(upstream: &Upstream) -> bool {
     upstream.weight > 0 && !upstream.endpoints.is_empty()
 }
 
@@ -44,7 +42,10 @@ impl Ingress {
     pub(crate) fn new(swarm: Arc<Swarm>) -> Self {
         Self {
             swarm,
-            state: Mutex::new(State { connected: true, ..State::default() }),
+            state: Mutex::new(State {
+                connected: true,
+                ..State::default()
+            }),
         }
     }
 
@@ -87,9 +88,17 @@ impl Ingress {
         let Some(applied) = &state.applied else {
             return Vec::new();
         };
-        let routes = applied.routes.iter().filter(|route| route.app.as_str() == app);
+        let routes = applied
+            .routes
+            .iter()
+            .filter(|route| route.app.as_str() == app);
         routes
-            .flat_map(|route| route.upstreams.iter().filter(gets_requests))
+            .flat_map(|route| {
+                route
+                    .upstreams
+                    .iter()
+                    .filter(|upstream| gets_requests(upstream))
+            })
             .map(|upstream| (upstream.service.clone(), upstream.weight))
             .collect()
     }
@@ -104,17 +113,30 @@ impl Ingress {
     }
 
     pub(crate) fn version(&self) -> u64 {
-        self.lock().applied.as_ref().map_or(0, |applied| applied.version)
+        self.lock()
+            .applied
+            .as_ref()
+            .map_or(0, |applied| applied.version)
     }
 
     /// A real ingress would send requests into the void from now on.
     pub(crate) fn about_to_be_removed(&self, service: &str) {
         let mut state = self.lock();
-        let routed = state.applied.iter().flat_map(|applied| &applied.routes).any(|route| {
-            route.upstreams.iter().filter(gets_requests).any(|u| u.service == service)
-        });
+        let routed = state
+            .applied
+            .iter()
+            .flat_map(|applied| &applied.routes)
+            .any(|route| {
+                route
+                    .upstreams
+                    .iter()
+                    .filter(|upstream| gets_requests(upstream))
+                    .any(|u| u.service == service)
+            });
         if routed && state.connected {
-            state.faults.push(format!("{service} was removed while it got requests"));
+            state
+                .faults
+                .push(format!("{service} was removed while it got requests"));
         }
     }
 
@@ -127,7 +149,10 @@ impl Ingress {
             && *applied != snapshot
         {
             // It would ignore this one.
-            faults.push(format!("version {} after {}", snapshot.version, applied.version));
+            faults.push(format!(
+                "version {} after {}",
+                snapshot.version, applied.version
+            ));
         }
         for route in &snapshot.routes {
             let told = route
@@ -145,10 +170,17 @@ impl Ingress {
             } else if state.served.contains(route.app.as_str())
                 && !state.may_pause.contains(route.app.as_str())
             {
-                faults.push(format!("{} has nobody to answer: {:?}", route.app, route.upstreams));
+                faults.push(format!(
+                    "{} has nobody to answer: {:?}",
+                    route.app, route.upstreams
+                ));
             }
         }
-        let known: HashSet<&str> = snapshot.routes.iter().map(|route| route.app.as_str()).collect();
+        let known: HashSet<&str> = snapshot
+            .routes
+            .iter()
+            .map(|route| route.app.as_str())
+            .collect();
         state.served.retain(|app| known.contains(app.as_str()));
         state.faults.extend(faults);
         state.applied = Some(snapshot);
@@ -158,7 +190,11 @@ impl Ingress {
     /// moment; nobody can know sooner.
     fn check(&self, route: &Route, faults: &mut Vec<String>) -> bool {
         let mut answers = false;
-        for upstream in route.upstreams.iter().filter(gets_requests) {
+        for upstream in route
+            .upstreams
+            .iter()
+            .filter(|upstream| gets_requests(upstream))
+        {
             for endpoint in &upstream.endpoints {
                 if self.swarm.is_well(*endpoint) {
                     answers = true;
@@ -184,10 +220,13 @@ pub(crate) struct SimTraffic {
 impl SimTraffic {
     async fn before(&self, call: &'static str, about: &str) -> Result<(), TrafficError> {
         let changes = matches!(call, "publish" | "await_drained" | "request");
-        self.tap.before(call, about, changes).await.map_err(|trouble| match trouble {
-            Trouble::Away => TrafficError::Lost,
-            Trouble::Refused => TrafficError::TimedOut,
-        })?;
+        self.tap
+            .before(call, about, changes)
+            .await
+            .map_err(|trouble| match trouble {
+                Trouble::Away => TrafficError::Lost,
+                Trouble::Refused => TrafficError::TimedOut,
+            })?;
         if self.ingress.lock().connected || call == "publish" {
             Ok(())
         } else {
@@ -198,12 +237,7 @@ impl SimTraffic {
 
 #[async_trait]
 impl Traffic for SimTraffic {
-    async fn listen(
-        &self,
-        _: IpAddr,
-        port: Option<u16>,
-        _: &Secret,
-    ) -> Result<u16, TrafficError> {
+    async fn listen(&self, _: IpAddr, port: Option<u16>, _: &Secret) -> Result<u16, TrafficError> {
         Ok(port.unwrap_or(7_000))
     }
 
@@ -229,14 +263,17 @@ impl Traffic for SimTraffic {
         _: u64,
     ) -> Result<ProbeOutcome, TrafficError> {
         self.before("probe", "").await?;
+        // Slower than reading a table from the store, as a real one is.
+        tokio::time::sleep(Duration::from_millis(8)).await;
         Ok(match (self.swarm.answer(target), probe) {
             (None, _) => ProbeOutcome::Refused,
             (Some((200, _)), HealthProbe::Http { .. }) => {
                 ProbeOutcome::Healthy { status: Some(200) }
             }
-            (Some((status, _)), HealthProbe::Http { .. }) => {
-                ProbeOutcome::WrongAnswer { status, body_start: String::new() }
-            }
+            (Some((status, _)), HealthProbe::Http { .. }) => ProbeOutcome::WrongAnswer {
+                status,
+                body_start: String::new(),
+            },
             (Some(_), HealthProbe::Tcp | HealthProbe::Docker) => {
                 ProbeOutcome::Healthy { status: None }
             }
@@ -246,32 +283,44 @@ impl Traffic for SimTraffic {
     async fn await_drained(&self, service: &str, _: u64) -> Result<u64, TrafficError> {
         self.before("await_drained", service).await?;
         self.swarm.note(format!("drained {service}"));
-        let left = self.ingress.lock().in_flight.get(service).copied().unwrap_or(0);
+        let left = self
+            .ingress
+            .lock()
+            .in_flight
+            .get(service)
+            .copied()
+            .unwrap_or(0);
         self.tap.after(true).await;
         Ok(left)
     }
 
-    async fn request(
-        &self,
-        host: &Hostname,
-        _: &str,
-        _: u64,
-    ) -> Result<Vec<Served>, TrafficError> {
+    async fn request(&self, host: &Hostname, _: &str, _: u64) -> Result<Vec<Served>, TrafficError> {
         self.before("request", host.as_str()).await?;
         let target = {
             let state = self.ingress.lock();
             let routes = state.applied.iter().flat_map(|applied| &applied.routes);
             routes
                 .filter(|route| route.hosts.contains(host))
-                .flat_map(|route| route.upstreams.iter().filter(gets_requests))
+                .flat_map(|route| {
+                    route
+                        .upstreams
+                        .iter()
+                        .filter(|upstream| gets_requests(upstream))
+                })
                 .find_map(|upstream| upstream.endpoints.first().copied())
         };
         let answer = target.and_then(|target| self.swarm.answer(target));
         Ok(vec![match answer {
-            Some((status, service)) => {
-                Served { status: Some(status), service: Some(service), error: None }
-            }
-            None => Served { status: Some(503), service: None, error: None },
+            Some((status, service)) => Served {
+                status: Some(status),
+                service: Some(service),
+                error: None,
+            },
+            None => Served {
+                status: Some(503),
+                service: None,
+                error: None,
+            },
         }])
     }
 

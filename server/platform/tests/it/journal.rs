@@ -14,15 +14,19 @@ fn a_reader_sees_everything_at_once_and_the_store_soon() {
     let world = World::new();
     let life = world.boot();
     life.create_app("shop", settings(1));
-    let mut live = logs::subscribe(&life.px, &Actor::system()).unwrap();
+    let mut reader = logs::subscribe(&life.px, &Actor::system()).unwrap();
     let done = life.ship("shop", "shop:v1");
     let mut seen = Vec::new();
-    while let Some(Live::Entry(entry)) = live.try_next() {
+    while let Some(Live::Entry(entry)) = reader.try_next() {
         if entry.flukedeploy_metadata.deployment_id.as_deref() == Some(done.id.as_str()) {
             seen.push(entry.id.clone());
         }
     }
-    let stored: Vec<_> = life.entries(&done.id).into_iter().map(|entry| entry.id).collect();
+    let stored: Vec<_> = life
+        .entries(&done.id)
+        .into_iter()
+        .map(|entry| entry.id)
+        .collect();
     assert!(seen.len() > 10);
     assert_eq!(seen, stored);
 }
@@ -31,16 +35,22 @@ fn a_reader_sees_everything_at_once_and_the_store_soon() {
 fn a_slow_reader_is_told_how_much_it_missed() {
     const LINES: u32 = 6_000;
     let world = World::new();
-    world.swarm.image("shop:v1", Behaviour { chatter: LINES, ..Behaviour::default() });
+    world.swarm.image(
+        "shop:v1",
+        Behaviour {
+            chatter: LINES,
+            ..Behaviour::default()
+        },
+    );
     let life = world.boot();
     life.create_app("shop", settings(1));
-    let mut live = logs::subscribe(&life.px, &Actor::system()).unwrap();
+    let mut reader = logs::subscribe(&life.px, &Actor::system()).unwrap();
     let done = life.ship("shop", "shop:v1");
-    let Some(Live::Dropped(missed)) = live.try_next() else {
+    let Some(Live::Dropped(missed)) = reader.try_next() else {
         panic!("it missed nothing");
     };
     let mut got = 0;
-    while let Some(next) = live.try_next() {
+    while let Some(next) = reader.try_next() {
         assert!(matches!(next, Live::Entry(_)));
         got += 1;
     }
@@ -62,7 +72,10 @@ fn a_log_store_that_fails_or_hangs_stops_no_deployment() {
     let held = life.ship("shop", "shop:v2");
     until("the writer", || life.tap.is_hanging("append"));
     life.tap.release("append");
-    assert!(!life.entries(&held.id).is_empty(), "what waited is stored after all");
+    assert!(
+        !life.entries(&held.id).is_empty(),
+        "what waited is stored after all"
+    );
     let whole = life.ship("shop", "shop:v3");
     assert_eq!(whole.state, State::Success);
     assert!(life.entries(&whole.id).len() > 10);
@@ -74,11 +87,11 @@ fn a_shutdown_brings_the_last_entries_to_disk() {
     let world = World::new();
     let life = world.boot();
     life.create_app("shop", settings(1));
-    let mut live = logs::subscribe(&life.px, &Actor::system()).unwrap();
+    let mut reader = logs::subscribe(&life.px, &Actor::system()).unwrap();
     let done = life.ship("shop", "shop:v1");
     life.shut_down();
     let mut seen = 0;
-    while let Some(Live::Entry(entry)) = live.try_next() {
+    while let Some(Live::Entry(entry)) = reader.try_next() {
         let of = entry.flukedeploy_metadata.deployment_id.as_deref();
         seen += usize::from(of == Some(done.id.as_str()));
     }

@@ -14,7 +14,13 @@ fn an_engine_that_is_away_for_a_moment_costs_time_only() {
     let life = world.boot();
     life.create_app("shop", settings(2));
     life.ship("shop", "shop:v1");
-    for call in ["info", "image_available", "ensure_service", "services", "remove_service"] {
+    for call in [
+        "info",
+        "image_available",
+        "ensure_service",
+        "services",
+        "remove_service",
+    ] {
         life.tap.fail(call, "", Trouble::Away, 2);
     }
     life.tap.fail("resolve_image", "", Trouble::Away, 1);
@@ -49,7 +55,12 @@ fn an_engine_that_goes_away_while_replicas_start_is_named() {
     life.ship("shop", "shop:v1");
     life.tap.fail("all_tasks", "", Trouble::Away, u32::MAX);
     let done = life.end(&life.deploy("shop", "shop:v2"));
-    assert_eq!(diagnosis(&done).code, Cause::EngineUnavailable, "{:?}", done.state);
+    assert_eq!(
+        diagnosis(&done).code,
+        Cause::EngineUnavailable,
+        "{:?}",
+        done.state
+    );
     life.tap.release("all_tasks");
     life.assert_serves("shop", 1);
     world.assert_sound();
@@ -67,7 +78,9 @@ fn an_engine_that_is_away_at_the_start_is_waited_for() {
     std::thread::sleep(Duration::from_millis(200));
     assert!(!life.run(flukedeploy_platform::system::is_ready(&life.px)));
     life.tap.release("engine");
-    until("ready", || life.run(flukedeploy_platform::system::is_ready(&life.px)));
+    until("ready", || {
+        life.run(flukedeploy_platform::system::is_ready(&life.px))
+    });
     life.assert_serves("shop", 1);
     world.assert_sound();
 }
@@ -85,7 +98,10 @@ fn an_ingress_that_is_away_is_waited_for() {
     life.tap.release("activate_release");
     std::thread::sleep(Duration::from_millis(1_500));
     assert!(!life.record(&id).state.is_final());
-    assert!(world.swarm.services().contains(&service("shop", 1)), "the old one serves on");
+    assert!(
+        world.swarm.services().contains(&service("shop", 1)),
+        "the old one serves on"
+    );
     world.ingress.connect();
     assert_eq!(life.end(&id).state, State::Success);
     life.assert_serves("shop", 2);
@@ -147,7 +163,10 @@ fn an_app_that_could_not_be_asked_is_not_called_unwell() {
     world.ingress.disconnect();
     life.tap.release("ensure_service");
     until("its end", || {
-        !matches!(life.record(&id).state, State::Running { .. } | State::Pending)
+        !matches!(
+            life.record(&id).state,
+            State::Running { .. } | State::Pending
+        )
     });
     world.ingress.connect();
     assert_eq!(diagnosis(&life.end(&id)).code, Cause::IngressUnavailable);
@@ -187,7 +206,11 @@ fn a_disk_that_fails_during_the_return_does_not_leave_a_share_behind() {
     life.tap.fail("environment", "", Trouble::Refused, 1);
     let done = life.end(&id);
     assert_eq!(done.state.status(), Status::Failed);
-    assert!(!world.swarm.services().contains(&service("shop", 2)), "{:?}", world.swarm.trail());
+    assert!(
+        !world.swarm.services().contains(&service("shop", 2)),
+        "{:?}",
+        world.swarm.trail()
+    );
     life.assert_serves("shop", 1);
     world.assert_sound();
 }
@@ -201,7 +224,11 @@ fn requests_that_never_end_do_not_hold_a_deployment_for_ever() {
     world.ingress.set_in_flight(&service("shop", 1), 2);
     let done = life.ship("shop", "shop:v2");
     let entries = life.entries(&done.id);
-    assert!(entries.iter().any(|entry| entry.message.starts_with("2 requests to release 1")));
+    assert!(
+        entries
+            .iter()
+            .any(|entry| entry.message.starts_with("2 requests to release 1"))
+    );
 }
 
 #[test]
@@ -215,11 +242,19 @@ fn a_shutdown_does_not_wait_for_a_hanging_ingress() {
     until("the drain", || life.tap.is_hanging("await_drained"));
     let began = Instant::now();
     life.shut_down();
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
     let life = world.boot();
     assert_eq!(life.end(&id).state, State::Success);
     // The story of the deployment is whole.
     let entries = life.entries(&id);
-    assert!(entries.iter().any(|entry| entry.message.contains("All new requests go to release 2")));
+    assert!(
+        entries
+            .iter()
+            .any(|entry| entry.message.contains("All new requests go to release 2"))
+    );
     world.assert_sound();
 }

@@ -12,15 +12,23 @@ fn deployments_of_one_app_follow_each_other() {
     let world = World::new();
     let life = world.boot();
     life.create_app("shop", settings(1));
-    let ids: Vec<_> = (1..=4).map(|n| life.deploy("shop", &format!("shop:v{n}"))).collect();
+    let ids: Vec<_> = (1..=4)
+        .map(|n| life.deploy("shop", &format!("shop:v{n}")))
+        .collect();
     let done: Vec<_> = ids.iter().map(|id| life.end(id)).collect();
     for (index, record) in done.iter().enumerate() {
         assert_eq!(record.state, State::Success);
         let number = u32::try_from(index).unwrap() + 1;
         assert_eq!(record.release.unwrap().0, number, "in the order they came");
-        assert_eq!(record.from_release.map(|from| from.0), (number > 1).then(|| number - 1));
+        assert_eq!(
+            record.from_release.map(|from| from.0),
+            (number > 1).then(|| number - 1)
+        );
     }
-    assert!(done.windows(2).all(|pair| pair[0].completed_at <= pair[1].phases[0].started_at));
+    assert!(
+        done.windows(2)
+            .all(|pair| pair[0].completed_at <= pair[1].phases[0].started_at)
+    );
     life.assert_serves("shop", 4);
     world.assert_sound();
 }
@@ -56,14 +64,23 @@ fn the_same_key_makes_one_deployment() {
     assert!(!first.replayed);
     let again = life.try_deploy(cmd()).unwrap();
     assert!(again.replayed);
-    assert_eq!(first.deployment.deployment_id, again.deployment.deployment_id);
+    assert_eq!(
+        first.deployment.deployment_id,
+        again.deployment.deployment_id
+    );
     life.end(&first.deployment.deployment_id);
     let late = life.try_deploy(cmd()).unwrap();
     assert!(late.replayed && late.deployment.status.is_final());
     // Another value of a variable is another request.
     let mut other = cmd();
-    other.env_vars.0.insert("SECRET".to_owned(), "two".to_owned());
-    assert!(matches!(life.try_deploy(other), Err(Error::IdempotencyKeyReused)));
+    other
+        .env_vars
+        .0
+        .insert("SECRET".to_owned(), "two".to_owned());
+    assert!(matches!(
+        life.try_deploy(other),
+        Err(Error::IdempotencyKeyReused)
+    ));
 }
 
 #[test]
@@ -83,8 +100,10 @@ fn many_at_once_make_one_deployment_with_one_key() {
             })
         })
         .collect();
-    let ids: std::collections::BTreeSet<_> =
-        asked.into_iter().map(|asked| life.run(asked).unwrap()).collect();
+    let ids: std::collections::BTreeSet<_> = asked
+        .into_iter()
+        .map(|asked| life.run(asked).unwrap())
+        .collect();
     assert_eq!(ids.len(), 1);
 }
 
@@ -105,7 +124,10 @@ fn going_back_twice_in_a_row_is_harmless() {
     assert_eq!(life.end(&second).state, State::Success);
     life.assert_serves("shop", 1);
     let refused = life.try_rollback("shop", RollbackTarget::Previous, None);
-    assert!(matches!(refused, Err(Error::ReleaseNotFound { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::ReleaseNotFound { .. })),
+        "{refused:?}"
+    );
     world.assert_sound();
 }
 
@@ -119,12 +141,16 @@ fn deleting_an_app_ends_its_deployments_and_leaves_nothing() {
     life.ship("other", "other:v1");
     world.swarm.image(
         "shop:v2",
-        crate::swarm::Behaviour { answers: 503, ..Default::default() },
+        crate::swarm::Behaviour {
+            answers: 503,
+            ..Default::default()
+        },
     );
     life.deploy("shop", "shop:v2");
     let waiting = life.deploy("shop", "shop:v3");
     until("the second release", || world.swarm.services().len() == 3);
-    life.run(apps::delete_app(&life.px, &Actor::system(), &name("shop"))).unwrap();
+    life.run(apps::delete_app(&life.px, &Actor::system(), &name("shop")))
+        .unwrap();
     assert_eq!(world.swarm.services(), [crate::bench::service("other", 1)]);
     assert!(world.ingress.hosts("shop").is_empty());
     let gone = life.run(flukedeploy_platform::deployments::get_deployment(
@@ -132,7 +158,10 @@ fn deleting_an_app_ends_its_deployments_and_leaves_nothing() {
         &Actor::system(),
         &waiting,
     ));
-    assert!(matches!(gone, Err(Error::DeploymentNotFound { .. })), "{gone:?}");
+    assert!(
+        matches!(gone, Err(Error::DeploymentNotFound { .. })),
+        "{gone:?}"
+    );
 
     // Another app of the same name has nothing of the old one.
     life.create_app("shop", settings(1));

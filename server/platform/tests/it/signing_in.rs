@@ -14,7 +14,8 @@ fn token(life: &Life<'_>, tier: Tier, lasts: Option<time::Duration>) -> identity
         tier,
         expires_at: lasts.map(|lasts| life.px.now() + lasts),
     };
-    life.run(identity::create_token(&life.px, &Actor::system(), cmd)).unwrap()
+    life.run(identity::create_token(&life.px, &Actor::system(), cmd))
+        .unwrap()
 }
 
 fn why(refused: Result<Actor, Error>) -> &'static str {
@@ -28,24 +29,32 @@ fn why(refused: Result<Actor, Error>) -> &'static str {
 fn a_token_is_good_until_it_expires_or_is_revoked() {
     let world = World::new();
     let life = world.boot_quietly(|_| {});
-    let check = |secret: &str| {
-        life.run(identity::authenticate_token(&life.px, secret, Door::Rest))
-    };
+    let check = |secret: &str| life.run(identity::authenticate_token(&life.px, secret, Door::Rest));
     let brief = token(&life, Tier::Advanced, Some(time::Duration::hours(1)));
     let actor = check(brief.secret.expose()).unwrap();
-    assert_eq!((actor.tier, actor.persona.as_deref()), (Tier::Advanced, Some("OPERATOR")));
+    assert_eq!(
+        (actor.tier, actor.persona.as_deref()),
+        (Tier::Advanced, Some("OPERATOR"))
+    );
     world.clock.forward(time::Duration::minutes(61));
     assert_eq!(why(check(brief.secret.expose())), "the token has expired");
 
     let lasting = token(&life, Tier::Extended, None);
     assert!(check(lasting.secret.expose()).is_ok());
     let id = lasting.view.id.clone();
-    life.run(identity::revoke_token(&life.px, &Actor::system(), &id)).unwrap();
+    life.run(identity::revoke_token(&life.px, &Actor::system(), &id))
+        .unwrap();
     assert_eq!(why(check(lasting.secret.expose())), "the token was revoked");
     let again = life.run(identity::revoke_token(&life.px, &Actor::system(), &id));
     assert!(matches!(again, Err(Error::NotFound { .. })));
 
-    for wrong in ["", "fd_", "fd_x_y", "bootstrap", &format!("fd_{id}_{}", "x".repeat(500))] {
+    for wrong in [
+        "",
+        "fd_",
+        "fd_x_y",
+        "bootstrap",
+        &format!("fd_{id}_{}", "x".repeat(500)),
+    ] {
         assert_eq!(why(check(wrong)), "the token is not known");
     }
 }
@@ -57,42 +66,85 @@ fn a_reading_token_changes_nothing() {
     life.create_app("shop", settings(1));
     let reader = token(&life, Tier::Extended, None);
     let reader = life
-        .run(identity::authenticate_token(&life.px, reader.secret.expose(), Door::Mcp))
+        .run(identity::authenticate_token(
+            &life.px,
+            reader.secret.expose(),
+            Door::Mcp,
+        ))
         .unwrap();
-    let refused =
-        life.run(deployments::deploy(&life.px, &reader, deploy_of("shop", "shop:v1")));
-    assert!(matches!(refused, Err(Error::Forbidden { needed: Tier::Advanced, .. })));
+    let refused = life.run(deployments::deploy(
+        &life.px,
+        &reader,
+        deploy_of("shop", "shop:v1"),
+    ));
+    assert!(matches!(
+        refused,
+        Err(Error::Forbidden {
+            needed: Tier::Advanced,
+            ..
+        })
+    ));
     let worker = token(&life, Tier::Advanced, None);
     let worker = life
-        .run(identity::authenticate_token(&life.px, worker.secret.expose(), Door::Mcp))
+        .run(identity::authenticate_token(
+            &life.px,
+            worker.secret.expose(),
+            Door::Mcp,
+        ))
         .unwrap();
     assert!(life.run(system::system_view(&life.px, &reader)).is_ok());
     let refused = life.run(identity::list_tokens(&life.px, &worker));
-    assert!(matches!(refused, Err(Error::Forbidden { needed: Tier::Admin, .. })));
+    assert!(matches!(
+        refused,
+        Err(Error::Forbidden {
+            needed: Tier::Admin,
+            ..
+        })
+    ));
 }
 
 #[test]
 fn the_set_up_link_works_once() {
     let world = World::new();
     let life = world.boot_quietly(|_| {});
-    let old = life.run(identity::new_set_up_token(&life.px)).unwrap().unwrap();
-    let link = life.run(identity::new_set_up_token(&life.px)).unwrap().unwrap();
+    let old = life
+        .run(identity::new_set_up_token(&life.px))
+        .unwrap()
+        .unwrap();
+    let link = life
+        .run(identity::new_set_up_token(&life.px))
+        .unwrap()
+        .unwrap();
     let set_up = |link: &Secret, name: &str| {
         let password = Secret::new("correct horse battery");
         life.run(identity::set_up(&life.px, link.expose(), name, password))
     };
-    assert!(matches!(set_up(&old, "ann"), Err(Error::SetUpLinkInvalid)), "it was replaced");
+    assert!(
+        matches!(set_up(&old, "ann"), Err(Error::SetUpLinkInvalid)),
+        "it was replaced"
+    );
     let ann = set_up(&link, "ann").unwrap();
-    assert!(life.run(identity::actor_of_session(&life.px, &ann)).unwrap().is_some());
+    assert!(
+        life.run(identity::actor_of_session(&life.px, &ann))
+            .unwrap()
+            .is_some()
+    );
     assert!(matches!(set_up(&link, "eve"), Err(Error::SetUpLinkInvalid)));
-    assert!(life.run(identity::new_set_up_token(&life.px)).unwrap().is_none());
+    assert!(
+        life.run(identity::new_set_up_token(&life.px))
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[test]
 fn of_two_who_use_the_link_at_once_one_gets_in() {
     let world = World::new();
     let life = world.boot_quietly(|_| {});
-    let link = life.run(identity::new_set_up_token(&life.px)).unwrap().unwrap();
+    let link = life
+        .run(identity::new_set_up_token(&life.px))
+        .unwrap()
+        .unwrap();
     let asked: Vec<_> = ["ann", "eve", "bob"]
         .map(|name| {
             let (px, link) = (life.px.clone(), link.clone());
@@ -102,7 +154,10 @@ fn of_two_who_use_the_link_at_once_one_gets_in() {
             })
         })
         .into();
-    let results: Vec<_> = asked.into_iter().map(|asked| life.run(asked).unwrap()).collect();
+    let results: Vec<_> = asked
+        .into_iter()
+        .map(|asked| life.run(asked).unwrap())
+        .collect();
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
 }
 
@@ -110,7 +165,11 @@ fn of_two_who_use_the_link_at_once_one_gets_in() {
 fn guessing_is_slowed_down_even_many_at_a_time() {
     let world = World::new();
     let life = world.boot_quietly(|_| {});
-    life.run(identity::ensure_admin(&life.px, Secret::new("correct horse battery"))).unwrap();
+    life.run(identity::ensure_admin(
+        &life.px,
+        Secret::new("correct horse battery"),
+    ))
+    .unwrap();
     let guesses: Vec<_> = (0..24)
         .map(|number| {
             let px = life.px.clone();
@@ -120,9 +179,17 @@ fn guessing_is_slowed_down_even_many_at_a_time() {
             })
         })
         .collect();
-    let results: Vec<_> = guesses.into_iter().map(|guess| life.run(guess).unwrap()).collect();
-    let tried = results.iter().filter(|r| matches!(r, Err(Error::Unauthenticated { .. }))).count();
-    let refused = results.iter().filter(|r| matches!(r, Err(Error::TooManyAttempts { .. })));
+    let results: Vec<_> = guesses
+        .into_iter()
+        .map(|guess| life.run(guess).unwrap())
+        .collect();
+    let tried = results
+        .iter()
+        .filter(|r| matches!(r, Err(Error::Unauthenticated { .. })))
+        .count();
+    let refused = results
+        .iter()
+        .filter(|r| matches!(r, Err(Error::TooManyAttempts { .. })));
     assert!(tried <= 7, "{tried} guesses were looked at");
     assert_eq!(refused.count() + tried, results.len());
 
@@ -142,12 +209,33 @@ fn guessing_is_slowed_down_even_many_at_a_time() {
 fn a_new_password_ends_the_sessions_of_the_old_one() {
     let world = World::new();
     let life = world.boot_quietly(|_| {});
-    life.run(identity::ensure_admin(&life.px, Secret::new("correct horse battery"))).unwrap();
+    life.run(identity::ensure_admin(
+        &life.px,
+        Secret::new("correct horse battery"),
+    ))
+    .unwrap();
     let session = life
-        .run(identity::sign_in(&life.px, "admin", Secret::new("correct horse battery"), "::1"))
+        .run(identity::sign_in(
+            &life.px,
+            "admin",
+            Secret::new("correct horse battery"),
+            "::1",
+        ))
         .unwrap();
-    assert!(life.run(identity::actor_of_session(&life.px, &session)).unwrap().is_some());
+    assert!(
+        life.run(identity::actor_of_session(&life.px, &session))
+            .unwrap()
+            .is_some()
+    );
     world.clock.forward(time::Duration::seconds(1));
-    life.run(identity::ensure_admin(&life.px, Secret::new("another horse entirely"))).unwrap();
-    assert!(life.run(identity::actor_of_session(&life.px, &session)).unwrap().is_none());
+    life.run(identity::ensure_admin(
+        &life.px,
+        Secret::new("another horse entirely"),
+    ))
+    .unwrap();
+    assert!(
+        life.run(identity::actor_of_session(&life.px, &session))
+            .unwrap()
+            .is_none()
+    );
 }

@@ -21,6 +21,10 @@ use crate::tap::{Tap, Trouble};
 
 /// How the containers of an image behave.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent things that can be wrong with an image"
+)]
 pub(crate) struct Behaviour {
     /// It ends by itself: after so many milliseconds, with this code.
     pub(crate) exits: Option<(u64, i64)>,
@@ -107,11 +111,17 @@ impl Swarm {
     }
 
     pub(crate) fn note(&self, what: String) {
-        self.trail.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        self.trail
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(what);
     }
 
     pub(crate) fn trail(&self) -> Vec<String> {
-        self.trail.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.trail
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn image(&self, name: &str, behaviour: Behaviour) {
@@ -124,7 +134,10 @@ impl Swarm {
     }
 
     pub(crate) fn spec(&self, service: &str) -> Option<ServiceSpec> {
-        self.lock().services.get(service).map(|service| service.spec.clone())
+        self.lock()
+            .services
+            .get(service)
+            .map(|service| service.spec.clone())
     }
 
     /// Somebody else removes or makes a service.
@@ -142,7 +155,10 @@ impl Swarm {
     pub(crate) fn kill_one(&self, service: &str) {
         let mut state = self.lock();
         let victim = state.services.get_mut(service).and_then(|service| {
-            service.replicas.iter_mut().find(|replica| replica.ended.is_none())
+            service
+                .replicas
+                .iter_mut()
+                .find(|replica| replica.ended.is_none())
         });
         if let Some(victim) = victim {
             victim.ended = Some((Instant::now(), TaskState::Failed, Some(137)));
@@ -163,13 +179,18 @@ impl Swarm {
             .iter()
             .filter(|replica| replica.is_well())
             .filter_map(|replica| {
-                Some(SocketAddr::new(replica.address, replica.behaviour.listens_on?))
+                Some(SocketAddr::new(
+                    replica.address,
+                    replica.behaviour.listens_on?,
+                ))
             })
             .collect()
     }
 
     pub(crate) fn is_well(&self, target: SocketAddr) -> bool {
-        self.lock().running(target).is_some_and(|(_, replica)| replica.is_well())
+        self.lock()
+            .running(target)
+            .is_some_and(|(_, replica)| replica.is_well())
     }
 
     pub(crate) fn died_by_itself(&self, address: IpAddr) -> bool {
@@ -198,7 +219,10 @@ impl Replica {
             return (state, self.behaviour.rejected);
         }
         if self.behaviour.fits_nowhere {
-            return (TaskState::Waiting, Some("no suitable node (insufficient resources)"));
+            return (
+                TaskState::Waiting,
+                Some("no suitable node (insufficient resources)"),
+            );
         }
         let ready = self.born.elapsed().as_millis() >= u128::from(self.behaviour.ready_after_ms);
         if self.behaviour.has_healthcheck && !ready {
@@ -211,7 +235,13 @@ impl Replica {
 impl State {
     /// Lets replicas end and be replaced, as time has gone by.
     fn move_on(&mut self) {
-        let State { services, images, died, next, .. } = self;
+        let State {
+            services,
+            images,
+            died,
+            next,
+            ..
+        } = self;
         for service in services.values_mut() {
             let wanted = service.spec.replicas;
             for replica in service.replicas.iter_mut().filter(|r| r.ended.is_none()) {
@@ -228,9 +258,14 @@ impl State {
                 }
             }
             for slot in 1..=wanted {
-                let newest = service.replicas.iter().rfind(|replica| replica.slot == slot);
+                let newest = service
+                    .replicas
+                    .iter()
+                    .rfind(|replica| replica.slot == slot);
                 let due = newest.is_none_or(|replica| {
-                    replica.ended.is_some_and(|(at, ..)| at.elapsed() >= Duration::from_millis(30))
+                    replica
+                        .ended
+                        .is_some_and(|(at, ..)| at.elapsed() >= Duration::from_millis(30))
                 });
                 if due {
                     *next += 1;
@@ -253,21 +288,23 @@ impl State {
     }
 
     fn ensure(&mut self, spec: ServiceSpec) {
-        match self.services.get_mut(&spec.name) {
-            Some(service) => {
-                if service.spec.image != spec.image || service.spec.env != spec.env {
-                    for replica in &mut service.replicas {
-                        replica.ended.get_or_insert((Instant::now(), TaskState::Stopped, None));
-                    }
+        if let Some(service) = self.services.get_mut(&spec.name) {
+            if service.spec.image != spec.image || service.spec.env != spec.env {
+                for replica in &mut service.replicas {
+                    replica
+                        .ended
+                        .get_or_insert((Instant::now(), TaskState::Stopped, None));
                 }
-                service.spec = spec;
             }
-            None => {
-                self.next += 1;
-                let id = format!("service-{}", self.next);
-                self.services
-                    .insert(spec.name.clone(), Service { id, spec, replicas: Vec::new() });
-            }
+            service.spec = spec;
+        } else {
+            self.next += 1;
+            let service = Service {
+                id: format!("service-{}", self.next),
+                spec,
+                replicas: Vec::new(),
+            };
+            self.services.insert(service.spec.name.clone(), service);
         }
         self.move_on();
     }
@@ -285,7 +322,10 @@ impl State {
     }
 
     fn tasks(&self, of: Option<&str>) -> Vec<Task> {
-        let services = self.services.iter().filter(|(name, _)| of.is_none_or(|of| of == **name));
+        let services = self
+            .services
+            .iter()
+            .filter(|(name, _)| of.is_none_or(|of| of == **name));
         services
             .flat_map(|(name, service)| {
                 service.replicas.iter().rev().map(|replica| {
@@ -319,7 +359,10 @@ pub(crate) struct SimEngine {
 
 fn failed(trouble: Trouble, doing: &str) -> EngineError {
     match trouble {
-        Trouble::Away => EngineError::TimedOut { doing: doing.to_owned(), seconds: 1 },
+        Trouble::Away => EngineError::TimedOut {
+            doing: doing.to_owned(),
+            seconds: 1,
+        },
         Trouble::Refused => EngineError::Refused {
             doing: doing.to_owned(),
             message: "not like this".to_owned(),
@@ -390,8 +433,13 @@ impl Engine for SimEngine {
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<ResolvedImage, ResolveError> {
         self.before("resolve_image", image.as_str()).await?;
-        let behaviour =
-            self.swarm.lock().images.get(image.as_str()).cloned().unwrap_or_default();
+        let behaviour = self
+            .swarm
+            .lock()
+            .images
+            .get(image.as_str())
+            .cloned()
+            .unwrap_or_default();
         for line in 0..behaviour.chatter {
             progress(format!("layer {line}"));
         }
@@ -416,7 +464,8 @@ impl Engine for SimEngine {
     }
 
     async fn image_available(&self, image: &PinnedImage) -> Result<bool, EngineError> {
-        self.before("image_available", image.requested.as_str()).await?;
+        self.before("image_available", image.requested.as_str())
+            .await?;
         Ok(self
             .swarm
             .lock()
@@ -427,7 +476,8 @@ impl Engine for SimEngine {
 
     async fn ensure_service(&self, spec: &ServiceSpec) -> Result<(), EngineError> {
         self.before("ensure_service", &spec.name).await?;
-        self.swarm.note(format!("ensure {} {}", spec.name, spec.replicas));
+        self.swarm
+            .note(format!("ensure {} {}", spec.name, spec.replicas));
         self.swarm.lock().ensure(spec.clone());
         let _ = self.swarm.events.send(());
         self.after("ensure_service").await;
@@ -438,7 +488,11 @@ impl Engine for SimEngine {
         self.before("scale_service", name).await?;
         match self.swarm.lock().services.get_mut(name) {
             Some(service) => service.spec.replicas = replicas,
-            None => return Err(EngineError::NotFound { doing: format!("scaling {name}") }),
+            None => {
+                return Err(EngineError::NotFound {
+                    doing: format!("scaling {name}"),
+                });
+            }
         }
         Ok(())
     }
@@ -509,12 +563,14 @@ impl Engine for SimEngine {
             .values()
             .flat_map(|service| &service.replicas)
             .find(|replica| replica.id == task.id);
-        Ok(replica.map_or_else(ReplicaFailure::default, |replica| ReplicaFailure {
-            exit_code: replica.ended.and_then(|(_, _, code)| code),
-            oom_killed: replica.behaviour.out_of_memory,
-            listening_ports: replica.behaviour.listens_on.into_iter().collect(),
-            last_lines: vec!["goodbye".to_owned()],
-        }))
+        Ok(
+            replica.map_or_else(ReplicaFailure::default, |replica| ReplicaFailure {
+                exit_code: replica.ended.and_then(|(_, _, code)| code),
+                oom_killed: replica.behaviour.out_of_memory,
+                listening_ports: replica.behaviour.listens_on.into_iter().collect(),
+                last_lines: vec!["goodbye".to_owned()],
+            }),
+        )
     }
 
     async fn purge(&self) -> Result<(), EngineError> {

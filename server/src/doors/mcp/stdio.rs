@@ -7,25 +7,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue, Request, StatusCode, Uri};
 use bytes::Bytes;
 use flukedeploy_platform::secret::Secret;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+
+use crate::http_client;
 
 /// The first revision in which each request says its own version.
 const STATELESS: &str = "2026-07-28";
 const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
-const CONNECT_TIME: Duration = Duration::from_secs(5);
 /// Longer than any tool waits.
 const ANSWER_TIME: Duration = Duration::from_mins(2);
-const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// Requests under way at a time.
 const MAX_REQUESTS: usize = 32;
 
@@ -125,10 +123,8 @@ fn error(id: &Value, code: i64, message: &str) -> Value {
 
 /// Where messages go.
 pub(in crate::doors) struct Server {
-    authority: String,
-    host: String,
-    port: u16,
-    path: String,
+    /// Of `/mcp`, with scheme and host.
+    address: String,
     authorization: HeaderValue,
     /// What `initialize` agreed on.
     version: Mutex<Option<String>>,
@@ -153,24 +149,18 @@ impl Server {
             ),
             _ => bail!("'{url}' must begin with http://"),
         }
-        let host = uri
-            .host()
-            .with_context(|| format!("'{url}' names no host"))?;
+        if uri.host().is_none() {
+            bail!("'{url}' names no host");
+        }
         let mut authorization: HeaderValue = format!("Bearer {}", token.expose())
             .parse()
             .ok()
             .context("the token holds characters that no token has")?;
         authorization.set_sensitive(true);
-        let path = uri.path().trim_end_matches('/');
+        let base = url.trim_end_matches('/');
+        let base = base.strip_suffix("/mcp").unwrap_or(base);
         Ok(Self {
-            authority: uri.authority().map(ToString::to_string).unwrap_or_default(),
-            host: host.trim_matches(['[', ']']).to_owned(),
-            port: uri.port_u16().unwrap_or(80),
-            path: if path.ends_with("/mcp") {
-                path.to_owned()
-            } else {
-                format!("{path}/mcp")
-            },
+            address: format!("{base}/mcp"),
             authorization,
             version: Mutex::new(None),
         })
@@ -179,22 +169,19 @@ impl Server {
     /// Sends one message and returns what is to be written for it. A request gets an answer in
     /// any case; a notification never does.
     async fn exchange(&self, message: &Value) -> Vec<Value> {
-        let sent = tokio::time::timeout(ANSWER_TIME, self.send(message)).await;
+        let sent = self.send(message).await;
         let id = message
             .get("id")
             .filter(|_| message.get("method").is_some());
         let failure = match sent {
-            Ok(Ok(answer)) => match messages_of(&answer) {
+            Ok(answer) => match messages_of(&answer) {
                 Some(messages) => {
                     self.note_version(message, &messages);
                     return messages;
                 }
                 None => refusal(&answer),
             },
-            Ok(Err(failure)) => format!("{failure:#}"),
-            Err(_) => {
-                "the server did not answer in time; the call may still be under way".to_owned()
-            }
+            Err(failure) => format!("{failure:#}"),
         };
         if let Some(id) = id {
             return vec![error(id, UNREACHABLE, &failure)];
@@ -204,45 +191,26 @@ impl Server {
     }
 
     async fn send(&self, message: &Value) -> anyhow::Result<Answer> {
-        let address = (self.host.as_str(), self.port);
-        let connecting = tokio::time::timeout(CONNECT_TIME, TcpStream::connect(address));
-        let unreachable = || {
-            format!(
-                "FlukeDeploy at http://{} cannot be reached; is it running ('flukedeploy up')?",
-                self.authority
-            )
-        };
-        let stream = connecting
+        let response = http_client::send(self.request(message)?, ANSWER_TIME)
             .await
-            .with_context(unreachable)?
-            .with_context(unreachable)?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .with_context(unreachable)?;
-        let connection = tokio::spawn(connection);
-        let answer = async {
-            let response = sender.send_request(self.request(message)?).await?;
-            let (parts, body) = response.into_parts();
-            let content_type = parts
-                .headers
-                .get(CONTENT_TYPE)
-                .and_then(|v| v.to_str().ok());
-            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
-            Ok(Answer {
-                status: parts.status,
-                is_event_stream: content_type
-                    .is_some_and(|value| value.starts_with("text/event-stream")),
-                body: body.map_err(|error| anyhow::anyhow!(error))?.to_bytes(),
-            })
-        }
-        .await;
-        connection.abort();
-        answer.map_err(|error: anyhow::Error| error.context("talking to FlukeDeploy failed"))
+            .with_context(|| {
+                format!(
+                    "FlukeDeploy at {} cannot be reached; is it running ('flukedeploy up')?",
+                    self.address
+                )
+            })?;
+        let content_type = response.headers().get(CONTENT_TYPE);
+        Ok(Answer {
+            status: response.status(),
+            is_event_stream: content_type
+                .and_then(|value| value.to_str().ok())
+                .is_some_and(|value| value.starts_with("text/event-stream")),
+            body: response.into_body(),
+        })
     }
 
     fn request(&self, message: &Value) -> anyhow::Result<Request<Full<Bytes>>> {
-        let mut request = Request::post(self.path.as_str())
-            .header(HOST, self.authority.as_str())
+        let mut request = Request::post(self.address.as_str())
             .header(AUTHORIZATION, self.authorization.clone())
             .header(ACCEPT, "application/json, text/event-stream")
             .header(CONTENT_TYPE, "application/json")
@@ -360,6 +328,7 @@ fn refusal(answer: &Answer) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http_body_util::BodyExt;
 
     fn answer(status: u16, content_type: &str, body: &str) -> Answer {
         Answer {
@@ -372,10 +341,9 @@ mod tests {
     #[test]
     fn addresses_are_checked_before_anything_starts() {
         let token = Secret::new("t");
-        let server = Server::new("http://[::1]:3000/", &token).unwrap();
-        assert_eq!((server.host.as_str(), server.port), ("::1", 3000));
-        assert_eq!(server.path, "/mcp");
-        assert_eq!(Server::new("http://a/mcp", &token).unwrap().path, "/mcp");
+        let address = |url: &str| Server::new(url, &token).unwrap().address;
+        assert_eq!(address("http://[::1]:3000/"), "http://[::1]:3000/mcp");
+        assert_eq!(address("http://a/mcp"), "http://a/mcp");
         let https = Server::new("https://a", &token).err().unwrap().to_string();
         assert!(https.contains("not supported yet"), "{https}");
         assert!(Server::new("localhost:3000", &token).is_err());

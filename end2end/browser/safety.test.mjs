@@ -1,0 +1,156 @@
+// Who may see and send what; and what every page keeps to: its origin, its policy, its weight.
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { after, before, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { PASSWORD, finalDeployment, launchBrowser, rest, signIn, startInstance, withPage } from './support.mjs';
+
+const HTML_LIMIT_BYTES = 50 * 1024;
+const ASSETS_LIMIT_BYTES = 60 * 1024;
+
+let browser;
+let instance;
+let pages;
+
+before(async () => {
+  [browser, instance] = await Promise.all([launchBrowser(), startInstance({ adminPassword: PASSWORD })]);
+  await rest(instance, 'POST', '/apps', { app_name: 'shop-web', container_port: 8080 });
+  const { deployment_id: id } = await rest(instance, 'POST', '/deployments', {
+    app_name: 'shop-web',
+    image: instance.images.v1,
+  });
+  assert.equal((await finalDeployment(instance, id)).status, 'success');
+  pages = [
+    '/',
+    '/apps',
+    '/apps/new',
+    '/apps/shop-web',
+    '/apps/shop-web/deploy',
+    '/apps/shop-web/rollback',
+    '/apps/shop-web/logs',
+    '/apps/shop-web/delete',
+    '/deployments',
+    `/deployments/${id}`,
+    '/tokens',
+    '/system',
+    '/connect',
+  ];
+});
+
+after(async () => {
+  await browser?.close();
+  await instance?.stop();
+});
+
+for (const javaScript of [true, false]) {
+  test(`a stranger is asked to sign in everywhere, javaScript ${javaScript}`, async () => {
+    await withPage(browser, { name: 'stranger', javaScript, baseURL: instance.url }, async (page) => {
+      for (const path of pages) {
+        await page.goto(path);
+        assert.equal(new URL(page.url()).pathname, '/sign-in', path);
+        assert.doesNotMatch(await page.content(), /shop-web\.localhost/, `${path} tells strangers about apps`);
+      }
+      // And is led to where they wanted to go.
+      await page.goto('/apps/shop-web/logs');
+      await signIn(page);
+      assert.equal(new URL(page.url()).pathname, '/apps/shop-web/logs');
+    });
+  });
+
+  test(`every page keeps to its origin, its policy and its weight, javaScript ${javaScript}`, async () => {
+    await withPage(browser, { name: 'pages', javaScript, baseURL: instance.url }, async (page, look) => {
+      const requests = [];
+      page.on('request', (request) => requests.push(request.url()));
+      page.on('websocket', (socket) => requests.push(socket.url()));
+      await signIn(page);
+      for (const path of pages) {
+        const response = await page.goto(path);
+        assert.equal(response.status(), 200, path);
+        await checkPolicy(response, page, path);
+        await look(path.slice(1).replaceAll('/', '-').replace(/dep-.*/, 'one') || 'overview');
+      }
+      assert.ok(requests.length > pages.length);
+      const own = new URL(instance.url).host;
+      assert.deepEqual(requests.filter((url) => new URL(url).host !== own), [], 'requests left the origin');
+    });
+  });
+}
+
+async function checkPolicy(response, page, path) {
+  const headers = response.headers();
+  const policy = headers['content-security-policy'] ?? '';
+  assert.match(policy, /default-src 'self'/, path);
+  assert.doesNotMatch(policy, /unsafe|\*|https?:|data:/, path);
+  assert.match(policy, /frame-ancestors 'none'/, path);
+  assert.equal(headers['x-content-type-options'], 'nosniff', path);
+
+  const html = await response.text();
+  assert.ok(Buffer.byteLength(html) < HTML_LIMIT_BYTES, `${path} has ${Buffer.byteLength(html)} bytes`);
+  assert.doesNotMatch(html, /<script(?![^>]*\bsrc=)[^>]*>/, `${path} has an inline script`);
+  assert.doesNotMatch(html, /<[^>]+\s(on[a-z]+|style)=/i, `${path} has an inline handler or style`);
+  assert.equal(await page.getByRole('heading', { level: 1 }).count(), 1, `${path} has one h1`);
+  assert.match(await page.title(), /FlukeDeploy/, path);
+}
+
+test('all assets together are light', async () => {
+  await withPage(browser, { name: 'weight', baseURL: instance.url }, async (page) => {
+    const assets = new Map();
+    page.on('response', async (response) => {
+      const { pathname } = new URL(response.url());
+      if (pathname.startsWith('/assets/')) assets.set(pathname, gzipSync(await response.body()).length);
+    });
+    await signIn(page);
+    for (const path of pages) await page.goto(path, { waitUntil: 'networkidle' });
+    const names = [...assets.keys()].join(' ');
+    assert.ok(/\.css/.test(names) && /\.js/.test(names), `only ${names}`);
+    const total = [...assets.values()].reduce((sum, size) => sum + size, 0);
+    assert.ok(total < ASSETS_LIMIT_BYTES, `${total} bytes compressed: ${JSON.stringify([...assets])}`);
+  });
+});
+
+test('a form on a foreign page is refused', async () => {
+  const evil = createServer((_, response) => {
+    response.setHeader('content-type', 'text/html');
+    response.end(`<!doctype html><title>evil</title><form method="post" action="${instance.url}/apps/shop-web/delete">
+      <input name="confirm" value="shop-web"><button>Win a prize</button></form>`);
+  });
+  await new Promise((done) => evil.listen(0, '127.0.0.1', done));
+  try {
+    await withPage(browser, { name: 'foreign-form', baseURL: instance.url }, async (page, look) => {
+      await signIn(page);
+      // Another port of the same host is the same site: its cookie travels, so the origin has to tell.
+      await page.goto(`http://127.0.0.1:${evil.address().port}/`);
+      const [response] = await Promise.all([
+        page.waitForResponse((response) => response.request().method() === 'POST'),
+        page.getByRole('button').click(),
+      ]);
+      assert.equal(response.status(), 403);
+      await page.getByRole('heading', { name: 'This came from another site' }).waitFor();
+      await look('refused');
+    });
+  } finally {
+    evil.closeAllConnections();
+    evil.close();
+  }
+  assert.equal((await rest(instance, 'GET', '/apps/shop-web')).app_name, 'shop-web');
+});
+
+test('the session opens neither API nor stream to a foreign page', async () => {
+  await withPage(browser, { name: 'foreign-request', baseURL: instance.url }, async (page) => {
+    await signIn(page);
+    const [cookie] = await page.context().cookies();
+    assert.ok(cookie.httpOnly && cookie.sameSite === 'Lax', JSON.stringify(cookie));
+    const headers = { cookie: `${cookie.name}=${cookie.value}`, 'content-type': 'application/json' };
+    const send = (extra) =>
+      fetch(`${instance.url}/api/v1/apps`, {
+        method: 'POST',
+        headers: { ...headers, ...extra },
+        body: JSON.stringify({ app_name: 'forged', container_port: 80 }),
+      });
+    for (const foreign of [{ origin: 'http://evil.example' }, { 'sec-fetch-site': 'cross-site' }, { 'sec-fetch-site': 'same-site' }]) {
+      assert.equal((await send(foreign)).status, 403, JSON.stringify(foreign));
+    }
+    assert.equal((await send({ origin: instance.url, 'sec-fetch-site': 'same-origin' })).status, 201);
+    assert.equal((await fetch(`${instance.url}/api/v1/apps`)).status, 401);
+  });
+});
