@@ -70,7 +70,11 @@ pub(crate) async fn end(session: &Session) -> Result<(), Error> {
     session.flush().await.map_err(failed)
 }
 
-pub(crate) async fn actor(px: &Platform, session: &Session) -> Result<Option<Actor>, Error> {
+/// Who is behind the session, and the session's owner as it is stored.
+pub(crate) async fn actor(
+    px: &Platform,
+    session: &Session,
+) -> Result<Option<(Actor, SignedIn)>, Error> {
     let Some(mut stored) = session.get::<Stored>(KEY).await.map_err(failed)? else {
         return Ok(None);
     };
@@ -79,11 +83,12 @@ pub(crate) async fn actor(px: &Platform, session: &Session) -> Result<Option<Act
         return Ok(None);
     };
     let now = to_unix_ms(px.now());
+    let signed_in = stored.signed_in.clone();
     if now - stored.renewed_at_ms > RENEW_AFTER_MS {
         stored.renewed_at_ms = now;
         session.insert(KEY, stored).await.map_err(failed)?;
     }
-    Ok(Some(actor))
+    Ok(Some((actor, signed_in)))
 }
 
 fn failed(error: tower_sessions::session::Error) -> Error {
@@ -110,7 +115,7 @@ pub(crate) async fn gate(
     }
     let theme = theme_of(request.headers());
     let actor = match actor(&px, &session).await {
-        Ok(actor) => actor,
+        Ok(found) => found.map(|(actor, _)| actor),
         Err(error) => {
             render::note_failure(&error);
             return render::plain_page(
@@ -172,11 +177,13 @@ pub(crate) async fn accept(
         return next.run(request).await;
     }
     match actor(&px, &session).await {
-        Ok(Some(actor)) => {
+        Ok(Some((actor, signed_in))) => {
             if let Some(refusal) = csrf::refuse_forged(request.headers(), request.method()) {
                 return refusal;
             }
             request.extensions_mut().insert(actor);
+            // A stream outlives the request: it looks again whether the session still holds.
+            request.extensions_mut().insert(signed_in);
             next.run(request).await
         }
         Ok(None) => next.run(request).await,

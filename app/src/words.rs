@@ -82,7 +82,7 @@ pub(crate) fn phase_duty(phase: PhaseName) -> &'static str {
         PhaseName::Build => "Gets the image and pins it",
         PhaseName::PreDeploy => "Checks the release",
         PhaseName::Deploy => "Starts replicas, moves traffic",
-        PhaseName::PostDeploy => "Checks what is served",
+        PhaseName::PostDeploy => "Retires the former release",
     }
 }
 

@@ -256,8 +256,12 @@ test('lines of an app arrive in its open log', async () => {
       app_name: app,
       image: instance.images.v1,
     });
-    await page.getByText('line 5 of 5').waitFor({ timeout: DEPLOYMENT_TIMEOUT_MS });
     await finalDeployment(instance, id);
+    await until('the lines of the app in the store', 30_000, async () => {
+      const { logs } = await rest(instance, 'GET', `/logs?app_name=${app}&limit=100`);
+      return logs.some((entry) => entry.message === 'line 5 of 5');
+    });
+    await page.getByText('line 5 of 5').waitFor();
     await look('log');
 
     await page.getByLabel('Text').fill('line 3');

@@ -38,25 +38,55 @@ pub struct Settings {
     #[arg(long, env = "FLUKEDEPLOY_BASE_DIRECTORY", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Address of the dashboard, REST and MCP
-    #[arg(long, env = "FLUKEDEPLOY_LISTEN", default_value = "127.0.0.1:3000", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "FLUKEDEPLOY_LISTEN",
+        default_value = "127.0.0.1:3000",
+        value_name = "ADDR"
+    )]
     pub listen: SocketAddr,
     /// Address of the log stream (WebSocket)
-    #[arg(long, env = "FLUKEDEPLOY_STREAM_LISTEN", default_value = "127.0.0.1:8767", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "FLUKEDEPLOY_STREAM_LISTEN",
+        default_value = "127.0.0.1:8767",
+        value_name = "ADDR"
+    )]
     pub stream_listen: SocketAddr,
     /// Docker endpoint, unix:// or tcp:// [default: the local socket]
     #[arg(long, env = "FLUKEDEPLOY_DOCKER_API", value_name = "URL")]
     pub docker: Option<String>,
     /// Port of the ingress for HTTP on every node
-    #[arg(long, env = "FLUKEDEPLOY_HOST_HTTP_PORT", default_value_t = 80, value_name = "PORT")]
+    #[arg(
+        long,
+        env = "FLUKEDEPLOY_HOST_HTTP_PORT",
+        default_value_t = 80,
+        value_name = "PORT"
+    )]
     pub http_port: u16,
     /// Port of the ingress for HTTPS; kept free for it, not served yet
-    #[arg(long, env = "FLUKEDEPLOY_HOST_HTTPS_PORT", default_value_t = 443, value_name = "PORT")]
+    #[arg(
+        long,
+        env = "FLUKEDEPLOY_HOST_HTTPS_PORT",
+        default_value_t = 443,
+        value_name = "PORT"
+    )]
     pub https_port: u16,
     /// Apps answer at <app>.<root domain>
-    #[arg(long, env = "FLUKEDEPLOY_ROOT_DOMAIN", default_value = "localhost", value_name = "DOMAIN")]
+    #[arg(
+        long,
+        env = "FLUKEDEPLOY_ROOT_DOMAIN",
+        default_value = "localhost",
+        value_name = "DOMAIN"
+    )]
     pub root_domain: String,
     /// Prefix of everything made in Docker, so that several instances can share one engine
-    #[arg(long, env = "FLUKEDEPLOY_INSTANCE", default_value = "main", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "FLUKEDEPLOY_INSTANCE",
+        default_value = "main",
+        value_name = "NAME"
+    )]
     pub instance: String,
     /// The dashboard's address as people reach it [default: http://<listen>]
     #[arg(long, env = "FLUKEDEPLOY_PUBLIC_URL", value_name = "URL")]
@@ -64,10 +94,10 @@ pub struct Settings {
     /// Docker client configuration with registry credentials [default: ~/.docker/config.json]
     #[arg(long, env = "FLUKEDEPLOY_REGISTRY_AUTH_FILE", value_name = "FILE")]
     pub registry_auth_file: Option<PathBuf>,
-    /// File with the password of the account `admin` (or set FLUKEDEPLOY_ADMIN_PASSWORD)
+    /// File with the password of the account `admin` (or set `FLUKEDEPLOY_ADMIN_PASSWORD`)
     #[arg(long, env = "FLUKEDEPLOY_ADMIN_PASSWORD_FILE", value_name = "FILE")]
     pub admin_password_file: Option<PathBuf>,
-    /// File with the bootstrap administrator token (or set FLUKEDEPLOY_API_TOKEN)
+    /// File with the bootstrap administrator token (or set `FLUKEDEPLOY_API_TOKEN`)
     #[arg(long, env = "FLUKEDEPLOY_API_TOKEN_FILE", value_name = "FILE")]
     pub api_token_file: Option<PathBuf>,
 }
@@ -99,9 +129,14 @@ pub struct Down {
 #[derive(Debug, Args)]
 pub struct Mcp {
     /// The control plane
-    #[arg(long, env = "FLUKEDEPLOY_URL", default_value = "http://127.0.0.1:3000", value_name = "URL")]
+    #[arg(
+        long,
+        env = "FLUKEDEPLOY_URL",
+        default_value = "http://127.0.0.1:3000",
+        value_name = "URL"
+    )]
     pub url: String,
-    /// File with the token, alone or as an Authorization header (or set FLUKEDEPLOY_API_TOKEN)
+    /// File with the token, alone or as an Authorization header (or set `FLUKEDEPLOY_API_TOKEN`)
     #[arg(long, env = "FLUKEDEPLOY_API_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
@@ -109,10 +144,19 @@ pub struct Mcp {
 #[derive(Debug, Args)]
 pub struct Ingress {
     /// Address for HTTP
-    #[arg(long, env = "FLUKEDEPLOY_INGRESS_LISTEN", default_value = "0.0.0.0:8080")]
+    #[arg(
+        long,
+        env = "FLUKEDEPLOY_INGRESS_LISTEN",
+        default_value = "0.0.0.0:8080"
+    )]
     pub listen: SocketAddr,
     /// Where the control plane waits for us, tried in turn
-    #[arg(long, env = "FLUKEDEPLOY_INGRESS_CONTROL_URLS", value_delimiter = ',', required = true)]
+    #[arg(
+        long,
+        env = "FLUKEDEPLOY_INGRESS_CONTROL_URLS",
+        value_delimiter = ',',
+        required = true
+    )]
     pub control_urls: Vec<String>,
     /// File with what to show the control plane
     #[arg(long, env = "FLUKEDEPLOY_INGRESS_TOKEN_FILE")]

@@ -45,8 +45,13 @@ impl Config {
     ) -> Result<Self, Faults> {
         let mut faults = Vec::new();
         let instance = take(&mut faults, settings.instance.parse::<InstanceName>());
-        let root_domain =
-            take(&mut faults, settings.root_domain.to_ascii_lowercase().parse::<Hostname>());
+        let root_domain = take(
+            &mut faults,
+            settings
+                .root_domain
+                .to_ascii_lowercase()
+                .parse::<Hostname>(),
+        );
         if settings.http_port == 0 {
             faults.push("--http-port must be 1 to 65535, not 0".to_owned());
         }
@@ -80,7 +85,10 @@ impl Config {
             "FLUKEDEPLOY_API_TOKEN",
             settings.api_token_file.as_deref(),
         );
-        if api_token.as_ref().is_some_and(|token| token.expose().len() < 16) {
+        if api_token
+            .as_ref()
+            .is_some_and(|token| token.expose().len() < 16)
+        {
             faults.push("FLUKEDEPLOY_API_TOKEN must have at least 16 characters".to_owned());
         }
         let public_url = settings
@@ -95,11 +103,18 @@ impl Config {
         let hold_in_phase = hold(&mut faults, environment);
         match (instance, root_domain) {
             (Some(instance), Some(root_domain)) if faults.is_empty() => Ok(Self {
-                data_dir: settings.data_dir.clone().unwrap_or_else(|| default_dir(&instance)),
+                data_dir: settings
+                    .data_dir
+                    .clone()
+                    .unwrap_or_else(|| default_dir(&instance)),
                 listen: settings.listen,
                 stream_listen: settings.stream_listen,
                 docker: settings.docker.clone().map(|docker| {
-                    if docker.starts_with('/') { format!("unix://{docker}") } else { docker }
+                    if docker.starts_with('/') {
+                        format!("unix://{docker}")
+                    } else {
+                        docker
+                    }
                 }),
                 http_port: settings.http_port,
                 root_domain,
@@ -170,19 +185,26 @@ fn secret(
     };
     let text = text.trim_end_matches(['\n', '\r']);
     if text.is_empty() || text.len() > MAX_SECRET || text.chars().any(char::is_control) {
-        faults.push(format!("{name} must be one line of 1 to {MAX_SECRET} characters"));
+        faults.push(format!(
+            "{name} must be one line of 1 to {MAX_SECRET} characters"
+        ));
         return None;
     }
     Some(Secret::new(text))
 }
 
 /// Only debug builds can be held: tests kill them at a known moment.
-fn hold(faults: &mut Vec<String>, environment: &dyn Fn(&str) -> Option<String>) -> Option<PhaseName> {
+fn hold(
+    faults: &mut Vec<String>,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Option<PhaseName> {
     if !cfg!(debug_assertions) {
         return None;
     }
     let wanted = environment("FLUKEDEPLOY_HOLD_IN_PHASE").filter(|phase| !phase.is_empty())?;
-    let found = PhaseName::ALL.into_iter().find(|phase| phase.as_str() == wanted);
+    let found = PhaseName::ALL
+        .into_iter()
+        .find(|phase| phase.as_str() == wanted);
     if found.is_none() {
         faults.push("FLUKEDEPLOY_HOLD_IN_PHASE must name one of the five phases".to_owned());
     }
@@ -195,7 +217,8 @@ mod tests {
     use clap::Parser as _;
 
     fn settings(args: &[&str]) -> Settings {
-        let cli = crate::cli::Cli::try_parse_from(["flukedeploy", "serve"].iter().chain(args)).unwrap();
+        let cli =
+            crate::cli::Cli::try_parse_from(["flukedeploy", "serve"].iter().chain(args)).unwrap();
         match cli.command {
             crate::cli::Command::Serve(settings) => settings,
             other => panic!("{other:?}"),
@@ -204,8 +227,14 @@ mod tests {
 
     #[test]
     fn all_faults_are_told_at_once_and_no_secret_is_shown() {
-        let settings =
-            settings(&["--instance", "No Good", "--http-port", "443", "--docker", "ftp://x"]);
+        let settings = settings(&[
+            "--instance",
+            "No Good",
+            "--http-port",
+            "443",
+            "--docker",
+            "ftp://x",
+        ]);
         let environment =
             |name: &str| (name == "FLUKEDEPLOY_API_TOKEN").then(|| "short-secret".to_owned());
         let faults = Config::new(&settings, &environment).unwrap_err();

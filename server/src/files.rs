@@ -7,7 +7,10 @@ use std::path::Path;
 
 /// Makes the directory with mode 0700; one that exists keeps its content.
 pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o700))
 }
 
@@ -19,7 +22,11 @@ pub(crate) fn write_private(path: &Path, content: &str) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)?;
     file.write_all(content.as_bytes())?;
     file.sync_all()?;
     fs::rename(&beside, path)

@@ -42,7 +42,9 @@ async fn exchange(mut request: Request<Full<Bytes>>) -> anyhow::Result<Response<
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = Uri::try_from(path)?;
     if !request.headers().contains_key(http::header::HOST) {
-        request.headers_mut().insert(http::header::HOST, authority.as_str().parse()?);
+        request
+            .headers_mut()
+            .insert(http::header::HOST, authority.as_str().parse()?);
     }
     let (parts, body) = sender.send_request(request).await?.into_parts();
     let body = Limited::new(body, MAX_ANSWER)

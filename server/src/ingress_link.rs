@@ -1,4 +1,4 @@
-//! The control plane's end of the line to its ingresses: the `Traffic` port over WebSockets that
+//! The control plane's end of the line to its ingresses: the `Traffic` port over `WebSocket`s that
 //! the ingresses open.
 
 use std::collections::HashMap;
@@ -75,7 +75,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl IngressLink {
     fn lines(&self) -> Vec<Arc<Line>> {
-        lock(&self.inner.state).connected.values().cloned().collect()
+        lock(&self.inner.state)
+            .connected
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// Sends a frame that has an answer, and waits for it.
@@ -179,7 +183,12 @@ async fn talk(
 
 fn take(line: &Line, frame: IngressFrame) {
     match frame {
-        IngressFrame::Hello { ingress_id, node, epoch, version } => {
+        IngressFrame::Hello {
+            ingress_id,
+            node,
+            epoch,
+            version,
+        } => {
             tracing::info!(ingress_id, node, ?epoch, ?version, "ingress says hello");
         }
         IngressFrame::Applied { epoch, version } => {
@@ -211,8 +220,11 @@ async fn connect(State(link): State<IngressLink>, upgrade: Request) -> Response 
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "));
     // Every hosted app can knock here.
-    let known = presented
-        .is_some_and(|presented| lock(&link.inner.token).as_ref().is_some_and(|t| t.matches(presented)));
+    let known = presented.is_some_and(|presented| {
+        lock(&link.inner.token)
+            .as_ref()
+            .is_some_and(|t| t.matches(presented))
+    });
     if !known {
         return StatusCode::UNAUTHORIZED.into_response();
     }
@@ -249,7 +261,9 @@ impl Traffic for IngressLink {
             Err(error) => return Err(failed(error)),
         };
         let address = listener.local_addr().map_err(failed)?;
-        let router = Router::new().route("/ingress", get(connect)).with_state(self.clone());
+        let router = Router::new()
+            .route("/ingress", get(connect))
+            .with_state(self.clone());
         let listener = listener.tap_io(|stream| {
             let _ = stream.set_nodelay(true);
         });
@@ -269,7 +283,9 @@ impl Traffic for IngressLink {
             let mut links = lock(&self.inner.state);
             links.snapshot = Some(snapshot.clone());
             for line in links.connected.values() {
-                let _ = line.send.send(ControlFrame::Snapshot { snapshot: snapshot.clone() });
+                let _ = line.send.send(ControlFrame::Snapshot {
+                    snapshot: snapshot.clone(),
+                });
             }
             links.connected.values().cloned().collect()
         };
@@ -309,7 +325,12 @@ impl Traffic for IngressLink {
         // In turn, so that over time every ingress has met every replica.
         let turn = self.inner.turn.fetch_add(1, Ordering::Relaxed) % lines.len();
         let patience = Duration::from_millis(timeout_ms + 1_000);
-        let frame = |id| ControlFrame::Probe { id, target, probe: probe.clone(), timeout_ms };
+        let frame = |id| ControlFrame::Probe {
+            id,
+            target,
+            probe: probe.clone(),
+            timeout_ms,
+        };
         match self.ask(&lines[turn], patience, frame).await? {
             IngressFrame::Probed { outcome, .. } => Ok(outcome),
             _ => Err(TrafficError::Lost),
@@ -363,9 +384,16 @@ impl Traffic for IngressLink {
         answers
             .into_iter()
             .map(|answer| match answer? {
-                IngressFrame::Served { status, service, error, .. } => {
-                    Ok(Served { status, service, error })
-                }
+                IngressFrame::Served {
+                    status,
+                    service,
+                    error,
+                    ..
+                } => Ok(Served {
+                    status,
+                    service,
+                    error,
+                }),
                 _ => Err(TrafficError::Lost),
             })
             .collect()
@@ -411,4 +439,3 @@ impl Traffic for IngressLink {
         total
     }
 }
-

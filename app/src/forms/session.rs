@@ -57,7 +57,8 @@ async fn resume(
     typed: Typed,
 ) -> Response {
     match session::actor(px, session).await {
-        Ok(actor) => {
+        Ok(found) => {
+            let actor = found.map(|(actor, _)| actor);
             let visitor = Visitor { actor, ..visitor };
             render::page(px, visitor, address, typed, StatusCode::OK).await
         }

@@ -280,7 +280,9 @@ fn cut_message(mut message: String) -> String {
             end -= 1;
         }
         message.truncate(end);
-        message.push_str(&format!("… [cut: {whole} bytes in all]"));
+        message.push_str("… [cut: ");
+        message.push_str(&whole.to_string());
+        message.push_str(" bytes in all]");
     }
     message
 }

@@ -160,7 +160,10 @@ impl ProbeOutcome {
         match self {
             Self::Healthy {
                 status: Some(status),
-            } => format!("{target} answered {status}"),
+            }
+            | Self::WrongAnswer { status, .. } => {
+                format!("{target} answered {status}")
+            }
             Self::Healthy { status: None } => format!("{target} accepts connections"),
             Self::Refused => format!("{target} refused the connection"),
             Self::TimedOut { connected: false } => {
@@ -169,7 +172,6 @@ impl ProbeOutcome {
             Self::TimedOut { connected: true } => {
                 format!("{target} accepted the connection but did not answer in time")
             }
-            Self::WrongAnswer { status, .. } => format!("{target} answered {status}"),
             Self::Failed { detail } => format!("{target}: {detail}"),
         }
     }

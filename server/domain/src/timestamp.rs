@@ -6,6 +6,9 @@ use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
 /// `2026-02-04T10:13:20.123Z`.
+///
+/// # Panics
+/// Never: a UTC time has every part that the format names.
 pub fn to_wire(at: OffsetDateTime) -> String {
     let format =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");

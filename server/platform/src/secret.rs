@@ -49,9 +49,17 @@ fn sha256(text: &str) -> [u8; 32] {
 
 /// SHA-256 in hex: enough for secrets of full entropy, which need no slow hash.
 pub fn sha256_hex(text: &str) -> String {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
     sha256(text)
         .iter()
-        .map(|byte| format!("{byte:02x}"))
+        .flat_map(|byte| {
+            [
+                DIGITS[usize::from(byte >> 4)],
+                DIGITS[usize::from(byte & 15)],
+            ]
+        })
         .collect()
 }
 

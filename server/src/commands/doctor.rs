@@ -24,7 +24,9 @@ enum Finding {
 pub fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     crate::telemetry::start("error");
     let config = Config::new(settings, &|name| std::env::var(name).ok())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let findings = runtime.block_on(examine(&config))?;
     let mut failed = false;
     for finding in findings {
@@ -41,7 +43,11 @@ pub fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
             println!("      → {advice}");
         }
     }
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
@@ -51,7 +57,10 @@ async fn examine(config: &Config) -> anyhow::Result<Vec<Finding>> {
     let running = process::running(&config.pid_file()).is_some();
     findings.push(control_plane(config).await);
     if !running {
-        findings.push(port("the ingress", SocketAddr::from(([0, 0, 0, 0], config.http_port))));
+        findings.push(port(
+            "the ingress",
+            SocketAddr::from(([0, 0, 0, 0], config.http_port)),
+        ));
     }
     Ok(findings)
 }
@@ -60,7 +69,7 @@ fn data_dir(config: &Config) -> Finding {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = config.data_dir.display();
     match std::fs::metadata(&config.data_dir) {
-        Ok(found) if found.permissions().mode() & 0o077 == 0 => {
+        Ok(found) if matches!(found.permissions().mode() & 0o777, 0o700 | 0o500) => {
             Finding::Pass(format!("the data directory {dir} is private"))
         }
         Ok(_) => Finding::Warning(
@@ -114,16 +123,23 @@ async fn control_plane(config: &Config) -> Finding {
     let ask = |path: &'static str| async move {
         let request = Request::get(format!("http://{}{path}", config.listen)).body(Full::default());
         match request {
-            Ok(request) => http_client::send(request, Duration::from_secs(5)).await.ok(),
+            Ok(request) => http_client::send(request, Duration::from_secs(5))
+                .await
+                .ok(),
             Err(_) => None,
         }
     };
     match (ask("/healthz").await, ask("/readyz").await) {
-        (Some(alive), Some(ready)) if alive.status().is_success() && ready.status().is_success() => {
+        (Some(alive), Some(ready))
+            if alive.status().is_success() && ready.status().is_success() =>
+        {
             Finding::Pass(format!("the control plane at {} is ready", config.listen))
         }
         (Some(_), _) => Finding::Fail(
-            format!("the control plane at {} runs but is not ready", config.listen),
+            format!(
+                "the control plane at {} runs but is not ready",
+                config.listen
+            ),
             "read its log in the data directory",
         ),
         (None, _) => Finding::Warning(

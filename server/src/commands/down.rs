@@ -19,17 +19,25 @@ pub fn run(args: &Down) -> anyhow::Result<ExitCode> {
         Some(pid) => {
             println!("Stopping the control plane …");
             if !process::stop(pid, Duration::from_secs(30))? {
-                bail!("process {} does not end; stop it and try again", pid.as_raw_nonzero());
+                bail!(
+                    "process {} does not end; stop it and try again",
+                    pid.as_raw_nonzero()
+                );
             }
         }
         None => println!("The control plane is not running."),
     }
     files::remove(&config.pid_file())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let engine = serve::engine(&config)?;
         if args.purge {
-            println!("Removing everything of the instance '{}' from Docker …", config.instance);
+            println!(
+                "Removing everything of the instance '{}' from Docker …",
+                config.instance
+            );
             engine.purge().await?;
         } else {
             println!("Stopping the apps and the ingress …");
@@ -41,7 +49,10 @@ pub fn run(args: &Down) -> anyhow::Result<ExitCode> {
         remove_data(&config)?;
         println!("Nothing of it is left.");
     } else {
-        println!("Stopped. Data stays in {}; 'up' starts everything again.", config.data_dir.display());
+        println!(
+            "Stopped. Data stays in {}; 'up' starts everything again.",
+            config.data_dir.display()
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -49,8 +60,17 @@ pub fn run(args: &Down) -> anyhow::Result<ExitCode> {
 /// Removes what we put into the data directory, and the directory if nothing else is in it.
 fn remove_data(config: &Config) -> anyhow::Result<()> {
     let ours = [
-        "control.db", "control.db-wal", "control.db-shm", "logs.db", "logs.db-wal", "logs.db-shm",
-        "lock", "set-up-token", "agent.header", "flukedeploy.pid", "flukedeploy.log",
+        "control.db",
+        "control.db-wal",
+        "control.db-shm",
+        "logs.db",
+        "logs.db-wal",
+        "logs.db-shm",
+        "lock",
+        "set-up-token",
+        "agent.header",
+        "flukedeploy.pid",
+        "flukedeploy.log",
     ];
     for name in ours {
         let path = config.data_dir.join(name);

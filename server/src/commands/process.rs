@@ -47,6 +47,7 @@ pub(super) fn is_this_program(pid: Pid) -> bool {
 fn is_zombie(pid: i32) -> bool {
     // The state follows the name, which is in brackets and may hold anything.
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+        stat.rsplit_once(')')
+            .is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
     })
 }

@@ -32,7 +32,10 @@ fn variable(name: &str) -> Option<String> {
 
 fn number<T: std::str::FromStr>(name: &str) -> anyhow::Result<Option<T>> {
     variable(name)
-        .map(|text| text.parse().map_err(|_| anyhow::anyhow!("{name} must be a number, not '{text}'")))
+        .map(|text| {
+            text.parse()
+                .map_err(|_| anyhow::anyhow!("{name} must be a number, not '{text}'"))
+        })
         .transpose()
 }
 
@@ -61,7 +64,9 @@ pub fn run() -> anyhow::Result<ExitCode> {
     };
     let delay = Duration::from_millis(number("SAMPLE_START_DELAY_MS")?.unwrap_or(0));
     let lines: u64 = number("SAMPLE_LOG_LINES")?.unwrap_or(0);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(sample, port, drains, delay, lines))
 }
 
@@ -93,7 +98,9 @@ async fn serve(
         }
     };
     if drains {
-        axum::serve(listener, router(sample)).with_graceful_shutdown(asked).await?;
+        axum::serve(listener, router(sample))
+            .with_graceful_shutdown(asked)
+            .await?;
     } else {
         // Ends at once, in the middle of whatever it does: the rudest app there is.
         tokio::select! {
@@ -109,7 +116,10 @@ fn router(sample: Sample) -> Router {
     let version = sample.version;
     let plain = version.clone();
     Router::new()
-        .route("/", get(move |headers: HeaderMap| async move { front_page(&headers, &version) }))
+        .route(
+            "/",
+            get(move |headers: HeaderMap| async move { front_page(&headers, &version) }),
+        )
         .route("/version", get(move || async move { plain }))
         .route(
             "/health",
@@ -163,5 +173,8 @@ fn front_page(headers: &HeaderMap, version: &str) -> Response {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }

@@ -27,13 +27,17 @@ use crate::ingress_link::IngressLink;
 const SHUT_DOWN: Duration = Duration::from_secs(10);
 /// How long log entries are kept.
 const LOG_RETENTION: time::Duration = time::Duration::days(30);
-const HOUSEKEEPING: Duration = Duration::from_secs(600);
+const HOUSEKEEPING: Duration = Duration::from_mins(10);
 
 pub fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     crate::telemetry::start("info");
     let config = Config::new(settings, &|name| std::env::var(name).ok())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).min(4))
+        .worker_threads(
+            std::thread::available_parallelism()
+                .map_or(2, usize::from)
+                .min(4),
+        )
         .enable_all()
         .build()?;
     let result = runtime.block_on(serve(config));
@@ -52,13 +56,20 @@ pub(super) fn engine(config: &Config) -> anyhow::Result<SwarmEngine> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
-    files::private_dir(&config.data_dir)
-        .with_context(|| format!("the data directory {} cannot be used", config.data_dir.display()))?;
+    files::private_dir(&config.data_dir).with_context(|| {
+        format!(
+            "the data directory {} cannot be used",
+            config.data_dir.display()
+        )
+    })?;
     let _only_one = lock_data_dir(&config)?;
     let store = SqliteStore::open(&config.data_dir.join("control.db")).await?;
     let log_store = SqliteLogStore::open(&config.data_dir.join("logs.db")).await?;
     let sessions = store.sessions(Arc::new(SystemClock));
-    let (listener, stream_listener) = (bind(config.listen).await?, bind(config.stream_listen).await?);
+    let (listener, stream_listener) = (
+        bind(config.listen).await?,
+        bind(config.stream_listen).await?,
+    );
     let stream_address = stream_listener.local_addr()?;
     let px = Platform::new(
         platform_config(&config, stream_address),
@@ -75,13 +86,19 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     px_housekeeping(&px, sessions.clone(), log_store.clone());
 
     let secure = config.public_url.starts_with("https://");
-    let dashboard = DashboardSettings { cookie_secure: secure };
+    let dashboard = DashboardSettings {
+        cookie_secure: secure,
+    };
     let state = doors::AppState::new(px.clone());
     let machine = doors::rest_router(state.clone());
     let machine = accept_session(machine, &px, sessions.clone(), &dashboard);
     let app = Router::new()
         .merge(machine)
-        .merge(doors::mcp_router(state.clone(), allowed_hosts(&config), vec![config.public_url.clone()]))
+        .merge(doors::mcp_router(
+            state.clone(),
+            allowed_hosts(&config),
+            vec![config.public_url.clone()],
+        ))
         .merge(doors::probes_router(state.clone()))
         .merge(dashboard_router(px.clone(), sessions, &dashboard));
     let stream = doors::stream_router(state, stream_address.port());
@@ -92,7 +109,10 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let main = spawn_server(listener, app, &px);
     let side = spawn_server(stream_listener, stream, &px);
     let ended = wait_for_end(&px, main, side).await;
-    if tokio::time::timeout(SHUT_DOWN, px.shut_down()).await.is_err() {
+    if tokio::time::timeout(SHUT_DOWN, px.shut_down())
+        .await
+        .is_err()
+    {
         tracing::warn!("some background work did not end in time; the next start takes it up");
     }
     store.close().await;
@@ -112,9 +132,12 @@ fn spawn_server(
         let _ = stream.set_nodelay(true);
     });
     tokio::spawn(async move {
-        axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-            .with_graceful_shutdown(stopping.cancelled_owned())
-            .await
+        axum::serve(
+            listener,
+            router.into_make_service_with_connect_info::<SocketAddr>(),
+        )
+        .with_graceful_shutdown(stopping.cancelled_owned())
+        .await
     })
 }
 
@@ -171,7 +194,11 @@ fn platform_config(config: &Config, stream: SocketAddr) -> PlatformConfig {
 
 /// Names under which MCP may be reached: what the settings name, and this machine.
 fn allowed_hosts(config: &Config) -> Vec<String> {
-    let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()];
+    let mut hosts = vec![
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        "[::1]".to_owned(),
+    ];
     hosts.push(config.listen.ip().to_string());
     if let Ok(uri) = config.public_url.parse::<http::Uri>()
         && let Some(host) = uri.host()
@@ -186,7 +213,9 @@ fn allowed_hosts(config: &Config) -> Vec<String> {
 /// The administrator from the settings, or a one-time set-up link; the first agent's token.
 async fn first_things(px: &Platform, config: &Config) -> anyhow::Result<()> {
     if let Some(password) = config.admin_password.clone() {
-        identity::ensure_admin(px, password).await.context("FLUKEDEPLOY_ADMIN_PASSWORD")?;
+        identity::ensure_admin(px, password)
+            .await
+            .context("FLUKEDEPLOY_ADMIN_PASSWORD")?;
     }
     match identity::new_set_up_token(px).await? {
         Some(token) => {
@@ -212,10 +241,16 @@ fn px_housekeeping(px: &Platform, sessions: flukedeploy_store::SessionStore, log
     tokio::spawn(async move {
         loop {
             if let Err(error) = sessions.delete_expired().await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "sessions were not expired");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "sessions were not expired"
+                );
             }
             if let Err(error) = logs.expire(px.now() - LOG_RETENTION).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "log entries were not expired");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "log entries were not expired"
+                );
             }
             tokio::select! {
                 () = px.stopping().cancelled() => return,

@@ -19,16 +19,22 @@ use crate::config::Config;
 use crate::{files, http_client};
 
 /// How long the first start may take: Swarm, network, the ingress image.
-const READY: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_mins(2);
 /// How long the sample app may take.
 const SAMPLE: Duration = Duration::from_secs(90);
 
 pub fn run(args: &Up) -> anyhow::Result<ExitCode> {
     crate::telemetry::start("warn");
     let config = Config::new(&args.settings, &|name| std::env::var(name).ok())?;
-    files::private_dir(&config.data_dir)
-        .with_context(|| format!("the data directory {} cannot be used", config.data_dir.display()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    files::private_dir(&config.data_dir).with_context(|| {
+        format!(
+            "the data directory {} cannot be used",
+            config.data_dir.display()
+        )
+    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(up(args, &config))
 }
 
@@ -36,11 +42,18 @@ pub fn run(args: &Up) -> anyhow::Result<ExitCode> {
 async fn up(args: &Up, config: &Config) -> anyhow::Result<ExitCode> {
     let is_first = !config.data_dir.join("control.db").exists();
     match process::running(&config.pid_file()) {
-        Some(pid) if process::is_this_program(pid) => println!("The control plane is running already."),
+        Some(pid) if process::is_this_program(pid) => {
+            println!("The control plane is running already.");
+        }
         Some(pid) => {
-            println!("Another build of the control plane is running; replacing it (apps go on serving) …");
+            println!(
+                "Another build of the control plane is running; replacing it (apps go on serving) …"
+            );
             if !process::stop(pid, Duration::from_secs(30))? {
-                bail!("process {} does not end; stop it and try again", pid.as_raw_nonzero());
+                bail!(
+                    "process {} does not end; stop it and try again",
+                    pid.as_raw_nonzero()
+                );
             }
             start(config)?;
         }
@@ -69,19 +82,30 @@ fn start(config: &Config) -> anyhow::Result<()> {
         .append(true)
         .mode(0o600)
         .open(config.log_file())
-        .with_context(|| format!("the log file {} cannot be opened", config.log_file().display()))?;
+        .with_context(|| {
+            format!(
+                "the log file {} cannot be opened",
+                config.log_file().display()
+            )
+        })?;
     let mut command = Command::new(std::env::current_exe()?);
     // The flags of `up` are those of `serve` but for its own.
     let own = ["--no-sample", "--yes", "-y"];
     command
         .arg("serve")
-        .args(std::env::args_os().skip(2).filter(|word| !own.iter().any(|own| word == own)))
+        .args(
+            std::env::args_os()
+                .skip(2)
+                .filter(|word| !own.iter().any(|own| word == own)),
+        )
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .process_group(0);
-    let child = command.spawn().context("the control plane cannot be started")?;
+    let child = command
+        .spawn()
+        .context("the control plane cannot be started")?;
     files::write_private(&config.pid_file(), &format!("{}\n", child.id()))?;
     Ok(())
 }
@@ -89,7 +113,8 @@ fn start(config: &Config) -> anyhow::Result<()> {
 async fn wait_ready(config: &Config) -> anyhow::Result<()> {
     let end = Instant::now() + READY;
     loop {
-        let request = Request::get(format!("http://{}/readyz", config.listen)).body(Full::default())?;
+        let request =
+            Request::get(format!("http://{}/readyz", config.listen)).body(Full::default())?;
         let answer = http_client::send(request, Duration::from_secs(5)).await;
         if answer.is_ok_and(|answer| answer.status().is_success()) {
             return Ok(());
@@ -123,14 +148,21 @@ async fn deploy_sample(config: &Config) -> anyhow::Result<()> {
     call(config, "POST", "/apps", Some(&app)).await?;
     let deployment = json!({"app_name": "hello", "image": image.as_str(), "version": "1"});
     let accepted = call(config, "POST", "/deployments", Some(&deployment)).await?;
-    let id = accepted["deployment_id"].as_str().context("the answer has no deployment_id")?;
+    let id = accepted["deployment_id"]
+        .as_str()
+        .context("the answer has no deployment_id")?;
     let end = Instant::now() + SAMPLE;
     loop {
         let deployment = call(config, "GET", &format!("/deployments/{id}"), None).await?;
         match deployment["status"].as_str() {
             Some("success") => return Ok(()),
             Some("failed" | "rolled_back") => {
-                bail!("{}", deployment["diagnosis"]["message"].as_str().unwrap_or("it failed"));
+                bail!(
+                    "{}",
+                    deployment["diagnosis"]["message"]
+                        .as_str()
+                        .unwrap_or("it failed")
+                );
             }
             _ if Instant::now() >= end => bail!("it is not up after {} s", SAMPLE.as_secs()),
             _ => tokio::time::sleep(Duration::from_millis(200)).await,
@@ -139,10 +171,18 @@ async fn deploy_sample(config: &Config) -> anyhow::Result<()> {
 }
 
 /// One REST call with the first agent's token.
-async fn call(config: &Config, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+async fn call(
+    config: &Config,
+    method: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> anyhow::Result<Value> {
     let header = std::fs::read_to_string(config.agent_header_file())
         .context("the first agent's token is not there")?;
-    let bearer = header.trim().strip_prefix("Authorization: ").context("the token file was edited")?;
+    let bearer = header
+        .trim()
+        .strip_prefix("Authorization: ")
+        .context("the token file was edited")?;
     let mut bearer = http::HeaderValue::from_str(bearer)?;
     bearer.set_sensitive(true);
     let body = match body {
@@ -158,7 +198,12 @@ async fn call(config: &Config, method: &str, path: &str, body: Option<&Value>) -
     let answer = http_client::send(request, Duration::from_secs(30)).await?;
     let value: Value = serde_json::from_slice(answer.body()).context("the answer is not JSON")?;
     if !answer.status().is_success() {
-        bail!("{}", value["message"].as_str().unwrap_or("the control plane refused"));
+        bail!(
+            "{}",
+            value["message"]
+                .as_str()
+                .unwrap_or("the control plane refused")
+        );
     }
     Ok(value)
 }
@@ -175,9 +220,19 @@ fn print_where(config: &Config) {
         }
         Err(_) => println!("Sign in     {base}/sign-in"),
     }
-    println!("Agents      curl -H @{} {base}/api/v1/apps", config.agent_header_file().display());
-    println!("            MCP at {base}/mcp, log stream at ws://{}/", config.stream_listen);
-    let port = if config.http_port == 80 { String::new() } else { format!(":{}", config.http_port) };
+    println!(
+        "Agents      curl -H @{} {base}/api/v1/apps",
+        config.agent_header_file().display()
+    );
+    println!(
+        "            MCP at {base}/mcp, log stream at ws://{}/",
+        config.stream_listen
+    );
+    let port = if config.http_port == 80 {
+        String::new()
+    } else {
+        format!(":{}", config.http_port)
+    };
     println!("Apps        http://<app>.{}{port}/", config.root_domain);
     println!("Data        {}", config.data_dir.display());
 }

@@ -352,7 +352,26 @@ impl Life<'_> {
             .map(|number| number.0)
     }
 
+    /// What is stored of the story of a deployment that has ended, once its end is told too: that
+    /// happens a moment after the record has it.
+    #[track_caller]
     pub(crate) fn entries(&self, id: &DeploymentId) -> Vec<LogEntry> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let entries = self.entries_now(id);
+            let over = |entry: &LogEntry| {
+                entry.flukedeploy_metadata.error_code.is_some()
+                    || entry.message.ends_with("serves all traffic")
+            };
+            if entries.iter().any(over) {
+                return entries;
+            }
+            assert!(Instant::now() < deadline, "no end in {entries:#?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn entries_now(&self, id: &DeploymentId) -> Vec<LogEntry> {
         let request = ReadLogs {
             filter: LogFilter {
                 deployment_id: Some(id.to_string()),

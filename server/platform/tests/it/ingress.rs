@@ -58,6 +58,10 @@ impl Ingress {
         self.lock().may_pause.insert(app.to_owned());
     }
 
+    pub(crate) fn must_not_pause(&self, app: &str) {
+        self.lock().may_pause.remove(app);
+    }
+
     pub(crate) fn set_in_flight(&self, service: &str, count: u64) {
         self.lock().in_flight.insert(service.to_owned(), count);
     }

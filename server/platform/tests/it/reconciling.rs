@@ -1,11 +1,13 @@
 //! What is and what should be.
 
 use flukedeploy_domain::access::Actor;
+use flukedeploy_domain::deployment::{PhaseName, State};
 use flukedeploy_domain::log_entry::LogFilter;
 use flukedeploy_platform::apps::{self, ChangeApp};
 use flukedeploy_platform::logs::{self, ReadLogs};
 
 use crate::bench::{Life, World, name, service, settings, until};
+use crate::swarm::Behaviour;
 use crate::tap::Trouble;
 
 fn told(life: &Life<'_>, app: &str, text: &str) -> bool {
@@ -90,10 +92,7 @@ fn one_app_that_cannot_be_repaired_does_not_stop_the_others() {
         tap.fail("ensure_service", "broken", Trouble::Refused, u32::MAX);
     });
     life.start();
-    assert_eq!(
-        life.end(&id).state,
-        flukedeploy_domain::deployment::State::Success
-    );
+    assert_eq!(life.end(&id).state, State::Success);
     life.assert_serves("fine", 2);
     world.assert_sound();
 }
@@ -106,6 +105,11 @@ fn a_replica_that_dies_is_left_out_at_once_and_its_successor_taken_in() {
     life.ship("shop", "shop:v1");
     let service = service("shop", 1);
     let before = world.swarm.endpoints_that_are_well(&service);
+    let slow = Behaviour {
+        ready_after_ms: 300,
+        ..Behaviour::default()
+    };
+    world.swarm.image("shop:v1", slow);
     world.swarm.kill_one(&service);
     until("the successor", || {
         let after = world.swarm.endpoints_that_are_well(&service);
@@ -143,13 +147,14 @@ fn a_release_that_is_gone_back_to_is_no_leftover() {
         life.spawn(async move { apps::delete_app(&px, &Actor::system(), &name("other")).await });
     until("the removal", || life.tap.is_hanging("remove_service"));
     let id = life.rollback("shop", 1);
+    let deploys = State::Running {
+        phase: PhaseName::Deploy,
+    };
+    until("the deploy phase", || life.record(&id).state == deploys);
     std::thread::sleep(std::time::Duration::from_millis(300));
     life.tap.release("remove_service");
     life.run(deleting).unwrap().unwrap();
-    assert_eq!(
-        life.end(&id).state,
-        flukedeploy_domain::deployment::State::Success
-    );
+    assert_eq!(life.end(&id).state, State::Success);
     life.assert_serves("shop", 1);
     world.assert_sound();
 }
