@@ -67,7 +67,8 @@ for (const javaScript of [true, false]) {
         const response = await page.goto(path);
         assert.equal(response.status(), 200, path);
         await checkPolicy(response, page, path);
-        await look(path.slice(1).replaceAll('/', '-').replace(/dep-.*/, 'one') || 'overview');
+        // Without scripts they look the same.
+        if (javaScript) await look(path.slice(1).replaceAll('/', '-').replace(/dep-.*/, 'one') || 'overview');
       }
       assert.ok(requests.length > pages.length);
       const own = new URL(instance.url).host;
@@ -94,17 +95,22 @@ async function checkPolicy(response, page, path) {
 
 test('all assets together are light', async () => {
   await withPage(browser, { name: 'weight', baseURL: instance.url }, async (page) => {
-    const assets = new Map();
-    page.on('response', async (response) => {
-      const { pathname } = new URL(response.url());
-      if (pathname.startsWith('/assets/')) assets.set(pathname, gzipSync(await response.body()).length);
+    const paths = new Set();
+    page.on('request', (request) => {
+      const { pathname } = new URL(request.url());
+      if (pathname.startsWith('/assets/')) paths.add(pathname);
     });
     await signIn(page);
-    for (const path of pages) await page.goto(path, { waitUntil: 'networkidle' });
-    const names = [...assets.keys()].join(' ');
+    for (const path of pages) await page.goto(path);
+    const sizes = {};
+    for (const path of paths) {
+      const content = await (await fetch(instance.url + path)).arrayBuffer();
+      sizes[path] = gzipSync(Buffer.from(content)).length;
+    }
+    const names = Object.keys(sizes).join(' ');
     assert.ok(/\.css/.test(names) && /\.js/.test(names), `only ${names}`);
-    const total = [...assets.values()].reduce((sum, size) => sum + size, 0);
-    assert.ok(total < ASSETS_LIMIT_BYTES, `${total} bytes compressed: ${JSON.stringify([...assets])}`);
+    const total = Object.values(sizes).reduce((sum, size) => sum + size, 0);
+    assert.ok(total < ASSETS_LIMIT_BYTES, `${total} bytes compressed: ${JSON.stringify(sizes)}`);
   });
 });
 
@@ -147,7 +153,8 @@ test('the session opens neither API nor stream to a foreign page', async () => {
         headers: { ...headers, ...extra },
         body: JSON.stringify({ app_name: 'forged', container_port: 80 }),
       });
-    for (const foreign of [{ origin: 'http://evil.example' }, { 'sec-fetch-site': 'cross-site' }, { 'sec-fetch-site': 'same-site' }]) {
+    const foreigners = [{ origin: 'http://evil.example' }, { 'sec-fetch-site': 'cross-site' }, { 'sec-fetch-site': 'same-site' }];
+    for (const foreign of foreigners) {
       assert.equal((await send(foreign)).status, 403, JSON.stringify(foreign));
     }
     assert.equal((await send({ origin: instance.url, 'sec-fetch-site': 'same-origin' })).status, 201);

@@ -116,10 +116,10 @@ function lookAt(page, name) {
     step += 1;
     await mkdir(artifacts, { recursive: true });
     const path = join(artifacts, `${name}-${String(step).padStart(2, '0')}-${what}`);
-    await page.screenshot({ path: `${path}.png`, fullPage: true });
+    await page.screenshot({ path: `${path}.png`, fullPage: true, animations: 'disabled' });
     await page.emulateMedia({ colorScheme: 'dark' });
     await page.setViewportSize(PHONE);
-    await page.screenshot({ path: `${path}-phone.png`, fullPage: true });
+    await page.screenshot({ path: `${path}-phone.png`, fullPage: true, animations: 'disabled' });
     await page.emulateMedia({ colorScheme: 'light' });
     await page.setViewportSize(DESKTOP);
   };
