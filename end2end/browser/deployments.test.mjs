@@ -97,9 +97,14 @@ async function watchByScript(page) {
     assert.equal(navigations, 0, 'the page was loaded anew');
     const seen = await page.evaluate(() => window.seen);
     assert.ok(seen, 'the document is another one');
-    const first = seen.states[0].split(' ');
-    assert.ok(first.includes('running'), `no phase ran when the page came: ${seen.states[0]}`);
-    assert.ok(seen.states.length >= 2, `the phases did not move: ${seen.states}`);
+    const states = seen.states.map((state) => state.split(' '));
+    assert.ok(states.length >= 2, `the phases did not move: ${seen.states}`);
+    assert.ok(states.some((state) => state.includes('running')), `no phase was seen running: ${seen.states}`);
+    const order = ['pending', 'running', 'success'];
+    for (const [index, later] of states.slice(1).entries()) {
+      const back = later.some((status, phase) => order.indexOf(status) < order.indexOf(states[index][phase]));
+      assert.ok(!back, `a phase went back: ${seen.states.slice(index, index + 2)}`);
+    }
     assert.ok(seen.entries.at(-1) > seen.entries[0], `no entries came in: ${seen.entries}`);
     page.removeAllListeners('framenavigated');
   };

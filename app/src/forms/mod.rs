@@ -172,6 +172,12 @@ impl Typed {
                 text: Some(self.invalid_text()),
                 attention: false,
             },
+            // What to try is told for callers with a token; a person only has to type again.
+            Kind::Unauthenticated => Problem {
+                title: crate::words::sentence(&error.public_detail()),
+                text: None,
+                attention: false,
+            },
             _ => Problem {
                 title: crate::words::sentence(&error.public_detail()),
                 text: error.next_step().map(|step| crate::words::sentence(&step)),

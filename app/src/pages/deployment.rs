@@ -105,7 +105,8 @@ fn actions(one: &DeploymentSummary) -> impl IntoView + use<> {
         .into_any()
 }
 
-/// The phase that matters now is open: the one that runs or failed, else the last.
+/// The phase that matters now is open: the one that runs or failed, else `deploy`, where the app
+/// itself speaks, else the last.
 fn groups(logs: &DeploymentLogs) -> impl IntoView + use<> {
     let of = |phase: PhaseName| match phase {
         PhaseName::PreBuild => &logs.phases.pre_build,
@@ -118,6 +119,7 @@ fn groups(logs: &DeploymentLogs) -> impl IntoView + use<> {
     let matters = PhaseName::ALL
         .into_iter()
         .find(|phase| matches!(status(*phase), PhaseStatus::Running | PhaseStatus::Failed))
+        .or_else(|| (!logs.phases.deploy.is_empty()).then_some(PhaseName::Deploy))
         .or_else(|| {
             PhaseName::ALL
                 .into_iter()

@@ -36,7 +36,7 @@ pub(crate) async fn run(px: Platform) {
             () = px.stopping().cancelled() => return,
             () = async {
                 // A new service shows as a change of the fleet; look then, but not at each.
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                tokio::time::sleep(Duration::from_millis(200)).await;
                 let _ = tokio::time::timeout(Duration::from_secs(5), changes.changed()).await;
             } => {}
         }
@@ -79,7 +79,7 @@ async fn follow(px: Platform, service: ServiceState) {
                 };
                 // What a release prints while it is being deployed belongs to that story.
                 if let Some(id) = &deployment
-                    && px.parts().runner.is_running(id)
+                    && px.parts().runner.was_running(id, line.at)
                 {
                     metadata.deployment_id = Some(id.clone());
                     metadata.event_type = EventType::DeployStart;

@@ -12,13 +12,16 @@ use std::time::Duration;
 use flukedeploy_domain::health::{HealthGate, HealthProbe};
 use flukedeploy_domain::routing::ProbeOutcome;
 use futures_util::StreamExt as _;
+use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 
 use crate::platform::Platform;
 use crate::ports::{EngineEvent, StoreError, Task, TaskState, TrafficError};
 
 /// How often the engine is asked while a deployment waits; events make it faster.
-const BUSY: Duration = Duration::from_millis(150);
+const BUSY: Duration = Duration::from_millis(60);
+/// How long a replica may be called starting before it is probed anyway.
+const STARTING: time::Duration = time::Duration::milliseconds(2_500);
 /// How often it is asked when nothing is going on.
 const IDLE: Duration = Duration::from_secs(3);
 /// Pause between two probes of one replica: short at first, since most are ready soon.
@@ -194,7 +197,7 @@ impl Fleet {
 
     /// Takes what the engine says. Returns replicas that want a prober, and whether anything
     /// changed that routes depend on.
-    fn take(&self, tasks: Vec<Task>) -> (Vec<Job>, bool) {
+    fn take(&self, tasks: Vec<Task>, now: OffsetDateTime) -> (Vec<Job>, bool) {
         let mut by_service: HashMap<String, Vec<Task>> = HashMap::new();
         for task in tasks {
             by_service
@@ -222,7 +225,7 @@ impl Fleet {
                 Some(watched) => life
                     .tasks
                     .iter()
-                    .filter(|task| is_candidate(task, &watched.gate))
+                    .filter(|task| is_candidate(task, &watched.gate, now))
                     .filter_map(|task| {
                         Some((
                             task.id.as_str(),
@@ -267,7 +270,12 @@ impl Fleet {
     }
 
     /// Notes a probe; false when the prober should end.
-    fn probed(&self, job: &Job, outcome: Result<ProbeOutcome, TrafficError>) -> bool {
+    fn probed(
+        &self,
+        job: &Job,
+        outcome: Result<ProbeOutcome, TrafficError>,
+        now: OffsetDateTime,
+    ) -> bool {
         let mut view = self.lock();
         let Some(life) = view.services.get_mut(&job.service) else {
             return false;
@@ -276,7 +284,7 @@ impl Fleet {
             watched.port == job.target.port()
                 && life.tasks.iter().any(|task| {
                     task.id == job.task
-                        && is_candidate(task, &watched.gate)
+                        && is_candidate(task, &watched.gate, now)
                         && task.address == Some(job.target.ip())
                 })
         });
@@ -305,10 +313,17 @@ struct Job {
 
 /// Whether a task may get traffic once it answers. With Docker's own health check, Swarm calls a
 /// task running only when it is healthy.
-fn is_candidate(task: &Task, gate: &HealthGate) -> bool {
+///
+/// A replica that is still starting is left alone at first: a packet to an address that nobody has
+/// yet makes the kernel ask for it once a second, and the first answer then comes that much later.
+/// One that stays in this state for longer has a HEALTHCHECK and runs; it need not wait for it.
+fn is_candidate(task: &Task, gate: &HealthGate, now: OffsetDateTime) -> bool {
     let up = match task.state {
         TaskState::Running => true,
-        TaskState::Starting => gate.probe != HealthProbe::Docker,
+        TaskState::Starting => {
+            gate.probe != HealthProbe::Docker
+                && task.created_at.is_some_and(|at| now - at > STARTING)
+        }
         _ => false,
     };
     task.wanted && up && task.address.is_some()
@@ -378,7 +393,7 @@ async fn look(px: &Platform) {
             return;
         }
     };
-    let (jobs, changed) = px.parts().fleet.take(tasks);
+    let (jobs, changed) = px.parts().fleet.take(tasks, px.now());
     for job in jobs {
         let px = px.clone();
         px.clone()
@@ -400,7 +415,7 @@ async fn probe(px: &Platform, job: Job) {
             outcome = px.parts().traffic.probe(job.target, &job.gate.probe, job.gate.timeout_ms) => outcome,
         };
         let healthy = matches!(&outcome, Ok(outcome) if outcome.is_healthy());
-        if !px.parts().fleet.probed(&job, outcome) {
+        if !px.parts().fleet.probed(&job, outcome, px.now()) {
             if healthy {
                 px.parts().routes.refresh(px).await;
             }

@@ -44,12 +44,12 @@ pub(super) async fn run_deployment(px: &Platform, mut deployment: Deployment) {
         if !advance(px, &mut deployment, event).await {
             // Deleted with its app: nobody will end it.
             if !px.stopping().is_cancelled() {
-                px.parts().runner.ended(&id);
+                px.parts().runner.ended(&id, px.now());
             }
             return;
         }
     }
-    px.parts().runner.ended(&id);
+    px.parts().runner.ended(&id, px.now());
     px.parts().runner.announce(&id);
 }
 

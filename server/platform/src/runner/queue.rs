@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::deployment::{Deployment, DeploymentId};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
+use time::OffsetDateTime;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -16,10 +17,15 @@ use crate::platform::Platform;
 
 type Key = (AppName, EnvironmentName);
 
+/// How long after a deployment's end the lines of before may still arrive.
+const LINES_MAY_COME: time::Duration = time::Duration::minutes(1);
+
 pub(crate) struct Runner {
     /// Environments with a worker; `true`: something new came while it worked.
     workers: Mutex<HashMap<Key, bool>>,
     cancels: Mutex<HashMap<DeploymentId, CancellationToken>>,
+    /// When deployments ended that did so a moment ago: their last lines may still be on the way.
+    recent: Mutex<HashMap<DeploymentId, OffsetDateTime>>,
     changes: broadcast::Sender<DeploymentId>,
     /// Held (many at a time) while a deployment changes a service, and (alone) while the
     /// reconciler decides about one and changes it: what was a leftover when the reconciler looked
@@ -32,6 +38,7 @@ impl Default for Runner {
         Self {
             workers: Mutex::default(),
             cancels: Mutex::default(),
+            recent: Mutex::default(),
             changes: broadcast::channel(256).0,
             service_changes: tokio::sync::RwLock::default(),
         }
@@ -64,7 +71,7 @@ impl Runner {
         // It may have ended in between; then nobody else takes its token away.
         let found = px.parts().store.deployment(&deployment.id).await;
         if found.is_ok_and(|found| found.is_none_or(|found| found.state.is_final())) {
-            self.ended(&deployment.id);
+            self.ended(&deployment.id, px.now());
         }
     }
 
@@ -103,11 +110,15 @@ impl Runner {
         self.changes.subscribe()
     }
 
-    /// Whether this deployment has not ended yet, as far as this process runs it.
-    pub(crate) fn is_running(&self, id: &str) -> bool {
-        lock(&self.cancels)
+    /// Whether a line printed at `at` belongs to this deployment: it has not ended, or ended later
+    /// than that.
+    pub(crate) fn was_running(&self, id: &str, at: OffsetDateTime) -> bool {
+        let runs = lock(&self.cancels)
             .keys()
-            .any(|running| running.as_str() == id)
+            .any(|running| running.as_str() == id);
+        runs || lock(&self.recent)
+            .iter()
+            .any(|(ended, end)| ended.as_str() == id && at <= *end)
     }
 
     pub(super) fn announce(&self, id: &DeploymentId) {
@@ -125,7 +136,10 @@ impl Runner {
             .is_some_and(CancellationToken::is_cancelled)
     }
 
-    pub(super) fn ended(&self, id: &DeploymentId) {
+    pub(super) fn ended(&self, id: &DeploymentId, now: OffsetDateTime) {
+        let mut recent = lock(&self.recent);
+        recent.retain(|_, end| now - *end < LINES_MAY_COME);
+        recent.insert(id.clone(), now);
         lock(&self.cancels).remove(id);
     }
 

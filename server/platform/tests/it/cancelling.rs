@@ -151,8 +151,9 @@ fn a_crash_does_not_forget_a_cancel() {
         world.swarm.services().contains(&service("shop", 2))
     });
     // Stored, and then the process ends before anybody acts on it.
-    life.tap.hang("remove_service", "r2");
+    life.tap.hang("save_deployment", "");
     life.cancel(&id);
+    until("its last step", || life.tap.is_hanging("save_deployment"));
     life.crash();
     let life = world.boot();
     assert_eq!(diagnosis(&life.end(&id)).code, Cause::Cancelled);
