@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::client::query;
 use crate::engine::Inner;
-use crate::labels::{INSTANCE, Names, SWARM_SERVICE};
+use crate::labels::{INSTANCE, Names, SWARM_SERVICE, SWARM_TASK_ID};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -176,7 +176,10 @@ fn fold(event: Event, names: &Names) -> Option<EngineEvent> {
                 .get(INSTANCE)
                 .is_some_and(|name| name == names.instance.as_str());
             let service = attributes.get(SWARM_SERVICE)?.clone();
-            (tells && is_ours).then_some(EngineEvent::Task { service })
+            let started = (kind == "start")
+                .then(|| attributes.get(SWARM_TASK_ID).cloned())
+                .flatten();
+            (tells && is_ours).then_some(EngineEvent::Task { service, started })
         }
         "service" => {
             let service = attributes.get("name")?.clone();
@@ -211,17 +214,22 @@ mod tests {
             json!({"Type": "container", "Action": action, "Actor": {"ID": "c", "Attributes": {
                 "com.flukedeploy.instance": instance,
                 "com.docker.swarm.service.name": "fd-main-a-production-r1",
+                "com.docker.swarm.task.id": "t1",
             }}}),
         )
     }
 
     #[test]
     fn events_of_other_instances_are_not_ours() {
-        let ours = EngineEvent::Task {
+        let ours = |started: Option<&str>| EngineEvent::Task {
             service: "fd-main-a-production-r1".to_owned(),
+            started: started.map(ToOwned::to_owned),
         };
-        assert_eq!(container("start", "main"), Some(ours.clone()));
-        assert_eq!(container("health_status: healthy", "main"), Some(ours));
+        assert_eq!(container("start", "main"), Some(ours(Some("t1"))));
+        assert_eq!(
+            container("health_status: healthy", "main"),
+            Some(ours(None))
+        );
         assert_eq!(container("start", "other"), None);
         assert_eq!(container("create", "main"), None);
     }

@@ -24,6 +24,8 @@ const BUSY: Duration = Duration::from_millis(60);
 const STARTING: time::Duration = time::Duration::milliseconds(2_500);
 /// How often it is asked when nothing is going on.
 const IDLE: Duration = Duration::from_secs(3);
+/// Starts that may wait to be seen in a look.
+const MAX_STARTED: usize = 10_000;
 /// Pause between two probes of one replica: short at first, since most are ready soon.
 const PROBE_PAUSES_MS: [u64; 5] = [20, 40, 80, 150, 250];
 
@@ -51,6 +53,8 @@ struct View {
     known: bool,
     /// Why the last look at the engine failed, if it did.
     trouble: Option<String>,
+    /// Tasks whose containers were seen to start; forgotten once Swarm says so itself.
+    started: HashSet<String>,
 }
 
 #[derive(Default)]
@@ -209,6 +213,14 @@ impl Fleet {
         let first = !view.known;
         view.known = true;
         view.trouble = None;
+        let mut started = std::mem::take(&mut view.started);
+        started.retain(|id| {
+            let task = by_service.values().flatten().find(|task| task.id == *id);
+            task.is_none_or(|task| task.state != TaskState::Running)
+        });
+        if started.len() > MAX_STARTED {
+            started.clear();
+        }
         for service in by_service.keys() {
             if !view.services.contains_key(service) {
                 view.services.insert(service.clone(), Life::default());
@@ -225,7 +237,7 @@ impl Fleet {
                 Some(watched) => life
                     .tasks
                     .iter()
-                    .filter(|task| is_candidate(task, &watched.gate, now))
+                    .filter(|task| is_candidate(task, &watched.gate, &started, now))
                     .filter_map(|task| {
                         Some((
                             task.id.as_str(),
@@ -266,6 +278,7 @@ impl Fleet {
             }
             life.watched.is_some() || !life.tasks.is_empty()
         });
+        view.started = started;
         (jobs, changed)
     }
 
@@ -277,14 +290,17 @@ impl Fleet {
         now: OffsetDateTime,
     ) -> bool {
         let mut view = self.lock();
-        let Some(life) = view.services.get_mut(&job.service) else {
+        let View {
+            services, started, ..
+        } = &mut *view;
+        let Some(life) = services.get_mut(&job.service) else {
             return false;
         };
         let still_there = life.watched.as_ref().is_some_and(|watched| {
             watched.port == job.target.port()
                 && life.tasks.iter().any(|task| {
                     task.id == job.task
-                        && is_candidate(task, &watched.gate, now)
+                        && is_candidate(task, &watched.gate, started, now)
                         && task.address == Some(job.target.ip())
                 })
         });
@@ -314,15 +330,22 @@ struct Job {
 /// Whether a task may get traffic once it answers. With Docker's own health check, Swarm calls a
 /// task running only when it is healthy.
 ///
-/// A replica that is still starting is left alone at first: a packet to an address that nobody has
+/// A replica that is still starting is left alone until its container was seen to start: a packet to an address that nobody has
 /// yet makes the kernel ask for it once a second, and the first answer then comes that much later.
-/// One that stays in this state for longer has a HEALTHCHECK and runs; it need not wait for it.
-fn is_candidate(task: &Task, gate: &HealthGate, now: OffsetDateTime) -> bool {
+/// One that stays in this state for longer (on a node whose events are not seen) has a HEALTHCHECK
+/// and runs; it need not wait for it.
+fn is_candidate(
+    task: &Task,
+    gate: &HealthGate,
+    started: &HashSet<String>,
+    now: OffsetDateTime,
+) -> bool {
     let up = match task.state {
         TaskState::Running => true,
         TaskState::Starting => {
             gate.probe != HealthProbe::Docker
-                && task.created_at.is_some_and(|at| now - at > STARTING)
+                && (started.contains(&task.id)
+                    || task.created_at.is_some_and(|at| now - at > STARTING))
         }
         _ => false,
     };
@@ -353,6 +376,9 @@ pub(crate) async fn run(px: Platform) {
             () = px.parts().fleet.look.notified() => {}
             () = tokio::time::sleep(pause) => {}
             event = events.next() => match event {
+                Some(EngineEvent::Task { started: Some(task), .. }) => {
+                    px.parts().fleet.lock().started.insert(task);
+                }
                 Some(EngineEvent::Task { .. } | EngineEvent::Service { .. } | EngineEvent::Missed) => {}
                 None => tokio::time::sleep(IDLE).await,
             }

@@ -10,6 +10,8 @@ use flukedeploy_domain::deployment::Source;
 use flukedeploy_domain::log_entry::{EventType, Level, LogMetadata};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, service_name};
+use flukedeploy_domain::timestamp;
+use time::OffsetDateTime;
 
 use crate::error::Error;
 use crate::platform::Platform;
@@ -19,6 +21,7 @@ use crate::secret::Secret;
 const INGRESS_TOKEN: &str = "ingress_token";
 const INGRESS_PORT: &str = "ingress_control_port";
 const INGRESS_SEEN: &str = "ingress_seen";
+const BORN_AT: &str = "born_at";
 /// How long the first ingress may take to come up before another try.
 const FIRST_INGRESS_MS: u64 = 60_000;
 /// Between two comparisons when nothing is going on.
@@ -95,6 +98,7 @@ async fn pass(px: &Platform, first: bool) -> Result<(), Error> {
 
 /// Swarm, network, ingress. What is there already is left alone.
 async fn prepare(px: &Platform) -> Result<(), Error> {
+    born_at(px).await?;
     let network = px.parts().engine.prepare().await?;
     let token = Secret::random();
     let token = Secret::new(
@@ -248,11 +252,21 @@ pub(crate) async fn remove_strays(px: &Platform) {
 
 async fn remove_unwanted(px: &Platform, services: &[ServiceState]) -> Result<(), Error> {
     let wanted = wanted(px).await?;
+    let born = born_at(px).await?;
     let mut result = Ok(());
     for service in services
         .iter()
         .filter(|service| !wanted.contains(&service.name))
     {
+        // A new data directory under the name of an older instance: what that one left running is
+        // not ours to stop.
+        if service.created_at.is_some_and(|at| at < born) {
+            tracing::warn!(
+                service = service.name,
+                "this service is older than the data directory; it is left alone"
+            );
+            continue;
+        }
         if let Err(error) = remove_if_unwanted(px, service).await {
             result = later(error, "a leftover could not be removed");
         }
@@ -278,6 +292,14 @@ async fn remove_if_unwanted(px: &Platform, service: &ServiceState) -> Result<(),
         format!("the service {} belonged to nothing; removed", service.name),
     );
     Ok(())
+}
+
+/// When this data directory was first used.
+async fn born_at(px: &Platform) -> Result<OffsetDateTime, Error> {
+    let now = timestamp::to_unix_ms(px.now()).to_string();
+    let stored = px.parts().store.remember_once(BORN_AT, &now).await?;
+    // An unreadable value protects nothing, and removes nothing that is wanted.
+    Ok(timestamp::from_unix_ms(stored.parse().unwrap_or(0)))
 }
 
 /// Names of all services that may run.

@@ -306,7 +306,7 @@ async fn events_arrive() {
         while !(service && task) {
             match events.next().await.unwrap() {
                 EngineEvent::Service { service: found } => service |= found == name,
-                EngineEvent::Task { service: found } => task |= found == name,
+                EngineEvent::Task { service: found, .. } => task |= found == name,
                 EngineEvent::Missed => {}
             }
         }

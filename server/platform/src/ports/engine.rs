@@ -192,7 +192,11 @@ pub struct Task {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EngineEvent {
     /// A container of this service started, died or changed its health.
-    Task { service: String },
+    Task {
+        service: String,
+        /// The task whose container has just started: its address answers from now on.
+        started: Option<String>,
+    },
     /// A service of this instance was made, changed or removed.
     Service { service: String },
     /// The event stream was interrupted: look at everything again.

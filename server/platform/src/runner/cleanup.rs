@@ -189,7 +189,12 @@ async fn settle_active(
     serving: Option<ReleaseNo>,
 ) -> Option<()> {
     let now_active = active(px, deployment).await?;
-    let wanted = if serving.is_some() { serving } else { former };
+    let wanted = match serving {
+        Some(_) => serving,
+        None if wants_return(deployment) => former,
+        // It was stopped, and is to stay so: the reconciler must not start it again.
+        None => None,
+    };
     if now_active == Some(new)
         || (deployment.strategy == Strategy::Recreate && now_active != wanted)
     {
