@@ -15,7 +15,7 @@ use flukedeploy_platform::{Error, Platform};
 use http::Uri;
 
 use super::parse::Reader;
-use super::{Posted, Typed, actor, answer};
+use super::{Posted, Typed, actor, addressed, answer};
 use crate::context::Visitor;
 use crate::paths;
 
@@ -95,10 +95,9 @@ pub(crate) async fn change(
     uri: Uri,
     Posted(typed): Posted,
 ) -> Response {
-    let result = match (actor(&visitor), name.parse::<AppName>()) {
-        (Ok(actor), Ok(name)) => change_settings(&px, actor, &name, &typed).await,
-        (Err(error), _) => Err(error),
-        (_, Err(fault)) => Err(fault.into()),
+    let result = match addressed::<AppName>(&visitor, &name) {
+        Ok((actor, name)) => change_settings(&px, actor, &name, &typed).await,
+        Err(error) => Err(error),
     };
     answer(&px, visitor, &uri, typed, result).await
 }
@@ -136,10 +135,9 @@ pub(crate) async fn delete(
     uri: Uri,
     Posted(typed): Posted,
 ) -> Response {
-    let result = match (actor(&visitor), name.parse::<AppName>()) {
-        (Ok(actor), Ok(name)) => confirm_and_delete(&px, actor, &name, &typed).await,
-        (Err(error), _) => Err(error),
-        (_, Err(fault)) => Err(fault.into()),
+    let result = match addressed::<AppName>(&visitor, &name) {
+        Ok((actor, name)) => confirm_and_delete(&px, actor, &name, &typed).await,
+        Err(error) => Err(error),
     };
     answer(&px, visitor, &uri, typed, result).await
 }

@@ -14,7 +14,7 @@ use flukedeploy_platform::{Error, Platform};
 use http::Uri;
 
 use super::parse::Reader;
-use super::{Posted, Typed, actor, answer};
+use super::{Posted, Typed, addressed, answer};
 use crate::context::Visitor;
 use crate::paths;
 
@@ -25,10 +25,9 @@ pub(crate) async fn deploy(
     uri: Uri,
     Posted(typed): Posted,
 ) -> Response {
-    let result = match (actor(&visitor), name.parse::<AppName>()) {
-        (Ok(actor), Ok(app)) => start(&px, actor, app, &typed).await,
-        (Err(error), _) => Err(error),
-        (_, Err(fault)) => Err(fault.into()),
+    let result = match addressed::<AppName>(&visitor, &name) {
+        Ok((actor, app)) => start(&px, actor, app, &typed).await,
+        Err(error) => Err(error),
     };
     answer(&px, visitor, &uri, typed, result).await
 }
@@ -69,10 +68,9 @@ pub(crate) async fn rollback(
     uri: Uri,
     Posted(typed): Posted,
 ) -> Response {
-    let result = match (actor(&visitor), name.parse::<AppName>()) {
-        (Ok(actor), Ok(app)) => go_back(&px, actor, app, &typed).await,
-        (Err(error), _) => Err(error),
-        (_, Err(fault)) => Err(fault.into()),
+    let result = match addressed::<AppName>(&visitor, &name) {
+        Ok((actor, app)) => go_back(&px, actor, app, &typed).await,
+        Err(error) => Err(error),
     };
     answer(&px, visitor, &uri, typed, result).await
 }
@@ -107,14 +105,13 @@ pub(crate) async fn cancel(
     uri: Uri,
     Posted(typed): Posted,
 ) -> Response {
-    let result = match (actor(&visitor), id.parse::<DeploymentId>()) {
-        (Ok(actor), Ok(id)) => match deployments::cancel(&px, actor, &id).await {
+    let result = match addressed::<DeploymentId>(&visitor, &id) {
+        Ok((actor, id)) => match deployments::cancel(&px, actor, &id).await {
             // It ended in between: its page says how, which is the answer.
             Ok(_) | Err(Error::AlreadyEnded { .. }) => Ok(paths::deployment(&id)),
             Err(error) => Err(error),
         },
-        (Err(error), _) => Err(error),
-        (_, Err(fault)) => Err(fault.into()),
+        Err(error) => Err(error),
     };
     // There is no page at the address of the button; failures show on the deployment's.
     let page = uri

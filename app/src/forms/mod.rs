@@ -8,6 +8,8 @@ pub(crate) mod session;
 pub(crate) mod theme;
 pub(crate) mod tokens;
 
+use std::str::FromStr;
+
 use axum::Form;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
@@ -251,6 +253,16 @@ async fn answer(
             render::page(px, visitor, address, typed.with_error(&error), status).await
         }
     }
+}
+
+/// Who acts, and what the form's address names. Who it is comes first: a stranger is not told what
+/// is wrong with an address.
+fn addressed<'v, T>(visitor: &'v Visitor, named: &str) -> Result<(&'v Actor, T), Error>
+where
+    T: FromStr<Err = Invalid>,
+{
+    let actor = actor(visitor)?;
+    Ok((actor, named.parse()?))
 }
 
 /// The gate lets no stranger's form through; should it ever, this is the answer.
