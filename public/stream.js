@@ -4,15 +4,17 @@
 const SLOWEST_MS = 30_000;
 
 /** Connects to the stream and calls `onEntry` with each entry, `onState("live" | "lost")` when the
- *  connection comes or goes, and `onGap` when entries may have been missed. */
+ *  connection comes or goes, and `onGap` when entries may have been missed. Gives back what ends it. */
 export function follow(filter, { onEntry, onState, onGap }) {
   let socket;
   let tries = 0;
   let timer;
   let everOpen = false;
+  let over = false;
 
   function connect() {
     clearTimeout(timer);
+    if (over) return;
     const address = new URL("/api/v1/stream", location.href);
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     for (const [name, value] of Object.entries(filter)) address.searchParams.set(name, value);
@@ -33,7 +35,7 @@ export function follow(filter, { onEntry, onState, onGap }) {
       } else if (frame.type === "dropped") onGap();
     });
     socket.addEventListener("close", () => {
-      if (document.hidden && !everOpen) return;
+      if (over || (document.hidden && !everOpen)) return;
       onState("lost");
       const wait = Math.min(SLOWEST_MS, 1000 * 2 ** tries) * (0.75 + Math.random() / 2);
       tries += 1;
@@ -53,6 +55,19 @@ export function follow(filter, { onEntry, onState, onGap }) {
   addEventListener("online", () => {
     if (socket.readyState > WebSocket.OPEN) connect();
   });
+  return () => {
+    over = true;
+    clearTimeout(timer);
+    socket.close();
+  };
+}
+
+/** Nothing is followed any more: the page says neither that it is live nor that it is not. */
+export function sayNothing() {
+  const line = document.querySelector("[data-live-status]");
+  if (!line) return;
+  delete line.dataset.state;
+  line.textContent = "";
 }
 
 /** Says in the page's status line whether what is shown is live. */

@@ -12,15 +12,20 @@ use axum::response::Response;
 use axum::routing::any;
 use axum::{Extension, Router};
 use flukedeploy_app::{DashboardSettings, accept_session};
-use flukedeploy_domain::access::Actor;
-use flukedeploy_domain::deployment::PhaseName;
+use flukedeploy_domain::access::{Actor, Door};
+use flukedeploy_domain::app::{Environment, Probation, Standby};
+use flukedeploy_domain::deployment::{
+    Deployment, PhaseName, PhaseTime, Receipt, SettingsChange, Source, Status, Strategy,
+    SwitchTraffic,
+};
 use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence};
 use flukedeploy_domain::log_entry::{Level, LogFilter};
+use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_platform::Platform;
 use flukedeploy_platform::identity::ensure_admin;
 use flukedeploy_platform::journal::Live;
 use flukedeploy_platform::logs::subscribe;
-use flukedeploy_platform::ports::SystemClock;
+use flukedeploy_platform::ports::{Store, Switch, SystemClock};
 use flukedeploy_platform::secret::Secret;
 use time::Duration;
 
@@ -85,51 +90,139 @@ async fn stream(
 
 async fn seed(stand: &Stand) {
     for (name, replicas) in [("shop-web", 2), ("shop-api", 3), ("blog", 2), ("worker", 1)] {
-        let app = stand.app(name, settings(replicas)).await;
+        let mut wanted = settings(replicas);
+        if name == "worker" {
+            wanted.strategy = Strategy::Canary;
+        }
+        let app = stand.app(name, wanted).await;
         let image = |version: &str| format!("ghcr.io/fluke/{name}:{version}");
         stand
             .deployment(&app, &image("v1.8.0"), Duration::days(9), End::Success)
             .await;
-        stand
+        let second = stand
             .deployment(&app, &image("v1.9.2"), Duration::hours(5), End::Success)
             .await;
-        if name == "blog" {
-            let failed = diagnosis();
-            let one = stand
-                .deployment(
-                    &app,
-                    &image("v2.0.0"),
-                    Duration::minutes(12),
-                    End::Failed(failed),
-                )
-                .await;
-            for line in [
-                "starting blog 2.0.0",
-                "connecting to the database",
-                "<b>bold?</b> no",
-            ] {
-                stand.line(&one, Level::Info, line).await;
-            }
-            stand
-                .line(&one, Level::Error, "panic: connection refused (db:5432)")
-                .await;
-        }
-        if name == "worker" {
-            let one = stand
-                .deployment(
-                    &app,
-                    &image("v2.0.0"),
-                    Duration::seconds(40),
-                    End::In(PhaseName::Deploy),
-                )
-                .await;
-            stand
-                .line(&one, Level::Info, "listening on 0.0.0.0:8080")
-                .await;
-            stand.line(&one, Level::Warn, "the cache is cold").await;
+        match name {
+            "shop-web" => just_moved(stand, second).await,
+            "shop-api" => went_back(stand, &app, &image("v1.8.0")).await,
+            "blog" => failed(stand, &app, &image("v2.0.0")).await,
+            _ => under_way(stand, &app, &image("v2.0.0")).await,
         }
     }
     stand.app("landing-page", settings(1)).await;
+}
+
+/// With a receipt, the former release standing by and the new one watched.
+async fn just_moved(stand: &Stand, mut one: Deployment) {
+    let change = |name: &str, before: Option<&str>, after: &str| SettingsChange {
+        name: name.to_owned(),
+        before: before.map(ToOwned::to_owned),
+        after: Some(after.to_owned()),
+    };
+    one.receipt = Some(Receipt {
+        outcome: Status::Success,
+        started_at: one.initiated_at,
+        ended_at: one.initiated_at + Duration::milliseconds(8_420),
+        by: "admin".to_owned(),
+        persona: None,
+        door: Door::Dashboard,
+        old_release: Some(ReleaseNo(1)),
+        new_release: Some(ReleaseNo(2)),
+        pinned_image: one.image.as_ref().map(|image| image.pinned.clone()),
+        phases: one
+            .phases
+            .iter()
+            .zip(PhaseName::ALL)
+            .map(|(record, phase)| PhaseTime {
+                phase,
+                status: record.status,
+                duration_ms: record.duration_ms(),
+            })
+            .collect(),
+        requests: Some(SwitchTraffic {
+            served: 1_204,
+            failed: 0,
+            by_new_release: 388,
+        }),
+        changes: vec![
+            change("replicas", Some("1"), "2"),
+            change("health.probe.path", Some("/"), "/healthz"),
+            change("env_vars.LOG_LEVEL", None, "(set)"),
+        ],
+    });
+    let until = stand.px.now() + Duration::minutes(9);
+    let switch = Switch {
+        active: Some(ReleaseNo(2)),
+        standby: Some(Standby {
+            release: ReleaseNo(1),
+            until,
+        }),
+        probation: Some(Probation {
+            release: ReleaseNo(2),
+            deployment: one.id.clone(),
+            until,
+            former_errors_permille: None,
+        }),
+    };
+    let saved = stand.store.save_deployment(&one).await;
+    saved.expect("it is stored");
+    let switched = stand
+        .store
+        .switch_release(&one.app, &one.environment, &switch)
+        .await;
+    switched.expect("it is stored");
+}
+
+async fn went_back(stand: &Stand, app: &Environment, image: &str) {
+    let found = Diagnosis {
+        code: Cause::ObjectiveBroken,
+        phase: PhaseName::PostDeploy,
+        message: "release 2 failed 212 of 1000 requests; 50 are promised at most".to_owned(),
+        evidence: Evidence {
+            traffic: Some("53 of 250 requests failed in 20 s".to_owned()),
+            ..Evidence::default()
+        },
+        next: vec!["read the log of release 2 around the time it was withdrawn".to_owned()],
+    };
+    let source = Source::Release {
+        number: ReleaseNo(1),
+        because: Some(Box::new(found)),
+    };
+    stand
+        .act(app, image, source, Duration::minutes(3), End::Success)
+        .await;
+}
+
+async fn failed(stand: &Stand, app: &Environment, image: &str) {
+    let end = End::Failed(Box::new(diagnosis()));
+    let one = stand
+        .deployment(app, image, Duration::minutes(12), end)
+        .await;
+    for line in [
+        "starting blog 2.0.0",
+        "connecting to the database",
+        "<b>bold?</b> no",
+    ] {
+        stand.line(&one, Level::Info, line).await;
+    }
+    stand
+        .line(&one, Level::Error, "panic: connection refused (db:5432)")
+        .await;
+}
+
+async fn under_way(stand: &Stand, app: &Environment, image: &str) {
+    let one = stand
+        .deployment(
+            app,
+            image,
+            Duration::seconds(40),
+            End::In(PhaseName::Deploy),
+        )
+        .await;
+    stand
+        .line(&one, Level::Info, "listening on 0.0.0.0:8080")
+        .await;
+    stand.line(&one, Level::Warn, "the cache is cold").await;
 }
 
 fn diagnosis() -> Diagnosis {

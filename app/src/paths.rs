@@ -50,6 +50,22 @@ pub(crate) fn cancel(id: &DeploymentId) -> String {
     format!("/deployments/{id}/cancel")
 }
 
+pub(crate) fn steer(id: &DeploymentId) -> String {
+    format!("/deployments/{id}/steer")
+}
+
+pub(crate) fn scale(name: &AppName) -> String {
+    format!("/apps/{name}/scale")
+}
+
+pub(crate) fn restart(name: &AppName) -> String {
+    format!("/apps/{name}/restart")
+}
+
+pub(crate) fn mode(name: &AppName) -> String {
+    format!("/apps/{name}/mode")
+}
+
 pub(crate) fn revoke(token_id: &str) -> String {
     format!("/tokens/{}/revoke", encoded(token_id))
 }

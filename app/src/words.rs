@@ -1,6 +1,10 @@
 //! Times, lengths and states in words.
 
-use flukedeploy_domain::deployment::{DeploymentSummary, InitiatedBy, PhaseName, Status, Strategy};
+use flukedeploy_domain::access::Door;
+use flukedeploy_domain::app::RunMode;
+use flukedeploy_domain::deployment::{
+    DeploymentSummary, InitiatedBy, PhaseName, RolloutSummary, Status, Strategy,
+};
 use flukedeploy_domain::health::HealthProbe;
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -104,6 +108,7 @@ pub(crate) fn probe(probe: &HealthProbe) -> String {
         HealthProbe::Http { path, .. } => format!("GET {path}"),
         HealthProbe::Tcp => "TCP connection".to_owned(),
         HealthProbe::Docker => "The image's HEALTHCHECK".to_owned(),
+        HealthProbe::Command { command } => format!("Command {}", command.join(" ")),
     }
 }
 
@@ -116,39 +121,138 @@ pub(crate) fn initiated_by(by: InitiatedBy) -> &'static str {
     }
 }
 
-/// "shop:v2", or "back to release 3" for a rollback.
-pub(crate) fn what(deployment: &DeploymentSummary) -> String {
-    match (&deployment.rollback_of, &deployment.image) {
-        (Some(release), _) => format!("Back to release {release}"),
-        (None, Some(image)) => image.clone(),
-        (None, None) => "Image not known yet".to_owned(),
+/// Through which door somebody came.
+pub(crate) fn door(door: Door) -> &'static str {
+    match door {
+        Door::Dashboard => "the dashboard",
+        Door::Rest => "the REST API",
+        Door::Stream => "the log stream",
+        Door::Mcp => "MCP",
+        Door::Cli => "the command line",
+        Door::System => "FlukeDeploy itself",
     }
+}
+
+/// "shop:v2", or what else was done: "Back to release 3", "Scale to 2 replicas", "Stop".
+pub(crate) fn what(deployment: &DeploymentSummary) -> String {
+    match deployment.act.as_str() {
+        "scale" => format!("Scale to {}", replicas(deployment.replicas.requested)),
+        "restart" => "Restart".to_owned(),
+        "stop" => "Stop".to_owned(),
+        "sleep" => "Put to sleep".to_owned(),
+        "start" => "Start".to_owned(),
+        "maintenance" => "Maintenance".to_owned(),
+        _ => match (&deployment.rollback_of, &deployment.image) {
+            (Some(release), _) => format!("Back to release {release}"),
+            (None, Some(image)) => image.clone(),
+            (None, None) => "Image not known yet".to_owned(),
+        },
+    }
+}
+
+/// The heading of a deployment's page: what is done, and to which app.
+pub(crate) fn deployment_title(deployment: &DeploymentSummary) -> String {
+    let app = &deployment.app_name;
+    match deployment.act.as_str() {
+        "scale" => format!("Scale {app} to {}", replicas(deployment.replicas.requested)),
+        "restart" => format!("Restart {app}"),
+        "stop" => format!("Stop {app}"),
+        "sleep" => format!("Put {app} to sleep"),
+        "start" => format!("Start {app}"),
+        "maintenance" => format!("Maintenance of {app}"),
+        _ => match (&deployment.rollback_of, &deployment.version) {
+            (Some(release), _) => format!("{app} back to release {release}"),
+            (None, Some(version)) => format!("{app} {version}"),
+            (None, None) => format!("{app} {}", shortened(&what(deployment), 60)),
+        },
+    }
+}
+
+/// What kind of act a deployment is, in one word.
+pub(crate) fn act(act: &str) -> &'static str {
+    match act {
+        "rollback" => "Rollback",
+        "restart" => "Restart",
+        "scale" => "Scale",
+        "stop" => "Stop",
+        "sleep" => "Sleep",
+        "start" => "Start",
+        "maintenance" => "Maintenance",
+        _ => "Deploy",
+    }
+}
+
+pub(crate) fn mode(mode: RunMode) -> &'static str {
+    match mode {
+        RunMode::Running => "running",
+        RunMode::Stopped => "stopped",
+        RunMode::Asleep => "asleep",
+        RunMode::Maintenance => "in maintenance",
+    }
+}
+
+pub(crate) fn replicas(number: u32) -> String {
+    count(u64::from(number), "replica", "replicas")
 }
 
 /// Where a deployment is or how it ended, as one sentence of facts.
 pub(crate) fn story(deployment: &DeploymentSummary) -> String {
-    let replicas = &deployment.replicas;
     match deployment.status {
         Status::Pending => "Waits to start.".to_owned(),
         Status::Building => "Gets the image.".to_owned(),
-        Status::Deploying => {
-            format!(
-                "{} of {} replicas healthy.",
-                replicas.ready, replicas.requested
-            )
-        }
-        Status::Success => match deployment.release {
-            Some(release) => format!("Release {release} took over all traffic."),
-            None => "It took over all traffic.".to_owned(),
-        },
-        Status::Failed => match deployment.from_release {
-            Some(release) => format!("It failed. Release {release} was not touched."),
-            None => "It failed. Nothing served before, and nothing does now.".to_owned(),
+        Status::Deploying => under_way(deployment),
+        Status::Success => done(deployment),
+        Status::Failed => match (deployment.act.as_str(), deployment.from_release) {
+            ("deploy" | "rollback" | "restart", Some(release)) => {
+                format!("It failed. Release {release} was not touched.")
+            }
+            (_, Some(release)) => format!("It failed. Release {release} is what it was."),
+            (_, None) => "It failed. Nothing served before, and nothing does now.".to_owned(),
         },
         Status::RolledBack => match deployment.returned_to {
             Some(release) => format!("It failed. Release {release} serves all traffic again."),
             None => "It failed, and what served before serves again.".to_owned(),
         },
+    }
+}
+
+fn under_way(deployment: &DeploymentSummary) -> String {
+    if deployment.diagnosis.is_some() {
+        return match deployment.from_release {
+            Some(release) => format!("It failed. It goes back to release {release}."),
+            None => "It failed. What it started is taken away.".to_owned(),
+        };
+    }
+    let counts = &deployment.replicas;
+    let healthy = format!("{} of {} replicas healthy.", counts.ready, counts.requested);
+    match &deployment.rollout {
+        Some(rollout) if rollout.paused => format!("Paused at {}.", step(rollout)),
+        _ => match deployment.act.as_str() {
+            "stop" => "Stops its replicas.".to_owned(),
+            "sleep" => "Goes to sleep.".to_owned(),
+            "maintenance" => "Holds new requests.".to_owned(),
+            _ => healthy,
+        },
+    }
+}
+
+/// "step 2 of 4".
+pub(crate) fn step(rollout: &RolloutSummary) -> String {
+    format!("step {} of {}", rollout.step, rollout.steps)
+}
+
+fn done(deployment: &DeploymentSummary) -> String {
+    match (deployment.act.as_str(), deployment.release) {
+        ("scale", _) => match deployment.replicas.requested {
+            1 => "1 replica serves.".to_owned(),
+            many => format!("{many} replicas serve."),
+        },
+        ("stop", _) => "No replica runs. Requests are answered with 503.".to_owned(),
+        ("sleep", _) => "No replica runs. The first request starts it.".to_owned(),
+        ("start", _) => "It serves.".to_owned(),
+        ("maintenance", _) => "Requests are held.".to_owned(),
+        (_, Some(release)) => format!("Release {release} took over all traffic."),
+        (_, None) => "It took over all traffic.".to_owned(),
     }
 }
 

@@ -28,6 +28,8 @@ const KEEP_FOR: Duration = Duration::from_hours(2);
 pub struct Sample {
     name: String,
     env: Vec<(&'static str, String)>,
+    /// What the container runs instead of the sample app.
+    command: Option<String>,
 }
 
 impl Sample {
@@ -36,6 +38,7 @@ impl Sample {
         let sample = Self {
             name: version.to_owned(),
             env: Vec::new(),
+            command: None,
         };
         sample.with("SAMPLE_VERSION", version)
     }
@@ -82,6 +85,31 @@ impl Sample {
         self.with("SAMPLE_LOG_LINES", &lines)
     }
 
+    /// Is healthy first, and ends with code 1 this long after its start.
+    #[must_use]
+    pub fn crashes_after_ms(self, delay_ms: u64) -> Self {
+        self.with("SAMPLE_CRASH_AFTER_MS", &delay_ms)
+    }
+
+    /// Takes this much memory at its start.
+    #[must_use]
+    pub fn eats_memory_mb(self, megabytes: u32) -> Self {
+        self.with("SAMPLE_EAT_MEMORY_MB", &megabytes)
+    }
+
+    /// So many of a hundred requests for `/version` are answered with 500.
+    #[must_use]
+    pub fn fails_percent(self, percent: u8) -> Self {
+        self.with("SAMPLE_ERROR_PERCENT", &percent)
+    }
+
+    /// Runs this instead; it need not exist.
+    #[must_use]
+    pub fn runs(mut self, command: &str) -> Self {
+        self.command = Some(command.to_owned());
+        self
+    }
+
     #[must_use]
     pub fn with(mut self, key: &'static str, value: &(impl ToString + ?Sized)) -> Self {
         self.env.push((key, value.to_string()));
@@ -90,7 +118,7 @@ impl Sample {
 
     fn hash(&self) -> String {
         let mut hasher = DefaultHasher::new();
-        self.env.hash(&mut hasher);
+        (&self.env, &self.command).hash(&mut hasher);
         format!("{:016x}", hasher.finish())
     }
 }
@@ -183,6 +211,9 @@ impl Images {
     async fn commit(&self, base: &str, name: &str, sample: &Sample) -> Result<()> {
         let mut entrypoint = vec!["/program".to_owned()];
         entrypoint.extend(self.arguments.iter().cloned());
+        if let Some(command) = &sample.command {
+            entrypoint = vec![command.clone()];
+        }
         let labels = HashMap::from([(LABEL.to_owned(), "1".to_owned())]);
         let container = self
             .docker
@@ -225,6 +256,48 @@ impl Images {
         committed.with_context(|| format!("committing {name}"))?;
         Ok(())
     }
+}
+
+/// Makes an image for machines of another architecture, with nothing in it, and returns its name.
+/// Loaded whole, since an engine builds only what it could run.
+pub async fn foreign(docker: &Docker, architecture: &str) -> Result<String> {
+    /// Of [`EMPTY_TAR`], as every builder of images knows it.
+    const EMPTY_TAR_DIGEST: &str =
+        "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
+    const EMPTY_TAR: [u8; 1024] = [0; 1024];
+    let name = format!("fdtest/{architecture}:{}", crate::random_name(10));
+    // Young, or a sweep would take it for a leftover.
+    let created = time::OffsetDateTime::from(SystemTime::now())
+        .format(&time::format_description::well_known::Rfc3339)?;
+    let config = serde_json::json!({
+        "architecture": architecture, "os": "linux", "created": created,
+        "config": {"Entrypoint": ["/program"], "Labels": {(LABEL): "1"}},
+        "rootfs": {"type": "layers", "diff_ids": [EMPTY_TAR_DIGEST]},
+        "history": [{"created": created}],
+    });
+    let manifest = serde_json::json!([
+        {"Config": "config.json", "RepoTags": [&name], "Layers": ["layer.tar"]}
+    ]);
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, content) in [
+        ("config.json", config.to_string().as_bytes()),
+        ("layer.tar", EMPTY_TAR.as_slice()),
+        ("manifest.json", manifest.to_string().as_bytes()),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(u64::try_from(content.len())?);
+        header.set_mode(0o644);
+        header.set_cksum();
+        tar.append_data(&mut header, path, content)?;
+    }
+    let body = bollard::body_full(tar.into_inner()?.into());
+    let options = bollard::query_parameters::ImportImageOptionsBuilder::default().build();
+    docker
+        .import_image(options, body, None)
+        .try_for_each(|_| async { Ok(()) })
+        .await
+        .with_context(|| format!("loading {name}"))?;
+    Ok(name)
 }
 
 /// Removes an image or one of its tags; that it is gone already is fine.

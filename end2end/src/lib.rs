@@ -9,6 +9,7 @@ pub mod lease;
 pub mod load;
 pub mod mcp;
 pub mod registry;
+pub mod soak;
 pub mod stream;
 pub mod sweep;
 pub mod wait;
@@ -55,6 +56,16 @@ fn profile_directory() -> Result<PathBuf> {
     } else {
         directory.to_owned()
     })
+}
+
+/// A random number below `limit`, for moments in time.
+///
+/// # Panics
+/// On a system without random numbers.
+pub fn random_below(limit: u64) -> u64 {
+    let mut bytes = [0_u8; 8];
+    getrandom::fill(&mut bytes).expect("the system has random numbers");
+    u64::from_le_bytes(bytes) % limit.max(1)
 }
 
 /// `length` characters of `[a-z2-7]`, unpredictable.

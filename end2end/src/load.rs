@@ -194,6 +194,7 @@ impl Load {
             || async { Ok((self.answers(version) >= goal).then_some(())) },
         )
         .await
+        .with_context(|| format!("so far: {}", lock(&self.tally).report))
     }
 
     /// Starts no further request, waits for the open ones, and reports.

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
 use flukedeploy_domain::health::HealthProbe;
-use flukedeploy_domain::names::Hostname;
+use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
 use flukedeploy_domain::routing::{
     ControlFrame, IngressFrame, ProbeOutcome, RoutingSnapshot, ServiceTraffic,
 };
@@ -25,12 +25,14 @@ use futures_util::future::join_all;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::StatusCode;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
 /// How long an ingress may take to use a new snapshot.
 const APPLY: Duration = Duration::from_secs(3);
 /// A line on which nothing was heard for so long is dead.
 const SILENCE: Duration = Duration::from_secs(15);
+/// How long an ingress may take to tell its counts.
+const COUNT: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_secs(5);
 /// Largest frame an ingress may send, in bytes.
 const MAX_FRAME: usize = 1024 * 1024;
@@ -51,6 +53,16 @@ struct Inner {
     next_id: AtomicU64,
     turn: AtomicUsize,
     arrived: Notify,
+    wanted: Wanted,
+}
+
+/// Apps that sleep and that somebody waits for.
+struct Wanted(broadcast::Sender<(AppName, EnvironmentName)>);
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self(broadcast::channel(64).0)
+    }
 }
 
 #[derive(Default)]
@@ -128,7 +140,7 @@ impl IngressLink {
         }
         self.inner.arrived.notify_waiters();
         tracing::info!(ingress = id, "an ingress connected");
-        let why = talk(&mut socket, &line, &mut outbox).await;
+        let why = talk(&mut socket, &line, &mut outbox, &self.inner.wanted).await;
         lock(&self.inner.state).connected.remove(&id);
         lock(&line.pending).clear();
         tracing::warn!(ingress = id, why, "an ingress is gone");
@@ -140,6 +152,7 @@ async fn talk(
     socket: &mut WebSocket,
     line: &Line,
     outbox: &mut mpsc::UnboundedReceiver<ControlFrame>,
+    wanted: &Wanted,
 ) -> &'static str {
     let mut ping = tokio::time::interval(PING);
     let mut heard = tokio::time::Instant::now();
@@ -157,7 +170,7 @@ async fn talk(
                 heard = tokio::time::Instant::now();
                 match message {
                     Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
-                        Ok(frame) => take(line, frame),
+                        Ok(frame) => take(line, wanted, frame),
                         Err(error) => tracing::warn!(error = %error, "a frame of an ingress was not understood"),
                     },
                     Some(Ok(Message::Close(_))) | None => return "it closed the line",
@@ -181,7 +194,7 @@ async fn talk(
     }
 }
 
-fn take(line: &Line, frame: IngressFrame) {
+fn take(line: &Line, wanted: &Wanted, frame: IngressFrame) {
     match frame {
         IngressFrame::Hello {
             ingress_id,
@@ -194,6 +207,23 @@ fn take(line: &Line, frame: IngressFrame) {
         IngressFrame::Applied { epoch, version } => {
             line.applied.send_replace(Some((epoch, version)));
         }
+        // Whoever waits for it goes on waiting, and gives the line up in the end.
+        IngressFrame::Refused {
+            epoch,
+            version,
+            current,
+            reason,
+        } => tracing::error!(
+            epoch,
+            version,
+            ?current,
+            reason,
+            "an ingress refused its routes"
+        ),
+        // Nobody listens: fine.
+        IngressFrame::Wanted { app, environment } => {
+            let _ = wanted.0.send((app, environment));
+        }
         IngressFrame::Traffic { services } => {
             let mut traffic = lock(&line.traffic);
             for service in services {
@@ -202,6 +232,7 @@ fn take(line: &Line, frame: IngressFrame) {
         }
         IngressFrame::Probed { id, .. }
         | IngressFrame::Drained { id, .. }
+        | IngressFrame::Totals { id, .. }
         | IngressFrame::Served { id, .. } => {
             if let Some(answer) = lock(&line.pending).remove(&id) {
                 // Nobody waits any more: fine.
@@ -337,7 +368,12 @@ impl Traffic for IngressLink {
         }
     }
 
-    async fn await_drained(&self, service: &str, timeout_ms: u64) -> Result<u64, TrafficError> {
+    async fn await_drained(
+        &self,
+        service: &str,
+        timeout_ms: u64,
+        close_after_ms: Option<u64>,
+    ) -> Result<u64, TrafficError> {
         let lines = self.lines();
         if lines.is_empty() {
             return Err(TrafficError::NoneConnected);
@@ -348,6 +384,7 @@ impl Traffic for IngressLink {
                 id,
                 service: service.to_owned(),
                 timeout_ms,
+                close_after_ms,
             })
         }))
         .await;
@@ -419,23 +456,59 @@ impl Traffic for IngressLink {
         }
     }
 
-    fn totals(&self, service: &str) -> Option<ServiceTraffic> {
-        let mut total: Option<ServiceTraffic> = None;
-        for line in self.lines() {
-            if let Some(seen) = lock(&line.traffic).get(service) {
-                let sum = total.get_or_insert_with(|| ServiceTraffic {
-                    service: service.to_owned(),
-                    requests: 0,
-                    server_errors: 0,
-                    failed: 0,
-                    in_flight: 0,
-                });
-                sum.requests += seen.requests;
-                sum.server_errors += seen.server_errors;
-                sum.failed += seen.failed;
-                sum.in_flight += seen.in_flight;
+    async fn fresh_totals(
+        &self,
+        services: &[String],
+    ) -> Result<HashMap<String, ServiceTraffic>, TrafficError> {
+        let lines = self.lines();
+        if lines.is_empty() {
+            return Err(TrafficError::NoneConnected);
+        }
+        let answers = join_all(lines.iter().map(|line| {
+            self.ask(line, COUNT, |id| ControlFrame::ReportTraffic {
+                id,
+                services: services.to_vec(),
+            })
+        }))
+        .await;
+        let mut totals = HashMap::new();
+        for answer in answers {
+            let IngressFrame::Totals { services, .. } = answer? else {
+                return Err(TrafficError::Lost);
+            };
+            for one in services {
+                add(&mut totals, one);
             }
         }
-        total
+        Ok(totals)
     }
+
+    fn wanted(&self) -> broadcast::Receiver<(AppName, EnvironmentName)> {
+        self.inner.wanted.0.subscribe()
+    }
+
+    fn totals(&self, service: &str) -> Option<ServiceTraffic> {
+        let mut totals = HashMap::new();
+        for line in self.lines() {
+            if let Some(seen) = lock(&line.traffic).get(service) {
+                add(&mut totals, seen.clone());
+            }
+        }
+        totals.remove(service)
+    }
+}
+
+/// Adds what one ingress counted to what the others did.
+fn add(totals: &mut HashMap<String, ServiceTraffic>, one: ServiceTraffic) {
+    let Some(sum) = totals.get_mut(&one.service) else {
+        totals.insert(one.service.clone(), one);
+        return;
+    };
+    let mut traffic = sum.traffic();
+    traffic.add(&one.traffic());
+    sum.requests += one.requests;
+    sum.server_errors += one.server_errors;
+    sum.failed += one.failed;
+    sum.in_flight += one.in_flight;
+    sum.latency = traffic.latency;
 }

@@ -6,7 +6,22 @@ use leptos::prelude::*;
 use super::copy_button;
 use crate::words;
 
+/// Why this deployment failed.
 pub(crate) fn diagnosis(diagnosis: &Diagnosis) -> impl IntoView + use<> {
+    let lead = format!("Failed in {}", words::phase(diagnosis.phase));
+    card("diagnosis-title", lead, diagnosis)
+}
+
+/// What was found against the release that served, where the platform went back by itself.
+pub(crate) fn finding(diagnosis: &Diagnosis) -> impl IntoView + use<> {
+    card(
+        "because-title",
+        "Found on real traffic".to_owned(),
+        diagnosis,
+    )
+}
+
+fn card(id: &'static str, lead: String, diagnosis: &Diagnosis) -> impl IntoView + use<> {
     let code = diagnosis.code.code();
     let next: Vec<_> = diagnosis
         .next
@@ -17,11 +32,11 @@ pub(crate) fn diagnosis(diagnosis: &Diagnosis) -> impl IntoView + use<> {
     // One text node: what an app printed is shown as it is and means nothing to the page.
     let output = (!output.is_empty()).then(|| output.join("\n"));
     view! {
-        <section class="diagnosis" aria-labelledby="diagnosis-title">
+        <section class="diagnosis" aria-labelledby=id>
             <div class="diagnosis-head">
-                <h2 id="diagnosis-title">{words::sentence(&diagnosis.message)}</h2>
+                <h2 id=id>{words::sentence(&diagnosis.message)}</h2>
                 <p class="diagnosis-code">
-                    <span>"Failed in "{words::phase(diagnosis.phase)}</span>
+                    <span>{lead}</span>
                     <code>{code}</code>
                     {copy_button("Copy code", Some(code.to_owned()), None)}
                 </p>
@@ -75,7 +90,9 @@ fn evidence(evidence: &Evidence) -> impl IntoView + use<> {
         ),
         ("Listening on", (!ports.is_empty()).then_some(ports)),
         ("Health check", evidence.health_answer.clone()),
+        ("Requests", evidence.traffic.clone()),
         ("Replicas", replicas),
+        ("Held by", evidence.held_by.clone()),
         ("Engine", evidence.engine_message.clone()),
     ];
     let rows: Vec<_> = facts

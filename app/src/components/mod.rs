@@ -1,5 +1,6 @@
 //! What pages are made of. Look here first: a second copy becomes a component.
 
+mod changes;
 mod code;
 mod deployment_table;
 mod diagnosis;
@@ -12,12 +13,16 @@ mod log_lines;
 mod notice;
 mod page_head;
 mod phases;
+mod plan;
+mod receipt;
+mod rollout;
 mod state;
 mod time;
 
+pub(crate) use changes::changes;
 pub(crate) use code::{code, copy_button};
 pub(crate) use deployment_table::deployment_table;
-pub(crate) use diagnosis::diagnosis;
+pub(crate) use diagnosis::{diagnosis, finding};
 pub(crate) use empty::empty;
 pub(crate) use failure::failure;
 pub(crate) use field::{Choice, Field, select, text_area};
@@ -27,5 +32,8 @@ pub(crate) use log_lines::{log_group, log_line, log_template};
 pub(crate) use notice::{Tint, notice, problem};
 pub(crate) use page_head::{Crumb, PageHead, Tab, tabs};
 pub(crate) use phases::phases;
+pub(crate) use plan::plan;
+pub(crate) use receipt::receipt;
+pub(crate) use rollout::rollout;
 pub(crate) use state::{Mark, app_mark, deployment_mark, phase_mark, state};
 pub(crate) use time::{age, ticking};

@@ -55,8 +55,13 @@ impl PageHead {
     }
 
     /// The page says whether it is live.
-    pub(crate) fn live(mut self) -> Self {
-        self.live = true;
+    pub(crate) fn live(self) -> Self {
+        self.live_if(true)
+    }
+
+    /// What has ended does not change any more, and does not say that it is live.
+    pub(crate) fn live_if(mut self, live: bool) -> Self {
+        self.live = live;
         self
     }
 

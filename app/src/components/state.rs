@@ -78,6 +78,9 @@ pub(crate) fn app_mark(state: AppState) -> Mark {
         AppState::Degraded => Mark::attention("Degraded"),
         AppState::Failed => Mark::bad("Failed"),
         AppState::NeverDeployed => Mark::idle("Not deployed"),
+        AppState::Stopped => Mark::idle("Stopped"),
+        AppState::Asleep => Mark::idle("Asleep"),
+        AppState::Maintenance => Mark::attention("Maintenance"),
     }
 }
 

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::app::{MAX_REPLICAS, Settings};
-use flukedeploy_domain::deployment::{Strategy, ValidationLevel};
+use flukedeploy_domain::deployment::{Queue, Strategy, ValidationLevel};
 use flukedeploy_domain::health::HealthGate;
 use flukedeploy_domain::image::ImageRef;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
@@ -43,6 +43,7 @@ async fn create_and_deploy(px: &Platform, actor: &Actor, typed: &Typed) -> Resul
         env_vars: reader.variables("env_vars"),
         domains: reader.domains("domains"),
         strategy: reader.optional("strategy").unwrap_or_default(),
+        ..Settings::default()
     };
     reader.finish()?;
     let Some(name) = name else {
@@ -81,6 +82,7 @@ fn first_deployment(app: AppName, image: ImageRef) -> Deploy {
         strategy: None,
         validation_level: ValidationLevel::default(),
         auto_rollback: true,
+        queue: Queue::Wait,
         create: false,
         container_port: None,
         reason: None,
@@ -121,6 +123,7 @@ async fn change_settings(
             .collect(),
         domains: Some(reader.domains("domains")),
         strategy: reader.optional::<Strategy>("strategy"),
+        parts: reader.parts(),
         if_version: reader.number("settings_version", 0, u64::MAX),
     };
     reader.finish()?;

@@ -3,18 +3,23 @@
 
 pub(crate) mod apps;
 pub(crate) mod deployments;
+pub(crate) mod everyday;
+mod labels;
 mod parse;
+pub(crate) mod parts;
 pub(crate) mod session;
 pub(crate) mod theme;
 pub(crate) mod tokens;
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use axum::Form;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::names::Invalid;
+use flukedeploy_platform::deployments::DeploymentPlan;
 use flukedeploy_platform::{Error, Kind, Platform};
 use http::{StatusCode, Uri};
 
@@ -31,6 +36,7 @@ pub(crate) struct Typed {
     values: Vec<(String, String)>,
     faults: Vec<Invalid>,
     problem: Option<Problem>,
+    plan: Option<Arc<DeploymentPlan>>,
 }
 
 /// What is wrong with the request as a whole.
@@ -138,7 +144,7 @@ impl Typed {
 
     /// What is wrong with a field: with its name, or with a part of it (`env_vars.'X'`).
     pub(crate) fn fault(&self, name: &str) -> Option<String> {
-        let of_field = |fault: &&Invalid| belongs(&fault.field, name);
+        let of_field = |fault: &&Invalid| labels::belongs(&fault.field, name);
         let sentences: Vec<String> = self
             .faults
             .iter()
@@ -147,7 +153,7 @@ impl Typed {
                 Some((_, part)) if name == "env_vars" => {
                     crate::words::sentence(&format!("{part} {}", fault.problem))
                 }
-                _ => crate::words::sentence(&fault.problem),
+                _ => crate::words::sentence(&labels::in_form_words(&fault.problem)),
             })
             .collect();
         (!sentences.is_empty()).then(|| sentences.join(" "))
@@ -163,6 +169,16 @@ impl Typed {
             text: Some(text.to_owned()),
             attention: true,
         });
+        self
+    }
+
+    /// What the form would do, where somebody asked for that first.
+    pub(crate) fn plan(&self) -> Option<&DeploymentPlan> {
+        self.plan.as_deref()
+    }
+
+    pub(crate) fn with_plan(mut self, plan: DeploymentPlan) -> Self {
+        self.plan = Some(Arc::new(plan));
         self
     }
 
@@ -193,24 +209,15 @@ impl Typed {
     fn invalid_text(&self) -> String {
         self.faults
             .iter()
-            .map(|fault| crate::words::sentence(&fault.to_string()))
+            .map(|fault| match labels::label(&fault.field) {
+                Some(label) => crate::words::sentence(&format!(
+                    "{label} {}",
+                    labels::in_form_words(&fault.problem)
+                )),
+                None => crate::words::sentence(&fault.to_string()),
+            })
             .collect::<Vec<_>>()
             .join(" ")
-    }
-}
-
-/// Domain names of fields that forms call otherwise.
-fn belongs(fault_field: &str, field: &str) -> bool {
-    match fault_field {
-        "host" => field == "domains",
-        "health.deadline_seconds" => field == "deadline_seconds",
-        "health.path" => field == "health_path",
-        other => {
-            other == field
-                || other
-                    .strip_prefix(field)
-                    .is_some_and(|rest| rest.starts_with('.'))
-        }
     }
 }
 

@@ -29,6 +29,18 @@ impl<'a> Reader<'a> {
         self.faults.push(Invalid::new(field, problem));
     }
 
+    pub(super) fn get(&self, field: &str) -> Option<&'a str> {
+        self.typed.get(field)
+    }
+
+    pub(super) fn text(&self, field: &str) -> Option<&'a str> {
+        self.typed.text(field)
+    }
+
+    pub(super) fn has(&self, field: &str, value: &str) -> bool {
+        self.typed.has(field, value)
+    }
+
     /// A checked value; `None` if nothing was typed.
     pub(super) fn optional<T: FromStr<Err = Invalid>>(&mut self, field: &str) -> Option<T> {
         match self.typed.text(field)?.parse() {
@@ -137,7 +149,7 @@ impl<'a> Reader<'a> {
                 let path = self.typed.text("health_path").unwrap_or("/").to_owned();
                 let expect_status = match &base.probe {
                     HealthProbe::Http { expect_status, .. } => *expect_status,
-                    HealthProbe::Tcp | HealthProbe::Docker => None,
+                    HealthProbe::Tcp | HealthProbe::Docker | HealthProbe::Command { .. } => None,
                 };
                 HealthProbe::Http {
                     path,
@@ -146,8 +158,9 @@ impl<'a> Reader<'a> {
             }
             Some("tcp") => HealthProbe::Tcp,
             Some("docker") => HealthProbe::Docker,
+            Some("command") => self.command(),
             Some(_) => {
-                self.fault("health_probe", "must be http, tcp or docker");
+                self.fault("health_probe", "must be http, tcp, docker or command");
                 base.probe.clone()
             }
             None => base.probe.clone(),
@@ -155,15 +168,45 @@ impl<'a> Reader<'a> {
         let deadline_seconds = self
             .number("deadline_seconds", 1, 3600)
             .unwrap_or(base.deadline_seconds);
+        let usual = HealthGate::default();
         let gate = HealthGate {
             probe,
             deadline_seconds,
             timeout_ms: base.timeout_ms,
+            min_healthy_seconds: self.seconds(
+                "min_healthy_seconds",
+                base.min_healthy_seconds,
+                usual.min_healthy_seconds,
+            ),
+            start_grace_seconds: self.seconds(
+                "start_grace_seconds",
+                base.start_grace_seconds,
+                usual.start_grace_seconds,
+            ),
+            progress_deadline_seconds: match self.get("progress_deadline_seconds") {
+                Some(_) => self.number("progress_deadline_seconds", 1, 86_400),
+                None => base.progress_deadline_seconds,
+            },
+            max_restarts: match self.get("max_restarts") {
+                Some(_) => self
+                    .number("max_restarts", 0, 100)
+                    .unwrap_or(usual.max_restarts),
+                None => base.max_restarts,
+            },
         };
         if let Err(fault) = gate.validate() {
             self.faults.push(fault);
         }
         gate
+    }
+
+    /// A length of time that stays as it is where the form does not ask for it, and is as usual
+    /// where nothing was typed.
+    fn seconds(&mut self, field: &str, base: u32, usual: u32) -> u32 {
+        match self.get(field) {
+            Some(_) => self.number(field, 0, 3_600).unwrap_or(usual),
+            None => base,
+        }
     }
 
     pub(super) fn finish(self) -> Result<(), Error> {

@@ -1,3 +1,4 @@
+use flukedeploy_domain::app::RunMode;
 use flukedeploy_domain::names::AppName;
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::{get_app, list_releases};
@@ -8,6 +9,7 @@ use time::OffsetDateTime;
 
 use super::app_settings::settings_form;
 use super::apps::bare;
+use super::everyday::{announcements, everyday};
 use super::{app_name, page, query};
 use crate::components::{
     Crumb, Icon, PageHead, Section, Tab, age, app_mark, copy_button, deployment_table, empty,
@@ -76,6 +78,7 @@ async fn app(desk: Desk, name: &AppName, saved: bool) -> Result<AnyView, Error> 
                 .view()}
             {app_tabs(name, "Overview")}
             <div id="app" class="steps" data-live="replace">
+                <div class="announcements">{announcements(&app, desk.now)}</div>
                 {facts(&app, desk.now)}
                 <section class="section" aria-labelledby="deployments">
                     <div class="section-head"><h2 id="deployments">"Deployments"</h2></div>
@@ -83,8 +86,9 @@ async fn app(desk: Desk, name: &AppName, saved: bool) -> Result<AnyView, Error> 
                 </section>
                 {(!releases.is_empty()).then(|| release_table(name, &releases, desk.now))}
             </div>
+            {everyday(&desk.typed, &app)}
             <section class="section" aria-labelledby="settings">
-                <div class="section-head"><h2 id="settings">"Settings"</h2><span class="section-note">"Domains take effect at once, everything else with the next deployment."</span></div>
+                <div class="section-head"><h2 id="settings">"Settings"</h2><span class="section-note">"Domains take effect at once, everything else with the next deployment or restart."</span></div>
                 {settings_form(&desk.typed, &app, saved)}
             </section>
             <section class="section" aria-labelledby="danger">
@@ -102,6 +106,7 @@ async fn app(desk: Desk, name: &AppName, saved: bool) -> Result<AnyView, Error> 
 fn facts(app: &AppView, now: OffsetDateTime) -> impl IntoView + use<> {
     let replicas = match app.state {
         AppState::NeverDeployed => "–".to_owned(),
+        AppState::Stopped | AppState::Asleep => "None runs".to_owned(),
         _ => format!(
             "{} of {} healthy",
             app.replicas.ready, app.replicas.requested
@@ -115,7 +120,7 @@ fn facts(app: &AppView, now: OffsetDateTime) -> impl IntoView + use<> {
     let image = app.image.clone();
     view! {
         <dl class="facts">
-            <div><dt>"State"</dt><dd>{state(app_mark(app.state))}</dd></div>
+            <div><dt>"State"</dt><dd>{state(app_mark(app.state))}{mode_note(app)}</dd></div>
             <div><dt>"Replicas"</dt><dd>{replicas}</dd></div>
             <div><dt>"Runs"</dt><dd>{runs}</dd></div>
             <div><dt>"Last deployment"</dt><dd>{app.latest_deployment.as_ref().map(|latest| view! {
@@ -128,6 +133,16 @@ fn facts(app: &AppView, now: OffsetDateTime) -> impl IntoView + use<> {
             <div><dt>"Container port"</dt><dd>{app.container_port}</dd></div>
         </dl>
     }
+}
+
+/// What the state does not say: a deployment is under way in an app that is not meant to run.
+fn mode_note(app: &AppView) -> Option<impl IntoView + use<>> {
+    let shown = matches!(
+        app.state,
+        AppState::Stopped | AppState::Asleep | AppState::Maintenance
+    );
+    (app.mode != RunMode::Running && !shown)
+        .then(|| view! { <span class="cell-sub">"was "{words::mode(app.mode)}</span> })
 }
 
 fn release_table(
@@ -152,7 +167,12 @@ fn release_table(
             view! {
                 <tr>
                     <td data-label="Release"><strong>{release.release.to_string()}</strong></td>
-                    <td data-label="Version">{release.version.clone().unwrap_or_else(|| "–".to_owned())}</td>
+                    <td data-label="Version">
+                        {release.version.clone().unwrap_or_else(|| "–".to_owned())}
+                        {release.withdrawn.clone().map(|why| view! {
+                            <span class="cell-sub">"Withdrawn: "{why}</span>
+                        })}
+                    </td>
                     <td data-label="Image"><code title=release.pinned_image.clone()>{words::shortened(&release.image, 44)}</code></td>
                     <td data-label="Replicas" class="number">{release.replicas}</td>
                     <td data-label="Variables" class="number">{release.env_var_names.len()}</td>

@@ -4,9 +4,11 @@ use flukedeploy_domain::health::{HealthGate, HealthProbe};
 use flukedeploy_platform::views::AppView;
 use leptos::prelude::*;
 
+use super::settings_parts::{folded, parts};
 use crate::components::{Choice, Field, Tint, notice, problem, select, text_area};
 use crate::forms::Typed;
-use crate::paths;
+use crate::forms::everyday::EVERYDAY;
+use crate::{paths, words};
 
 pub(super) fn strategy_choices() -> Vec<Choice> {
     vec![
@@ -14,6 +16,10 @@ pub(super) fn strategy_choices() -> Vec<Choice> {
         Choice::new(
             "blue_green",
             "Blue-green: all at once, when all are healthy",
+        ),
+        Choice::new(
+            "canary",
+            "Canary: a small share first, then more if it does well",
         ),
         Choice::new("recreate", "Recreate: stop the old, then start the new"),
     ]
@@ -24,11 +30,17 @@ pub(super) fn health_fields(typed: &Typed, gate: &HealthGate) -> impl IntoView +
         HealthProbe::Http { path, .. } => ("http", path.clone()),
         HealthProbe::Tcp => ("tcp", String::new()),
         HealthProbe::Docker => ("docker", String::new()),
+        HealthProbe::Command { .. } => ("command", String::new()),
+    };
+    let command = match &gate.probe {
+        HealthProbe::Command { command } => command.join("\n"),
+        _ => String::new(),
     };
     let choices = vec![
         Choice::new("tcp", "TCP: the port accepts a connection"),
         Choice::new("http", "HTTP: a path answers 200 to 399"),
         Choice::new("docker", "Docker: the image's own HEALTHCHECK"),
+        Choice::new("command", "Command: one inside the container ends with 0"),
     ];
     view! {
         {select(typed, "health_probe", "A replica is healthy when", Some("Only healthy replicas get traffic."), choices, probe)}
@@ -46,10 +58,69 @@ pub(super) fn health_fields(typed: &Typed, gate: &HealthGate) -> impl IntoView +
                 .hint("Then it fails.")
                 .view()}
         </div>
+        {folded(typed, "More about health", more_now(gate), &MORE_HEALTH, more_health(typed, gate, &command).into_any())}
+    }
+}
+
+const MORE_HEALTH: [&str; 5] = [
+    "health_command",
+    "min_healthy_seconds",
+    "start_grace_seconds",
+    "progress_deadline_seconds",
+    "max_restarts",
+];
+
+fn more_now(gate: &HealthGate) -> String {
+    let restarts = words::count(u64::from(gate.max_restarts), "restart", "restarts");
+    format!(
+        "gives up after {} s or {restarts}",
+        gate.progress_deadline()
+    )
+}
+
+fn more_health(typed: &Typed, gate: &HealthGate, command: &str) -> impl IntoView + use<> {
+    let progress = gate
+        .progress_deadline_seconds
+        .map(|seconds| seconds.to_string())
+        .unwrap_or_default();
+    view! {
+        {text_area(typed, "health_command", "Health command", "A program, then one argument a line. No shell is involved.", "pg_isready\n--quiet", command)}
+        <div class="row">
+            {Field::new(typed, "min_healthy_seconds", "Healthy for, in seconds")
+                .number()
+                .value(&gate.min_healthy_seconds)
+                .hint("Before it counts.")
+                .view()}
+            {Field::new(typed, "start_grace_seconds", "Grace after the start, in seconds")
+                .number()
+                .value(&gate.start_grace_seconds)
+                .hint("Bad answers mean nothing yet.")
+                .view()}
+        </div>
+        <div class="row">
+            {Field::new(typed, "progress_deadline_seconds", "Give up after, in seconds")
+                .number()
+                .optional()
+                .value(&progress)
+                .hint("Without one more healthy replica. Else the deadline and a minute.")
+                .view()}
+            {Field::new(typed, "max_restarts", "Restarts at most")
+                .number()
+                .value(&gate.max_restarts)
+                .hint("While it is judged.")
+                .view()}
+        </div>
     }
 }
 
 pub(super) fn settings_form(typed: &Typed, app: &AppView, saved: bool) -> impl IntoView + use<> {
+    // The forms of the everyday section come back to this page, too.
+    let none = Typed::default();
+    let typed = if typed.get(EVERYDAY).is_some() {
+        &none
+    } else {
+        typed
+    };
     let domains = app
         .domains
         .iter()
@@ -91,10 +162,10 @@ pub(super) fn settings_form(typed: &Typed, app: &AppView, saved: bool) -> impl I
         {saved.then(|| notice(
             Tint::Good,
             "The settings are saved.".to_owned(),
-            Some("Domains are in effect now, everything else with the next deployment.".to_owned()),
+            Some("Domains are in effect now, everything else with the next deployment or restart.".to_owned()),
         ))}
         {problem(typed)}
-        <form class="form" method="post" action=paths::app(&app.app_name)>
+        <form class="form" method="post" action=format!("{}#settings", paths::app(&app.app_name))>
             <input type="hidden" name="settings_version" value=version/>
             <div class="row">
                 {Field::new(typed, "container_port", "Container port").number().value(&app.container_port).view()}
@@ -105,6 +176,7 @@ pub(super) fn settings_form(typed: &Typed, app: &AppView, saved: bool) -> impl I
                 <legend>"Health"</legend>
                 {health_fields(typed, &app.health)}
             </fieldset>
+            {parts(typed, app)}
             <fieldset class="group">
                 <legend>"Variables"</legend>
                 <div class="field">

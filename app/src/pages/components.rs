@@ -22,6 +22,9 @@ pub(crate) fn ComponentsPage() -> impl IntoView {
         AppState::Degraded,
         AppState::Failed,
         AppState::NeverDeployed,
+        AppState::Stopped,
+        AppState::Asleep,
+        AppState::Maintenance,
     ];
     let states: Vec<_> = app_states
         .map(app_mark)
@@ -71,7 +74,7 @@ pub(crate) fn ComponentsPage() -> impl IntoView {
                     <button type="button" class="button">"Secondary"</button>
                     <button type="button" class="button button-danger">"Dangerous"</button>
                     <button type="button" class="button button-small">"Small"</button>
-                    <span class="tag">"Tag"</span><span class="tag tag-good">"Serves"</span>
+                    <span class="tag">"Tag"</span><span class="tag tag-good">"Serves"</span><span class="tag tag-attention">"Paused"</span>
                 </p>
             </section>
             <section>

@@ -1,4 +1,5 @@
 use flukedeploy_domain::deployment::{DeploymentId, DeploymentSummary, PhaseName, PhaseStatus};
+use flukedeploy_domain::diagnosis::Diagnosis;
 use flukedeploy_platform::Error;
 use flukedeploy_platform::deployments::deployment_logs;
 use flukedeploy_platform::views::DeploymentLogs;
@@ -8,8 +9,8 @@ use time::OffsetDateTime;
 use super::{deployment_id, page};
 use crate::assets;
 use crate::components::{
-    Crumb, PageHead, Section, age, copy_button, deployment_mark, diagnosis, frame, log_group,
-    phases, problem, state, ticking,
+    Crumb, PageHead, Section, Tint, age, copy_button, deployment_mark, diagnosis, finding, frame,
+    log_group, notice, phases, problem, receipt, rollout, state, ticking,
 };
 use crate::context::Desk;
 use crate::{paths, words};
@@ -28,22 +29,14 @@ async fn deployment(desk: Desk, id: &DeploymentId) -> Result<AnyView, Error> {
     if !is_final {
         desk.answer.refresh_without_script();
     }
-    let title = match (&one.rollback_of, &one.version) {
-        (Some(release), _) => format!("{} back to release {release}", one.app_name),
-        (None, Some(version)) => format!("{} {version}", one.app_name),
-        (None, None) => format!(
-            "{} {}",
-            one.app_name,
-            words::shortened(&words::what(one), 60)
-        ),
-    };
+    let title = words::deployment_title(one);
     let content = view! {
         <div data-deployment=id.to_string()>
             {PageHead::new(title)
                 .crumbs(vec![Crumb::new("Apps", paths::APPS), Crumb::new(one.app_name.to_string(), paths::app(&one.app_name))])
                 .lead(view! { <span class="id">{id.to_string()}</span>" "{copy_button("Copy id", Some(id.to_string()), None)} })
                 .actions(view! { <div class="buttons" id="actions" data-live="replace">{actions(one)}</div> })
-                .live()
+                .live_if(!is_final)
                 .view()}
             {problem(&desk.typed)}
             <p class="visually-hidden" role="status" data-announce=""></p>
@@ -54,8 +47,11 @@ async fn deployment(desk: Desk, id: &DeploymentId) -> Result<AnyView, Error> {
                     </p>
                     <p class="counts">{summary_line(one, desk.now)}</p>
                 </div>
+                <div id="because" data-live="replace">{one.because.as_ref().map(|found| went_back(one, found))}</div>
+                <div id="rollout" data-live="replace">{rollout(one)}</div>
                 <div id="phases" data-live="replace">{phases(one, desk.now)}</div>
                 <div id="diagnosis" data-live="replace">{one.diagnosis.as_ref().map(diagnosis)}</div>
+                <div id="receipt" data-live="replace">{one.receipt.as_ref().map(|written| receipt(written, desk.now))}</div>
                 <section aria-labelledby="log-title">
                     <div class="section-head"><h2 id="log-title">"Log"</h2><span class="section-note">"Times are UTC."</span></div>
                     <div class="table-wrap" id="log" data-live="replace">{groups(&logs)}</div>
@@ -83,9 +79,31 @@ fn summary_line(one: &DeploymentSummary, now: OffsetDateTime) -> impl IntoView +
     }
 }
 
+/// Nobody asked for this deployment: what it is and why it was made.
+fn went_back(one: &DeploymentSummary, found: &Diagnosis) -> impl IntoView + use<> {
+    let (from, to) = (one.from_release, one.rollback_of);
+    let text = match (from, to) {
+        (Some(from), Some(to)) => format!(
+            "Release {from} did not keep what the app promises, so FlukeDeploy went back to release {to}. Nobody had to ask for it."
+        ),
+        _ => {
+            "The release that served did not keep what the app promises. Nobody had to ask for it."
+                .to_owned()
+        }
+    };
+    view! {
+        {notice(Tint::Attention, "FlukeDeploy went back by itself".to_owned(), Some(text))}
+        {finding(found)}
+    }
+}
+
 /// While it runs: stop it. Once it failed: try again. Once it serves: look at the app.
 fn actions(one: &DeploymentSummary) -> impl IntoView + use<> {
     let app = &one.app_name;
+    // A rollout has its own buttons, beside what they act on.
+    if rollout(one).is_some() {
+        return ().into_any();
+    }
     if !one.status.is_final() {
         return view! {
             <form method="post" action=paths::cancel(&one.deployment_id)>
@@ -147,6 +165,7 @@ fn details(one: &DeploymentSummary, now: OffsetDateTime) -> impl IntoView + use<
             <div><dt>"Served before"</dt><dd>{release(one.from_release)}</dd></div>
             <div><dt>"Strategy"</dt><dd>{words::strategy(one.strategy)}</dd></div>
             <div><dt>"Replicas"</dt><dd>{one.replicas.ready}" of "{one.replicas.requested}" healthy"</dd></div>
+            <div><dt>"Kind"</dt><dd>{words::act(&one.act)}</dd></div>
             <div><dt>"Came from"</dt><dd>{words::initiated_by(one.initiated_by)}</dd></div>
             <div><dt>"Ended"</dt><dd>{match one.completed_at {
                 Some(at) => age(at, now).into_any(),

@@ -1,4 +1,5 @@
 use flukedeploy_domain::deployment::{DeploymentSummary, Status};
+use flukedeploy_domain::diagnosis::{Cause, Diagnosis};
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::list_apps;
 use flukedeploy_platform::deployments::recent_deployments;
@@ -24,9 +25,9 @@ async fn overview(desk: Desk) -> Result<AnyView, Error> {
     let apps = list_apps(&desk.px, &desk.actor).await?;
     let system = system_view(&desk.px, &desk.actor).await?;
     let recent = recent_deployments(&desk.px, &desk.actor, 8).await?;
-    let count = |wanted: AppState| apps.iter().filter(|app| app.state == wanted).count() as u64;
-    let needy: Vec<&AppView> = apps.iter().filter(|app| needs_somebody(app)).collect();
-    let verdict = verdict(&apps, needy.len(), &system);
+    let mut needy: Vec<&AppView> = apps.iter().filter(|app| needs_somebody(app)).collect();
+    needy.sort_by_key(|app| !is_unwell(app));
+    let verdict = verdict(&apps, &needy, &system);
     let attention = needs_you(&needy, &system);
     let (running, active) = recent
         .into_iter()
@@ -50,20 +51,17 @@ async fn overview(desk: Desk) -> Result<AnyView, Error> {
     let list = if nothing {
         no_apps(&desk).into_any()
     } else {
-        let counts = view! {
+        let summary = view! {
             <div>
             <p class="verdict">{verdict.clone()}</p>
             <p class="counts">
-                <span><strong>{count(AppState::Running)}</strong>" running"</span>
-                <span><strong>{count(AppState::Deploying)}</strong>" deploying"</span>
-                <span><strong>{count(AppState::Degraded) + count(AppState::Failed)}</strong>" not well"</span>
-                <span><strong>{count(AppState::NeverDeployed)}</strong>" not deployed"</span>
+                {counts(&apps)}
             </p>
             </div>
         };
         let table = app_table(&apps, desk.now);
         view! {
-            {counts}
+            {summary}
             {attention}
             {(!active.is_empty()).then(|| view! {
                 <section class="section" aria-labelledby="deploying">
@@ -99,47 +97,121 @@ async fn overview(desk: Desk) -> Result<AnyView, Error> {
     Ok(frame(&desk, Section::Overview, content))
 }
 
-/// It is not well, or what was last tried did not work.
-fn needs_somebody(app: &AppView) -> bool {
-    matches!(app.state, AppState::Failed | AppState::Degraded) || last_failure(app).is_some()
+/// How many apps are how; what there is none of is left out, but for what one looks for first.
+fn counts(apps: &[AppView]) -> impl IntoView + use<> {
+    let count = |states: &[AppState]| {
+        apps.iter()
+            .filter(|app| states.contains(&app.state))
+            .count() as u64
+    };
+    let out = [AppState::Stopped, AppState::Asleep, AppState::Maintenance];
+    let all: [(u64, &str, bool); 5] = [
+        (count(&[AppState::Running]), "running", true),
+        (count(&[AppState::Deploying]), "deploying", true),
+        (
+            count(&[AppState::Degraded, AppState::Failed]),
+            "not well",
+            true,
+        ),
+        (count(&out), "out of service", false),
+        (count(&[AppState::NeverDeployed]), "not deployed", false),
+    ];
+    all.into_iter()
+        .filter(|(count, _, always)| *always || *count > 0)
+        .map(|(count, word, _)| view! { <span><strong>{count}</strong>" "{word}</span> })
+        .collect::<Vec<_>>()
 }
 
+/// It is not well, or something happened to it that somebody should look at.
+fn needs_somebody(app: &AppView) -> bool {
+    is_unwell(app)
+        || last_failure(app).is_some()
+        || went_back(app).is_some()
+        || !app.drift.is_empty()
+}
+
+fn is_unwell(app: &AppView) -> bool {
+    matches!(app.state, AppState::Failed | AppState::Degraded)
+}
+
+/// The newest deployment, if it failed by itself: what somebody stopped needs nobody else.
 fn last_failure(app: &AppView) -> Option<&DeploymentSummary> {
     let latest = app.latest_deployment.as_ref()?;
-    matches!(latest.status, Status::Failed | Status::RolledBack).then_some(latest)
+    let stopped = latest
+        .diagnosis
+        .as_ref()
+        .is_some_and(|found| matches!(found.code, Cause::Cancelled | Cause::Superseded));
+    let failed = matches!(latest.status, Status::Failed | Status::RolledBack);
+    (failed && !stopped).then_some(latest)
 }
 
-/// What is not well, and the page that tells more.
+/// The newest deployment, if it is a return that nobody asked for.
+fn went_back(app: &AppView) -> Option<(&DeploymentSummary, &Diagnosis)> {
+    let latest = app.latest_deployment.as_ref()?;
+    Some((latest, latest.because.as_ref()?))
+}
+
+/// What should be looked at, and the page that tells more. The mark is about the app itself, so
+/// that it does not contradict how many are not well; what failed is told in words.
 fn why(app: &AppView) -> (Mark, String, String) {
-    let Some(failed) = last_failure(app) else {
-        let replicas = &app.replicas;
-        let count = format!(
-            "{} of {} replicas healthy.",
-            replicas.ready, replicas.requested
-        );
-        return (app_mark(app.state), count, paths::app(&app.app_name));
+    let mark = app_mark(app.state);
+    let serves = match (is_unwell(app), app.active_release) {
+        (false, Some(release)) if app.state == AppState::Running => {
+            format!("Release {release} serves. ")
+        }
+        _ => String::new(),
     };
-    let cause = failed.diagnosis.as_ref().map_or_else(
-        || words::story(failed),
-        |diagnosis| words::sentence(&diagnosis.message),
-    );
-    let why = format!("The last deployment failed. {cause}");
-    (
-        deployment_mark(failed.status),
-        why,
-        paths::deployment(&failed.deployment_id),
-    )
+    if let Some(failed) = last_failure(app) {
+        let cause = failed.diagnosis.as_ref().map_or_else(
+            || words::story(failed),
+            |diagnosis| words::sentence(&diagnosis.message),
+        );
+        let why = format!("{serves}The last deployment failed. {cause}");
+        return (mark, why, paths::deployment(&failed.deployment_id));
+    }
+    if let Some((back, found)) = went_back(app) {
+        let to = back.rollback_of.map_or_else(
+            || "the former release".to_owned(),
+            |to| format!("release {to}"),
+        );
+        let why = format!(
+            "FlukeDeploy went back to {to} by itself. {}",
+            words::sentence(&found.message)
+        );
+        return (mark, why, paths::deployment(&back.deployment_id));
+    }
+    let why = if is_unwell(app) {
+        let counts = &app.replicas;
+        format!("{} of {} replicas healthy.", counts.ready, counts.requested)
+    } else {
+        format!(
+            "{serves}Its service was changed from outside: {}.",
+            app.drift.join(", ")
+        )
+    };
+    (mark, why, paths::app(&app.app_name))
 }
 
-/// The answer in one sentence.
-fn verdict(apps: &[AppView], needy: usize, system: &SystemView) -> String {
+/// The answer in one sentence: first what does not serve as it should, then what went wrong
+/// without anybody noticing.
+fn verdict(apps: &[AppView], needy: &[&AppView], system: &SystemView) -> String {
+    let number = |count: usize| count as u64;
+    let unwell = needy.iter().filter(|app| is_unwell(app)).count();
+    let others = needy.len() - unwell;
     let deploying = apps
         .iter()
         .filter(|app| app.state == AppState::Deploying)
-        .count() as u64;
-    if needy > 0 {
-        let subject = words::count(needy as u64, "app needs", "apps need");
-        return format!("{subject} you.");
+        .count();
+    match (unwell, others) {
+        (0, 0) => {}
+        (0, _) => {
+            let subject = words::count(number(others), "app wants", "apps want");
+            return format!("Everything serves; {subject} a look.");
+        }
+        (_, _) => {
+            let subject = words::count(number(unwell), "app is", "apps are");
+            return format!("{subject} not well.");
+        }
     }
     if !system.problems.is_empty() {
         return "The platform needs you.".to_owned();
@@ -149,7 +221,7 @@ fn verdict(apps: &[AppView], needy: usize, system: &SystemView) -> String {
         (_, 0) => "Everything is all right.".to_owned(),
         (_, count) => format!(
             "All right; {}.",
-            words::count(count, "app is deploying", "apps are deploying")
+            words::count(number(count), "app is deploying", "apps are deploying")
         ),
     }
 }

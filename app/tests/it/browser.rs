@@ -139,7 +139,8 @@ impl Browser {
         Page {
             status: parts.status,
             headers: parts.headers,
-            html,
+            // Leptos marks where one text ends and the next begins; to a reader they are one.
+            html: html.replace("<!>", ""),
         }
     }
 }

@@ -131,6 +131,46 @@ async fn deploying_leads_to_the_deployment_and_faults_stay_on_the_form() {
 }
 
 #[tokio::test]
+async fn a_plan_is_shown_before_anything_is_done_and_keeps_what_was_typed() {
+    let stand = Stand::new().await;
+    let app = stand.app("shop", settings(2)).await;
+    stand
+        .deployment(&app, "shop:v1", Duration::hours(1), End::Success)
+        .await;
+    let mut browser = Browser::signed_in(&stand).await;
+    let typed = [
+        ("image", "shop:latest"),
+        ("strategy", "canary"),
+        ("queue", "supersede"),
+        ("replicas", "3"),
+        ("env_vars", "TOKEN=hunter2"),
+        ("reason", "a <try>"),
+        ("do", "plan"),
+    ];
+    let page = browser.post("/apps/shop/deploy", &typed).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.html);
+    page.has("The plan")
+        .has("Nothing was done yet: release 1 serves.")
+        .has("Canary in 4 steps")
+        .has("5% of new requests")
+        .has("It is measured before the next step.")
+        .has("names no version")
+        .has(">replicas<")
+        .has("Variable TOKEN")
+        .has("form=\"deploy-form\"")
+        .has("value=\"shop:latest\"")
+        .has("value=\"a &lt;try&gt;\"")
+        .has("TOKEN=hunter2")
+        .has("value=\"supersede\" selected");
+    browser.get("/deployments").await.lacks("shop:latest");
+
+    let wrong = [("image", "shop:v2:x"), ("do", "plan")];
+    let page = browser.post("/apps/shop/deploy", &wrong).await;
+    assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
+    page.has("id=\"image-fault\"").lacks("The plan");
+}
+
+#[tokio::test]
 async fn rolling_back_leads_to_a_deployment_of_the_old_release() {
     let stand = Stand::new().await;
     let app = stand.app("shop", settings(1)).await;

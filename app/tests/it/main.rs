@@ -2,7 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod browser;
+mod everyday;
 mod forms;
 mod pages;
+mod rollouts;
 mod session;
+mod settings;
 mod support;

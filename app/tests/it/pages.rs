@@ -135,7 +135,12 @@ async fn a_deployment_tells_its_story() {
         next: vec!["read the last lines".to_owned()],
     };
     let failed = stand
-        .deployment(&app, "shop:v2", Duration::hours(1), End::Failed(diagnosis))
+        .deployment(
+            &app,
+            "shop:v2",
+            Duration::hours(1),
+            End::Failed(Box::new(diagnosis)),
+        )
         .await;
     let running = stand
         .deployment(
@@ -156,17 +161,61 @@ async fn a_deployment_tells_its_story() {
         .has("&lt;img src=x")
         .lacks("<img src=x")
         .lacks("http-equiv=\"refresh\"")
-        .lacks("Cancel deployment");
+        .lacks("Cancel deployment")
+        .lacks("data-live-status");
     for phase in ["pre_build", "build", "pre_deploy", "deploy", "post_deploy"] {
         page.has(&format!("data-phase=\"{phase}\""));
     }
 
     let page = browser.get(&format!("/deployments/{}", running.id)).await;
     page.has("<noscript><meta http-equiv=\"refresh\" content=\"2\"></noscript>")
-        .has("Cancel deployment")
+        .has(">Abort<")
+        .has("data-live-status")
         .has("data-status=\"running\"")
         .has("Phase deploy started");
     browser.get("/").await.has("Deploying now").has("shop:v3");
+}
+
+#[tokio::test]
+async fn a_failure_behind_an_app_that_serves_is_told_without_contradiction() {
+    let stand = Stand::new().await;
+    // The pretended engine has two replicas of its second release.
+    let app = stand.app("shop-web", settings(2)).await;
+    for image in ["shop:v1", "shop:v2"] {
+        stand
+            .deployment(&app, image, Duration::hours(2), End::Success)
+            .await;
+    }
+    let diagnosis = Diagnosis {
+        code: Cause::ExitedWithCode,
+        phase: PhaseName::Deploy,
+        message: "the app exited with code 3".to_owned(),
+        evidence: Evidence::default(),
+        next: Vec::new(),
+    };
+    stand
+        .deployment(
+            &app,
+            "shop:v3",
+            Duration::hours(1),
+            End::Failed(Box::new(diagnosis)),
+        )
+        .await;
+    let mut browser = Browser::signed_in(&stand).await;
+    // Nothing has been seen of its replicas yet.
+    browser.get("/").await.has("1 app is not well.");
+    stand.px.start();
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    let page = loop {
+        let page = browser.get("/").await;
+        if page.html.contains("<strong>0</strong> not well") {
+            break page;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{}", page.html);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    page.has("Everything serves; 1 app wants a look.")
+        .has("Release 2 serves. The last deployment failed. The app exited with code 3.");
 }
 
 #[tokio::test]

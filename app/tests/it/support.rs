@@ -1,6 +1,7 @@
 //! A platform on the real store, with an engine and an ingress that are only pretended: enough to
 //! draw every page in every state.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,11 +11,12 @@ use async_trait::async_trait;
 use axum::Router;
 use flukedeploy_app::{DashboardSettings, dashboard_router};
 use flukedeploy_domain::access::{Action, Actor, ActorKind, Door, Tier};
-use flukedeploy_domain::app::{App, EnvVars, Environment, Settings};
+use flukedeploy_domain::app::{App, EnvVars, Environment, RunMode, Settings};
 use flukedeploy_domain::audit::AuditEntry;
+use flukedeploy_domain::deployment::rollout::Progress;
 use flukedeploy_domain::deployment::{
-    Deployment, DeploymentId, Event, HealthStatus, InitiatedBy, PhaseName, PhaseRecord, Source,
-    State, Strategy, ValidationLevel,
+    Deployment, DeploymentId, Event, HealthStatus, InitiatedBy, PhaseName, PhaseRecord, Queue,
+    SettingsPatch, Source, State, ValidationLevel, Wishes,
 };
 use flukedeploy_domain::diagnosis::Diagnosis;
 use flukedeploy_domain::health::{HealthGate, HealthProbe};
@@ -22,14 +24,14 @@ use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_domain::log_entry::{
     EventType, Level, LogEntry, LogMetadata, LogSource, SourceType,
 };
-use flukedeploy_domain::names::{EnvironmentName, Hostname};
+use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
 use flukedeploy_domain::release::{ReleaseNo, service_name};
 use flukedeploy_domain::routing::{ProbeOutcome, RoutingSnapshot, ServiceTraffic};
 use flukedeploy_platform::config::PlatformConfig;
 use flukedeploy_platform::ports::{
     Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, LogStore, NetworkReady, NewRelease,
     RawLine, ReplicaFailure, ResolveError, ResolvedImage, Served, ServiceSpec, ServiceState, Store,
-    SystemClock, Task, TaskState, Traffic, TrafficError,
+    Switch, SystemClock, Task, TaskState, Traffic, TrafficError, VolumeUser,
 };
 use flukedeploy_platform::secret::Secret;
 use flukedeploy_platform::{Platform, Ports};
@@ -37,6 +39,7 @@ use flukedeploy_store::{SqliteLogStore, SqliteStore};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use time::OffsetDateTime;
+use tokio::sync::broadcast;
 
 /// A platform with its stores, in a directory of its own that goes with it.
 pub(crate) struct Stand {
@@ -111,6 +114,9 @@ impl Stand {
             settings,
             settings_version: 1,
             active_release: None,
+            mode: RunMode::Running,
+            standby: None,
+            probation: None,
             created_at: now,
         };
         let audit = AuditEntry::new(
@@ -132,6 +138,22 @@ impl Stand {
         &self,
         environment: &Environment,
         image: &str,
+        ago: time::Duration,
+        end: End,
+    ) -> Deployment {
+        let source = Source::Image {
+            image: image.parse().expect("a valid image"),
+            changes: SettingsPatch::default(),
+        };
+        self.act(environment, image, source, ago, end).await
+    }
+
+    /// Any act on what `image` is or was made of.
+    pub(crate) async fn act(
+        &self,
+        environment: &Environment,
+        image: &str,
+        source: Source,
         ago: time::Duration,
         end: End,
     ) -> Deployment {
@@ -159,11 +181,9 @@ impl Stand {
             ),
             app: environment.app.clone(),
             environment: environment.name.clone(),
-            source: Source::Image {
-                image: image.clone(),
-            },
+            source,
             version: image.tag().map(ToOwned::to_owned),
-            strategy: Strategy::Rolling,
+            strategy: environment.settings.strategy,
             replicas: environment.settings.replicas,
             validation_level: ValidationLevel::Basic,
             auto_rollback: true,
@@ -180,6 +200,12 @@ impl Stand {
             replicas_ready: 0,
             health_status: HealthStatus::Starting,
             cancel_requested: false,
+            wishes: Wishes::default(),
+            progress: Progress {
+                former: serving.map(|_| environment.settings.replicas),
+                ..Progress::default()
+            },
+            receipt: None,
             settings: environment.settings.clone(),
         };
         let audit = AuditEntry::new(
@@ -190,7 +216,7 @@ impl Stand {
             "deploys",
         );
         self.store
-            .open_deployment(&deployment, None, &audit)
+            .open_deployment(&deployment, Queue::Wait, None, &audit)
             .await
             .expect("it is stored");
         let mut entries = Vec::new();
@@ -203,7 +229,7 @@ impl Stand {
             End::Failed(diagnosis) => {
                 let done = diagnosis.phase.index();
                 events.extend(std::iter::repeat_with(|| Event::PhaseDone).take(done));
-                events.push(Event::PhaseFailed(diagnosis.clone()));
+                events.push(Event::PhaseFailed(diagnosis.as_ref().clone()));
             }
         }
         for event in events {
@@ -223,11 +249,12 @@ impl Stand {
             now += time::Duration::milliseconds(1_340);
         }
         deployment.image = Some(pinned.clone());
-        if deployment.phases[PhaseName::Deploy.index()]
-            .started_at
-            .is_some()
+        if deployment.source.makes_release()
+            && deployment.phases[PhaseName::Deploy.index()]
+                .started_at
+                .is_some()
         {
-            let release = NewRelease {
+            let new = NewRelease {
                 app: deployment.app.clone(),
                 environment: deployment.environment.clone(),
                 deployment: deployment.id.clone(),
@@ -236,20 +263,27 @@ impl Stand {
                 version: deployment.version.clone(),
                 created_at: now,
             };
-            let release = self
-                .store
-                .create_release(&release)
-                .await
-                .expect("it is stored");
-            deployment.release = Some(release.number);
+            // Going back makes no release: there is one.
+            let number = match &deployment.source {
+                Source::Release { number, .. } => *number,
+                _ => {
+                    let made = self.store.create_release(&new).await;
+                    made.expect("it is stored").number
+                }
+            };
+            deployment.release = Some(number);
             if matches!(end, End::Success) {
                 deployment.replicas_ready = deployment.replicas;
                 deployment.health_status = HealthStatus::Healthy;
                 self.store
-                    .activate_release(
+                    .switch_release(
                         &deployment.app,
                         &deployment.environment,
-                        Some(release.number),
+                        &Switch {
+                            active: Some(number),
+                            standby: None,
+                            probation: None,
+                        },
                     )
                     .await
                     .expect("it is stored");
@@ -290,7 +324,7 @@ impl Stand {
 pub(crate) enum End {
     In(PhaseName),
     Success,
-    Failed(Diagnosis),
+    Failed(Box<Diagnosis>),
 }
 
 pub(crate) fn settings(replicas: u32) -> Settings {
@@ -399,6 +433,12 @@ impl Engine for PretendedEngine {
     async fn ensure_service(&self, _: &ServiceSpec) -> Result<(), EngineError> {
         Err(away("starting a service"))
     }
+    async fn volume_users(&self, _: &[String]) -> Result<Vec<VolumeUser>, EngineError> {
+        Ok(Vec::new())
+    }
+    async fn differences(&self, _: &ServiceSpec) -> Result<Option<Vec<String>>, EngineError> {
+        Ok(None)
+    }
     async fn scale_service(&self, _: &str, _: u32) -> Result<(), EngineError> {
         Err(away("scaling a service"))
     }
@@ -480,8 +520,17 @@ impl Traffic for PretendedTraffic {
     ) -> Result<ProbeOutcome, TrafficError> {
         Ok(ProbeOutcome::Healthy { status: Some(200) })
     }
-    async fn await_drained(&self, _: &str, _: u64) -> Result<u64, TrafficError> {
+    async fn await_drained(&self, _: &str, _: u64, _: Option<u64>) -> Result<u64, TrafficError> {
         Ok(0)
+    }
+    async fn fresh_totals(
+        &self,
+        _: &[String],
+    ) -> Result<HashMap<String, ServiceTraffic>, TrafficError> {
+        Ok(HashMap::new())
+    }
+    fn wanted(&self) -> broadcast::Receiver<(AppName, EnvironmentName)> {
+        broadcast::channel(1).1
     }
     async fn request(&self, _: &Hostname, _: &str, _: u64) -> Result<Vec<Served>, TrafficError> {
         Err(TrafficError::NoneConnected)

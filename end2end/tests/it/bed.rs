@@ -68,6 +68,33 @@ impl Bed {
         Load::start(LoadOptions::new(self.instance.http_address(), host))
     }
 
+    /// A load with other options than the usual ones.
+    pub(crate) fn load_of(&self, app: &str, change: impl FnOnce(&mut LoadOptions)) -> Load {
+        let host = format!("{app}.localhost");
+        let mut options = LoadOptions::new(self.instance.http_address(), host);
+        change(&mut options);
+        Load::start(options)
+    }
+
+    /// Changes an app's settings.
+    pub(crate) async fn change(&self, app: &str, settings: Value) -> Result<Value> {
+        self.api
+            .patch(&format!("/apps/{app}"), &settings)
+            .await?
+            .ok()
+    }
+
+    /// An everyday act (`scale`, `restart`, `stop` …), to its end.
+    pub(crate) async fn act(&self, app: &str, act: &str, body: &Value) -> Result<Value> {
+        let begun = self
+            .api
+            .post(&format!("/apps/{app}/{act}"), body)
+            .await?
+            .ok()?;
+        let id = begun["deployment_id"].as_str();
+        self.api.wait_final(id.context("an act has an id")?).await
+    }
+
     /// Some hundred requests of the load were answered with this version from now on.
     pub(crate) async fn load_sees(&self, load: &Load, version: &str) -> Result<()> {
         load.wait_for_answers(version, 300, ANSWER_DEADLINE).await

@@ -99,6 +99,12 @@ pub enum Action {
     Deploy,
     Rollback,
     CancelDeployment,
+    /// Promote, pause or resume a deployment that is under way.
+    SteerDeployment,
+    Scale,
+    Restart,
+    /// Stop, put to sleep, start, and maintenance.
+    StopStart,
     Validate,
     ViewDeployment,
     ReadLogs,
@@ -110,7 +116,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::ListApps,
         Self::ViewApp,
         Self::CreateApp,
@@ -119,6 +125,10 @@ impl Action {
         Self::Deploy,
         Self::Rollback,
         Self::CancelDeployment,
+        Self::SteerDeployment,
+        Self::Scale,
+        Self::Restart,
+        Self::StopStart,
         Self::Validate,
         Self::ViewDeployment,
         Self::ReadLogs,
@@ -139,6 +149,10 @@ impl Action {
             Self::Deploy => "deploy",
             Self::Rollback => "rollback",
             Self::CancelDeployment => "cancel_deployment",
+            Self::SteerDeployment => "steer_deployment",
+            Self::Scale => "scale",
+            Self::Restart => "restart",
+            Self::StopStart => "stop_start",
             Self::Validate => "validate",
             Self::ViewDeployment => "view_deployment",
             Self::ReadLogs => "read_logs",
@@ -164,7 +178,11 @@ impl Action {
             | Self::DeleteApp
             | Self::Deploy
             | Self::Rollback
-            | Self::CancelDeployment => Tier::Advanced,
+            | Self::CancelDeployment
+            | Self::SteerDeployment
+            | Self::Scale
+            | Self::Restart
+            | Self::StopStart => Tier::Advanced,
             Self::ViewAudit | Self::ListTokens | Self::CreateToken | Self::RevokeToken => {
                 Tier::Admin
             }

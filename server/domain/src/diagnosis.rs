@@ -14,7 +14,13 @@ pub enum Cause {
     ArchitectureMismatch,
     ExitedWithCode,
     KilledForMemory,
+    /// It ran, and ended again and again.
+    CrashLoop,
     StartFailed,
+    /// Another container uses the volume.
+    VolumeInUse,
+    /// The node's port belongs to somebody else.
+    PortTaken,
     NeverListens,
     ListensOnAnotherPort,
     HealthCheckFailed,
@@ -23,6 +29,10 @@ pub enum Cause {
     EngineUnavailable,
     IngressUnavailable,
     NotServedByIngress,
+    /// The canary did worse than the release it was measured against.
+    CanaryFailed,
+    /// It served, and broke what the app promises.
+    ObjectiveBroken,
     Cancelled,
     Superseded,
     ReleaseGone,
@@ -39,6 +49,11 @@ impl Cause {
             Self::ArchitectureMismatch => "architecture_mismatch",
             Self::ExitedWithCode => "exited_with_code",
             Self::KilledForMemory => "killed_for_memory",
+            Self::CrashLoop => "crash_loop",
+            Self::VolumeInUse => "volume_in_use",
+            Self::PortTaken => "port_taken",
+            Self::CanaryFailed => "canary_failed",
+            Self::ObjectiveBroken => "objective_broken",
             Self::StartFailed => "start_failed",
             Self::NeverListens => "never_listens",
             Self::ListensOnAnotherPort => "listens_on_another_port",
@@ -89,6 +104,12 @@ pub struct Evidence {
     /// Ports something was found listening on instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listening_ports: Vec<u16>,
+    /// What was measured at the ingress, in words: "12 of 240 requests failed in 20 s".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<String>,
+    /// Who holds what the release wants: a container, or a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas_ready: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

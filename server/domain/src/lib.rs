@@ -16,3 +16,4 @@ pub mod names;
 pub mod release;
 pub mod routing;
 pub mod timestamp;
+pub mod traffic;

@@ -20,7 +20,8 @@ impl fmt::Display for ReleaseNo {
     }
 }
 
-/// Never changed after it was made, but for [`Release::was_healthy`].
+/// Never changed after it was made, but for [`Release::was_healthy`], [`Release::withdrawn`] and the
+/// number of replicas, which scaling changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     pub app: AppName,
@@ -32,11 +33,19 @@ pub struct Release {
     pub version: Option<String>,
     /// It passed its health gate once, so it may be gone back to.
     pub was_healthy: bool,
+    /// Why it is not to be gone back to by itself, although it was healthy once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<String>,
     #[serde(with = "crate::timestamp")]
     pub created_at: OffsetDateTime,
 }
 
 impl Release {
+    /// It was healthy and served, and nothing was found against it since: a return may go here.
+    pub fn is_stable(&self) -> bool {
+        self.was_healthy && self.withdrawn.is_none()
+    }
+
     /// The Swarm service of this release, which is also its DNS name; at most 63 characters, as
     /// DNS labels allow, so long names are shortened around a checksum.
     pub fn service_name(&self, instance: &InstanceName) -> String {
@@ -51,6 +60,19 @@ impl Release {
     }
 }
 
+/// The Docker volume of an environment's volume; at most 63 characters like the service's name.
+pub fn volume_name(
+    instance: &InstanceName,
+    app: &AppName,
+    environment: &EnvironmentName,
+    volume: &str,
+) -> String {
+    shortened(
+        format!("fd-{instance}-{app}-{environment}"),
+        &format!("-{volume}"),
+    )
+}
+
 /// `fd-<instance>-<app>-<env>-r<N>`; see [`Release::service_name`].
 pub fn service_name(
     instance: &InstanceName,
@@ -58,10 +80,15 @@ pub fn service_name(
     environment: &EnvironmentName,
     number: ReleaseNo,
 ) -> String {
-    let tail = format!("-r{number}");
-    let full = format!("fd-{instance}-{app}-{environment}");
+    shortened(
+        format!("fd-{instance}-{app}-{environment}"),
+        &format!("-r{number}"),
+    )
+}
+
+fn shortened(full: String, tail: &str) -> String {
     if full.len() + tail.len() <= 63 {
-        return full + &tail;
+        return full + tail;
     }
     // FNV-1a: no security rests on it, only that two long names stay apart.
     let sum = full.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {

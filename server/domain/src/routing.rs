@@ -9,8 +9,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::app::TesterRule;
 use crate::health::HealthProbe;
 use crate::names::{AppName, EnvironmentName, Hostname};
+use crate::traffic::{LatencyCounts, Traffic};
 
 /// The whole routing table at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,33 @@ pub struct Route {
     pub hosts: Vec<Hostname>,
     /// May be empty (an app that was never deployed): the ingress then answers 503.
     pub upstreams: Vec<Upstream>,
+    /// Keep new requests waiting (bounded) instead of answering 503 while nobody can answer them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+    /// Why nobody answers, for the page that says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Closed>,
+}
+
+/// How requests wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// How long one request may wait, in milliseconds.
+    pub max_wait_ms: u64,
+    /// Hold every new request, also where a replica could answer.
+    #[serde(default)]
+    pub all: bool,
+    /// Tell the control plane that somebody waits ([`IngressFrame::Wanted`]): the app sleeps.
+    #[serde(default)]
+    pub wake: bool,
+}
+
+/// Why an app does not answer although nothing is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Closed {
+    Stopped,
+    Maintenance,
 }
 
 /// One release behind a route.
@@ -43,10 +72,21 @@ pub struct Upstream {
     pub release: u32,
     /// Share of new requests, relative to the other upstreams of the route. 0 gets none.
     pub weight: u32,
+    /// It may answer what another upstream of the route could not. False for a release under test,
+    /// which must never get more than its share.
+    #[serde(default = "yes")]
+    pub fallback: bool,
+    /// Requests that go here whatever the weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub testers: Option<TesterRule>,
     /// Port the replicas listen on; used when a name has to be resolved.
     pub port: u16,
     /// Replicas that passed their health gate, as seen from the overlay network.
     pub endpoints: Vec<SocketAddr>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Control plane → ingress.
@@ -63,12 +103,18 @@ pub enum ControlFrame {
         probe: HealthProbe,
         timeout_ms: u64,
     },
-    /// Answer once no request to `service` is in flight, or after `timeout_ms`.
+    /// Answer once no request to `service` is in flight, or after `timeout_ms`. Connections that
+    /// have switched protocols are asked to close after `close_after_ms` (`WebSockets` with 1001,
+    /// "going away", RFC 6455 7.4.1) and cut at the time-out.
     AwaitDrained {
         id: u64,
         service: String,
         timeout_ms: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        close_after_ms: Option<u64>,
     },
+    /// Ask for the newest totals of these services. Answered by [`IngressFrame::Totals`].
+    ReportTraffic { id: u64, services: Vec<String> },
     /// Send one request through the normal proxy path of this process to `host`, and report the
     /// answer. Used to prove that a release really serves. Answered by [`IngressFrame::Served`].
     Request {
@@ -93,6 +139,23 @@ pub enum IngressFrame {
     Applied {
         epoch: String,
         version: u64,
+    },
+    /// The snapshot was not used: a newer one (`current`) is in use, or it contradicts itself.
+    Refused {
+        epoch: String,
+        version: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        current: Option<u64>,
+        reason: String,
+    },
+    Totals {
+        id: u64,
+        services: Vec<ServiceTraffic>,
+    },
+    /// A request waits for an app that sleeps. Sent at most once a second for each.
+    Wanted {
+        app: AppName,
+        environment: EnvironmentName,
     },
     Probed {
         id: u64,
@@ -125,6 +188,20 @@ pub struct ServiceTraffic {
     /// Requests the ingress could not get answered (502, 503, 504 of its own).
     pub failed: u64,
     pub in_flight: u64,
+    /// Time until the answer's head, of all requests that got one.
+    #[serde(default)]
+    pub latency: LatencyCounts,
+}
+
+impl ServiceTraffic {
+    /// As decisions see it: an answer 5xx and no answer are the same to a user.
+    pub fn traffic(&self) -> Traffic {
+        Traffic {
+            requests: self.requests,
+            failed: self.server_errors + self.failed,
+            latency: self.latency.clone(),
+        }
+    }
 }
 
 /// What one health probe saw.

@@ -8,7 +8,7 @@ use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_domain::names::InstanceName;
 use flukedeploy_platform::ports::{
     Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, NetworkReady, RawLine,
-    ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState, Task,
+    ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState, Task, VolumeUser,
 };
 use futures_util::stream::BoxStream;
 use time::OffsetDateTime;
@@ -118,6 +118,14 @@ impl Engine for SwarmEngine {
 
     async fn ensure_service(&self, spec: &ServiceSpec) -> Result<(), EngineError> {
         self.inner.ensure_service(spec).await
+    }
+
+    async fn volume_users(&self, volumes: &[String]) -> Result<Vec<VolumeUser>, EngineError> {
+        self.inner.volume_users(volumes).await
+    }
+
+    async fn differences(&self, spec: &ServiceSpec) -> Result<Option<Vec<String>>, EngineError> {
+        self.inner.differences(spec).await
     }
 
     async fn scale_service(&self, name: &str, replicas: u32) -> Result<(), EngineError> {

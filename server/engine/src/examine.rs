@@ -1,16 +1,20 @@
 //! Why a task is not well.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use flukedeploy_platform::ports::{EngineError, ReplicaFailure, Task};
 use http_body_util::BodyExt;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::client::{encode, query};
 use crate::engine::Inner;
 use crate::error::absent_is_none;
+use crate::labels::SWARM_SERVICE;
 use crate::logs::{Channel, take_frame};
+use crate::services::instant;
 
 const LAST_LINES: usize = 20;
 /// Longest line passed on, in bytes.
@@ -19,6 +23,10 @@ const MAX_LINE: usize = 4 * 1024;
 const MAX_LOG: usize = 2 * 1024 * 1024;
 /// Largest table of sockets that is looked at.
 const MAX_TABLE: u64 = 1024 * 1024;
+/// Exit code of what was ended by SIGKILL.
+const KILLED: i64 = 137;
+/// How much later than a process's end the engine may hear of the cause.
+const LATE: Duration = Duration::from_millis(300);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -37,6 +45,12 @@ struct State {
     oom_killed: bool,
     #[serde(default)]
     pid: i32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct About {
+    system_time: String,
 }
 
 impl Inner {
@@ -69,6 +83,19 @@ impl Inner {
             }
             None => format!("/tasks/{}/logs", encode(&task.id)),
         };
+        if !failure.oom_killed {
+            let of_container = json!({"event": ["oom"], "container": [id]});
+            failure.oom_killed = self.has_happened(&doing, &of_container).await;
+        }
+        if !failure.oom_killed && failure.exit_code == Some(KILLED) {
+            // The news of an end and of its cause come to the engine by different ways; and what
+            // takes too much in its very first moments can slip past its watch. Other replicas of
+            // the release have the same limit.
+            tokio::time::sleep(LATE).await;
+            let label = format!("{SWARM_SERVICE}={}", task.service);
+            let of_service = json!({"event": ["oom"], "label": [label]});
+            failure.oom_killed = self.has_happened(&doing, &of_service).await;
+        }
         // The rest is worth telling without them.
         match self.last_lines(&doing, &logs).await {
             Ok(lines) => failure.last_lines = lines,
@@ -80,6 +107,40 @@ impl Inner {
             }
         }
         Ok(failure)
+    }
+
+    /// Whether the engine remembers such an event; it keeps the last 256. That the kernel ended a
+    /// process for its memory shows here even of a process beside the first, and of a container
+    /// that Swarm has removed. An exit code of 137 is no proof: anybody may kill.
+    async fn has_happened(&self, doing: &str, filters: &Value) -> bool {
+        let filters = filters.to_string();
+        let reading = async {
+            // Until the engine's own present: what it remembers, and not to wait for more.
+            let about: About = self.client.get("/info").await?;
+            let until = unix_time(&about.system_time)
+                .ok_or_else(|| std::io::Error::other("the engine does not tell the time"))?;
+            let pairs = [
+                ("since", "0"),
+                ("until", until.as_str()),
+                ("filters", filters.as_str()),
+            ];
+            let mut body = self
+                .client
+                .stream(&format!("/events{}", query(&pairs)))
+                .await?;
+            let first = body.frame().await.transpose()?;
+            Ok(first.is_some_and(|frame| frame.is_data()))
+        };
+        match self.client.call(doing, reading).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot look for events"
+                );
+                false
+            }
+        }
     }
 
     async fn last_lines(&self, doing: &str, path: &str) -> Result<Vec<String>, EngineError> {
@@ -109,6 +170,12 @@ impl Inner {
         };
         Ok(split(&self.client.call(doing, reading).await?))
     }
+}
+
+/// As the engine's filters want it: `<seconds>.<nanoseconds>`.
+fn unix_time(text: &str) -> Option<String> {
+    let at = instant(text)?;
+    Some(format!("{}.{:09}", at.unix_timestamp(), at.nanosecond()))
 }
 
 fn split(text: &[u8]) -> Vec<String> {
@@ -228,6 +295,16 @@ mod tests {
         );
         assert!(split(b"").is_empty());
         assert_eq!(split(&vec![b'x'; 10_000])[0].len(), MAX_LINE);
+    }
+
+    #[test]
+    fn the_engines_time_becomes_what_its_filters_take() {
+        let time = |text: &str| unix_time(text);
+        assert_eq!(
+            time("2024-05-01T12:20:30.000456789+02:00").as_deref(),
+            Some("1714558830.000456789")
+        );
+        assert_eq!(time("soon"), None);
     }
 
     #[test]

@@ -28,5 +28,7 @@ mod spec;
 mod swarm;
 mod tasks;
 mod transport;
+mod volumes;
+mod workload;
 
 pub use engine::{EngineConfig, SwarmEngine};

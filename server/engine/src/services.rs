@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::client::{encode, query};
-use crate::compare::covers;
+use crate::compare::differences;
 use crate::engine::Inner;
 use crate::error::{absent_is_none, is_conflict, is_out_of_sequence};
 use crate::labels::{INSTANCE, RELEASE, ROLE};
@@ -85,7 +85,7 @@ impl Inner {
                 None => self.create(&name, &wanted, registry_auth).await,
                 Some(existing) => {
                     self.check_owner(&name, &existing.spec)?;
-                    if covers(&existing.spec, &wanted) {
+                    if differences(&existing.spec, &wanted).is_empty() {
                         return Ok(());
                     }
                     self.update(&name, &existing, &wanted, registry_auth).await
@@ -101,6 +101,20 @@ impl Inner {
         Err(last.unwrap_or(EngineError::NotFound {
             doing: format!("changing service {name}"),
         }))
+    }
+
+    pub(crate) async fn differences(
+        &self,
+        wanted: &ServiceSpec,
+    ) -> Result<Option<Vec<String>>, EngineError> {
+        let Some(existing) = self.existing(&wanted.name).await? else {
+            return Ok(None);
+        };
+        self.check_owner(&wanted.name, &existing.spec)?;
+        let network_id = self.network_id().await?;
+        let wanted = as_value(&spec::release(&self.names, &network_id, wanted))?;
+        let words = differences(&existing.spec, &wanted);
+        Ok(Some(words.into_iter().map(str::to_owned).collect()))
     }
 
     pub(crate) async fn scale_service(&self, name: &str, replicas: u32) -> Result<(), EngineError> {
@@ -243,10 +257,18 @@ impl Inner {
 }
 
 fn as_value(spec: &DockerService) -> Result<Value, EngineError> {
-    serde_json::to_value(spec).map_err(|error| EngineError::Refused {
+    let mut value = serde_json::to_value(spec).map_err(|error| EngineError::Refused {
         doing: "writing a service's specification".to_owned(),
         message: error.to_string(),
-    })
+    })?;
+    // bollard writes this name as no engine does; they read any letter case, but we compare.
+    let container = value.pointer_mut("/TaskTemplate/ContainerSpec");
+    if let Some(container) = container.and_then(Value::as_object_mut)
+        && let Some(check) = container.remove("HealthCheck")
+    {
+        container.insert("Healthcheck".to_owned(), check);
+    }
+    Ok(value)
 }
 
 fn role(spec: &Value) -> Option<&str> {
@@ -302,6 +324,19 @@ mod tests {
         );
         assert_eq!(instant("0001-01-01T00:00:00Z"), None);
         assert_eq!(instant(""), None);
+    }
+
+    #[test]
+    fn a_health_check_has_the_engines_name() {
+        let spec: DockerService = serde_json::from_value(json!({
+            "TaskTemplate": {"ContainerSpec": {"HealthCheck": {"Test": ["CMD", "/check"]}}},
+        }))
+        .unwrap();
+        let container = json!({"Healthcheck": {"Test": ["CMD", "/check"]}});
+        assert_eq!(
+            as_value(&spec).unwrap(),
+            json!({"TaskTemplate": {"ContainerSpec": container}})
+        );
     }
 
     #[test]

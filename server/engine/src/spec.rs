@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
-    EndpointPortConfig, EndpointPortConfigProtocolEnum, EndpointPortConfigPublishModeEnum,
-    EndpointSpec, EndpointSpecModeEnum, Mount, MountType, MountVolumeOptions,
+    EndpointPortConfig, EndpointPortConfigProtocolEnum, EndpointSpec, EndpointSpecModeEnum,
     NetworkAttachmentConfig, ServiceSpec as DockerService, ServiceSpecMode,
     ServiceSpecModeReplicated, ServiceSpecUpdateConfig, ServiceSpecUpdateConfigFailureActionEnum,
     ServiceSpecUpdateConfigOrderEnum, TaskSpec, TaskSpecContainerSpec, TaskSpecContainerSpecFile,
@@ -14,6 +13,7 @@ use bollard::models::{
 use flukedeploy_platform::ports::{IngressSpec, ServiceSpec};
 
 use crate::labels::{INGRESS, INSTANCE, Names, RELEASE, ROLE, SERVICE};
+use crate::workload;
 
 const SECOND: i64 = 1_000_000_000;
 /// A crashed replica comes back soon, a crash loop does not keep the node busy. Whether it is a
@@ -40,6 +40,8 @@ pub(crate) fn release(names: &Names, network_id: &str, spec: &ServiceSpec) -> Do
                 .collect(),
         ),
         stop_grace_period: Some(i64::from(spec.stop_grace_seconds) * SECOND),
+        health_check: spec.health_command.as_ref().map(workload::health_check),
+        mounts: workload::mounts(&spec.mounts, &names.owner()),
         init: Some(false),
         ..TaskSpecContainerSpec::default()
     };
@@ -48,7 +50,9 @@ pub(crate) fn release(names: &Names, network_id: &str, spec: &ServiceSpec) -> Do
         labels: Some(labels),
         task_template: Some(TaskSpec {
             container_spec: Some(container),
+            resources: workload::resources(&spec.resources),
             restart_policy: Some(restart(RESTART_DELAY)),
+            placement: workload::placement(&spec.placement),
             networks: Some(vec![attachment(network_id, spec.aliases.clone())]),
             ..TaskSpec::default()
         }),
@@ -58,7 +62,7 @@ pub(crate) fn release(names: &Names, network_id: &str, spec: &ServiceSpec) -> Do
             }),
             ..ServiceSpecMode::default()
         }),
-        endpoint_spec: Some(endpoint(Vec::new())),
+        endpoint_spec: Some(endpoint(workload::ports(&spec.ports))),
         ..DockerService::default()
     }
 }
@@ -116,16 +120,11 @@ pub(crate) fn ingress(
         ),
         user: Some(format!("{NOBODY}:{NOBODY}")),
         read_only: Some(true),
-        mounts: Some(vec![Mount {
-            target: Some(INGRESS_STATE.to_owned()),
-            source: Some(names.ingress()),
-            typ: Some(MountType::VOLUME),
-            volume_options: Some(MountVolumeOptions {
-                labels: Some(names.owner()),
-                ..MountVolumeOptions::default()
-            }),
-            ..Mount::default()
-        }]),
+        mounts: Some(vec![workload::volume(
+            &names.ingress(),
+            INGRESS_STATE,
+            &names.owner(),
+        )]),
         stop_grace_period: Some(30 * SECOND),
         secrets: Some(vec![TaskSpecContainerSpecSecrets {
             file: Some(TaskSpecContainerSpecFile {
@@ -166,13 +165,11 @@ pub(crate) fn ingress(
             order: Some(ServiceSpecUpdateConfigOrderEnum::STOP_FIRST),
             ..ServiceSpecUpdateConfig::default()
         }),
-        endpoint_spec: Some(endpoint(vec![EndpointPortConfig {
-            protocol: Some(EndpointPortConfigProtocolEnum::TCP),
-            target_port: Some(i64::from(INGRESS_LISTEN_PORT)),
-            published_port: Some(i64::from(spec.http_port)),
-            publish_mode: Some(EndpointPortConfigPublishModeEnum::HOST),
-            ..EndpointPortConfig::default()
-        }])),
+        endpoint_spec: Some(endpoint(vec![workload::host_port(
+            spec.http_port,
+            INGRESS_LISTEN_PORT,
+            EndpointPortConfigProtocolEnum::TCP,
+        )])),
         ..DockerService::default()
     }
 }
@@ -221,8 +218,9 @@ fn endpoint(ports: Vec<EndpointPortConfig>) -> EndpointSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flukedeploy_domain::app::EnvVars;
+    use flukedeploy_domain::app::{EnvVars, Protocol, PublishedPort, Resources};
     use flukedeploy_domain::image::PinnedImage;
+    use flukedeploy_platform::ports::{HealthCommand, VolumeMount};
     use serde_json::{Value, json};
 
     fn names() -> Names {
@@ -231,9 +229,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_release_becomes_a_service() {
-        let spec = ServiceSpec {
+    fn spec() -> ServiceSpec {
+        ServiceSpec {
             name: "fd-main-shop-production-r3".to_owned(),
             image: PinnedImage {
                 requested: "shop:v1".parse().unwrap(),
@@ -252,7 +249,17 @@ mod tests {
             aliases: vec!["shop".to_owned()],
             labels: BTreeMap::from([("com.flukedeploy.app".to_owned(), "shop".to_owned())]),
             stop_grace_seconds: 7,
-        };
+            resources: Resources::default(),
+            placement: Vec::new(),
+            mounts: Vec::new(),
+            ports: Vec::new(),
+            health_command: None,
+        }
+    }
+
+    #[test]
+    fn a_release_becomes_a_service() {
+        let spec = spec();
         let labels = json!({
             "com.flukedeploy.app": "shop",
             "com.flukedeploy.instance": "main",
@@ -279,6 +286,55 @@ mod tests {
                 "EndpointSpec": {"Mode": "dnsrr", "Ports": []},
             })
         );
+    }
+
+    #[test]
+    fn what_a_release_needs_of_its_node_is_said_where_docker_looks_for_it() {
+        let spec = ServiceSpec {
+            resources: Resources {
+                memory_limit_mb: Some(64),
+                ..Resources::default()
+            },
+            placement: vec!["node.role == worker".parse().unwrap()],
+            mounts: vec![VolumeMount {
+                volume: "fd-main-shop-production-data".to_owned(),
+                path: "/data".to_owned(),
+            }],
+            ports: vec![PublishedPort {
+                published: 5432,
+                target: 5433,
+                protocol: Protocol::Tcp,
+            }],
+            health_command: Some(HealthCommand {
+                command: vec!["/bin/true".to_owned()],
+                timeout_ms: 500,
+                start_grace_seconds: 0,
+            }),
+            ..spec()
+        };
+        let value = serde_json::to_value(release(&names(), "net1", &spec)).unwrap();
+        let task = &value["TaskTemplate"];
+        assert_eq!(
+            task["Resources"],
+            json!({"Limits": {"MemoryBytes": 67_108_864}})
+        );
+        assert_eq!(
+            task["Placement"],
+            json!({"Constraints": ["node.role == worker"]})
+        );
+        let mount = &task["ContainerSpec"]["Mounts"][0];
+        assert_eq!(mount["Target"], "/data");
+        assert_eq!(
+            mount["VolumeOptions"]["Labels"],
+            json!({"com.flukedeploy.instance": "main"}),
+            "or a purge would not find it"
+        );
+        assert_eq!(
+            task["ContainerSpec"]["HealthCheck"]["Test"],
+            json!(["CMD", "/bin/true"])
+        );
+        assert_eq!(value["EndpointSpec"]["Mode"], "dnsrr");
+        assert_eq!(value["EndpointSpec"]["Ports"][0]["PublishMode"], "host");
     }
 
     #[test]

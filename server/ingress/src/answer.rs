@@ -21,6 +21,11 @@ pub(crate) enum Refusal {
     Starting,
     /// The app has no replica that passed its health gate.
     NoReplica,
+    /// Its owner has stopped it.
+    Stopped,
+    InMaintenance,
+    /// There is no place left to wait in for it.
+    TooManyWaiting,
     /// Every replica refused the connection.
     Unreachable,
     /// The replica broke off, or spoke no HTTP.
@@ -88,6 +93,24 @@ impl Refusal {
                 "App not available",
                 "No replica of this app is healthy right now. Try again in a moment.",
             ),
+            Self::Stopped => words(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "app_stopped",
+                "App stopped",
+                "This app has been stopped by its owner.",
+            ),
+            Self::InMaintenance => words(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "app_in_maintenance",
+                "Maintenance",
+                "This app is being worked on and will be back. Try again in a while.",
+            ),
+            Self::TooManyWaiting => words(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too_many_waiting",
+                "App not available",
+                "Too many requests are waiting for this app already. Try again in a moment.",
+            ),
             Self::Unreachable => words(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "replicas_unreachable",
@@ -118,8 +141,14 @@ impl Refusal {
     /// Whether an app is to blame, so that it counts as failed traffic.
     pub(crate) fn is_failure_of_app(self) -> bool {
         match self {
-            Self::NoReplica | Self::Unreachable | Self::BadAnswer | Self::TimedOut => true,
+            Self::NoReplica
+            | Self::TooManyWaiting
+            | Self::Unreachable
+            | Self::BadAnswer
+            | Self::TimedOut => true,
             Self::BadHost(_)
+            | Self::Stopped
+            | Self::InMaintenance
             | Self::UnknownHost
             | Self::ConnectUnsupported
             | Self::Loop
@@ -139,8 +168,12 @@ impl Refusal {
         let headers = response.headers_mut();
         set_headers(headers, json);
         match self {
-            Self::Starting | Self::NoReplica | Self::Unreachable => {
+            Self::Starting | Self::NoReplica | Self::TooManyWaiting | Self::Unreachable => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            // Somebody has to act first.
+            Self::Stopped | Self::InMaintenance => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("30"));
             }
             Self::ConnectUnsupported => {
                 let allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";

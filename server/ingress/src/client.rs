@@ -7,6 +7,8 @@ use std::task::{Context, Waker};
 
 use http::HeaderValue;
 
+use crate::client_stream::StreamWatch;
+
 /// What a client connection is doing. Instants are on the worker's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -39,11 +41,15 @@ pub(crate) struct Client {
     pub(crate) wish: Cell<Wish>,
     /// When the task wants to be woken; `u64::MAX` for never.
     pub(crate) wake_at_ms: Cell<u64>,
+    /// Its request is held, so that nobody reads from its connection.
+    is_held: Cell<bool>,
+    /// `None` if it is this process itself.
+    stream: Option<StreamWatch>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Client {
-    pub(crate) fn new(address: IpAddr, now_ms: u64) -> Self {
+    pub(crate) fn new(address: IpAddr, stream: Option<StreamWatch>, now_ms: u64) -> Self {
         // An IPv4 client on a dual-stack listener should look like one.
         let text = address.to_canonical().to_string();
         let address =
@@ -53,8 +59,15 @@ impl Client {
             phase: Cell::new(Phase::New { since_ms: now_ms }),
             wish: Cell::new(Wish::Serve),
             wake_at_ms: Cell::new(u64::MAX),
+            is_held: Cell::new(false),
+            stream,
             waker: RefCell::new(None),
         }
+    }
+
+    /// Whether it has left while its request was held.
+    pub(crate) fn left_while_held(&self) -> bool {
+        self.is_held.get() && self.stream.as_ref().is_some_and(StreamWatch::has_ended)
     }
 
     pub(crate) fn remember(&self, cx: &Context<'_>) {
@@ -71,6 +84,23 @@ impl Client {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
+    }
+}
+
+/// The time for which a client's request is held.
+#[derive(Debug)]
+pub(crate) struct Held<'a>(&'a Client);
+
+impl<'a> Held<'a> {
+    pub(crate) fn begin(client: &'a Client) -> Self {
+        client.is_held.set(true);
+        Self(client)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.is_held.set(false);
     }
 }
 

@@ -91,6 +91,8 @@ impl IngressConfig {
             "max_header_bytes must be at least 8192"
         } else if self.limits.max_connections < self.worker_threads {
             "max_connections must be at least worker_threads"
+        } else if self.limits.upstream_silence < Duration::from_secs(1) {
+            "upstream_silence must be at least a second"
         } else if self.limits.shortest_timeout().is_zero() {
             "time-outs must be above zero"
         } else {
@@ -129,9 +131,18 @@ pub struct Limits {
     pub response_header_timeout: Duration,
     /// One TCP handshake with a replica.
     pub connect_timeout: Duration,
-    /// How long a request is held when no replica of its app can be reached, before it gets a 503.
-    /// A replacement that arrives meanwhile gets it.
+    /// How long the machine of a replica may leave what was sent to it without any acknowledgement
+    /// before it is thought dead; at least a second. Uploads and tunnels, whose receiver may be
+    /// slow, get 30 s.
+    pub upstream_silence: Duration,
+    /// How long a request goes on trying when no replica of its app can be reached, before it gets
+    /// a 503. A replacement that arrives meanwhile gets it.
     pub retry_window: Duration,
+    /// Requests of the whole process that may be held at once because their route says so; more
+    /// get a 503 at once. How long is the route's business.
+    pub max_held: usize,
+    /// How long both ends of a WebSocket have to close after they were asked to.
+    pub close_grace: Duration,
     /// Unused connections kept per replica and worker.
     pub max_idle_per_endpoint: usize,
     /// How long an unused connection to a replica is kept.
@@ -152,7 +163,10 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(75),
             response_header_timeout: Duration::from_mins(5),
             connect_timeout: Duration::from_secs(1),
+            upstream_silence: Duration::from_secs(2),
             retry_window: Duration::from_secs(2),
+            max_held: 10_000,
+            close_grace: Duration::from_secs(5),
             max_idle_per_endpoint: 128,
             upstream_idle_timeout: Duration::from_secs(50),
             fresh_for_unsafe: Duration::from_secs(2),

@@ -14,7 +14,19 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::spawn_local;
 
 use crate::body::RequestBody;
+use crate::config::Limits;
 use crate::endpoint::Endpoint;
+
+/// How long a connection lives on while nothing that was sent is acknowledged. A peer that does not
+/// read is silent, too, once its buffers are full: what may fill them must be more patient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Silence {
+    /// [`Limits::upstream_silence`](crate::Limits): the machine is thought dead.
+    Short,
+    Long,
+}
+
+const LONG_SILENCE: Duration = Duration::from_secs(30);
 
 /// A connection that one request may use now.
 #[derive(Debug)]
@@ -22,6 +34,7 @@ pub(crate) struct UpstreamConnection {
     pub(crate) sender: SendRequest<RequestBody>,
     /// It has served requests before, so the replica may be closing it at this very moment.
     pub(crate) reused: bool,
+    silence: Silence,
 }
 
 #[derive(Debug)]
@@ -39,7 +52,7 @@ struct Kept {
 /// Unused connections, the latest used first.
 #[derive(Debug)]
 pub(crate) struct ConnectionPool {
-    kept: RefCell<HashMap<u64, Kept>>,
+    kept: RefCell<HashMap<(u64, Silence), Kept>>,
     max_idle: usize,
     now_ms: Rc<std::cell::Cell<u64>>,
 }
@@ -54,9 +67,14 @@ impl ConnectionPool {
     }
 
     /// A connection that was used not longer than `max_age_ms` ago.
-    pub(crate) fn take(&self, endpoint: &Endpoint, max_age_ms: u64) -> Option<UpstreamConnection> {
+    pub(crate) fn take(
+        &self,
+        endpoint: &Endpoint,
+        silence: Silence,
+        max_age_ms: u64,
+    ) -> Option<UpstreamConnection> {
         let mut kept = self.kept.borrow_mut();
-        let idle = &mut kept.get_mut(&endpoint.id)?.idle;
+        let idle = &mut kept.get_mut(&(endpoint.id, silence))?.idle;
         while let Some(candidate) = idle.last() {
             if self.now_ms.get().saturating_sub(candidate.since_ms) > max_age_ms {
                 // The rest is older still.
@@ -67,6 +85,7 @@ impl ConnectionPool {
                 return Some(UpstreamConnection {
                     sender,
                     reused: true,
+                    silence,
                 });
             }
         }
@@ -83,7 +102,7 @@ impl ConnectionPool {
             return;
         }
         if connection.sender.is_ready() {
-            self.keep(endpoint, connection.sender);
+            self.keep(endpoint, connection);
             return;
         }
         // The answer came before the request had been sent off completely, or the connection's
@@ -91,20 +110,21 @@ impl ConnectionPool {
         let (pool, endpoint) = (self.clone(), endpoint.clone());
         spawn_local(async move {
             if connection.sender.ready().await.is_ok() && !endpoint.is_retired() {
-                pool.keep(&endpoint, connection.sender);
+                pool.keep(&endpoint, connection);
             }
         });
     }
 
-    fn keep(&self, endpoint: &std::sync::Arc<Endpoint>, sender: SendRequest<RequestBody>) {
+    fn keep(&self, endpoint: &std::sync::Arc<Endpoint>, connection: UpstreamConnection) {
         let mut kept = self.kept.borrow_mut();
-        let kept = kept.entry(endpoint.id).or_insert_with(|| Kept {
+        let key = (endpoint.id, connection.silence);
+        let kept = kept.entry(key).or_insert_with(|| Kept {
             endpoint: endpoint.clone(),
             idle: Vec::new(),
         });
         if kept.idle.len() < self.max_idle {
             kept.idle.push(Idle {
-                sender,
+                sender: connection.sender,
                 since_ms: self.now_ms.get(),
             });
         }
@@ -130,18 +150,26 @@ impl ConnectionPool {
 }
 
 /// Opens a TCP connection with the options every upstream connection has.
-pub(crate) async fn connect_tcp(address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+pub(crate) async fn connect_tcp(
+    address: SocketAddr,
+    limit: Duration,
+    silence: Duration,
+) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
         TcpSocket::new_v6()?
     };
     socket.set_nodelay(true)?;
-    // A node that vanishes sends no FIN; streams and tunnels would stay for ever.
+    // A machine that vanishes sends no FIN: without these, what was sent to it would be waited for
+    // for minutes, and streams and tunnels would stay for ever. The kernel counts in seconds.
     let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_mins(1))
-        .with_interval(Duration::from_secs(10));
-    SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
+        .with_time(silence.max(Duration::from_secs(1)))
+        .with_interval((silence / 4).max(Duration::from_secs(1)));
+    let options = SockRef::from(&socket);
+    options.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    options.set_tcp_user_timeout(Some(silence))?;
     match tokio::time::timeout(limit, socket.connect(address)).await {
         Ok(connected) => connected,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -151,12 +179,16 @@ pub(crate) async fn connect_tcp(address: SocketAddr, limit: Duration) -> io::Res
 /// Opens an HTTP connection; its task runs on this thread until the connection ends.
 pub(crate) async fn connect_http(
     address: SocketAddr,
-    limit: Duration,
-    max_header_bytes: usize,
+    limits: &Limits,
+    silence: Silence,
 ) -> io::Result<UpstreamConnection> {
-    let stream = connect_tcp(address, limit).await?;
+    let silent_for = match silence {
+        Silence::Short => limits.upstream_silence,
+        Silence::Long => LONG_SILENCE.max(limits.upstream_silence),
+    };
+    let stream = connect_tcp(address, limits.connect_timeout, silent_for).await?;
     let (sender, connection) = http1::Builder::new()
-        .max_buf_size(max_header_bytes)
+        .max_buf_size(limits.max_header_bytes)
         // Copying a small request costs less than the vectored call for it.
         .writev(false)
         .handshake(TokioIo::new(stream))
@@ -170,5 +202,6 @@ pub(crate) async fn connect_http(
     Ok(UpstreamConnection {
         sender,
         reused: false,
+        silence,
     })
 }

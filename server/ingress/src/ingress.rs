@@ -46,7 +46,7 @@ impl Ingress {
         let listeners = listener::bind(requested, config.worker_threads).map_err(listen)?;
         let address = listeners[0].local_addr().map_err(listen)?;
 
-        let routing = Arc::new(RoutingState::new());
+        let routing = Arc::new(RoutingState::new(config.limits.max_held));
         load_last_good(&config, &routing);
 
         let (stop, stopped) = watch::channel(false);

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 
 use crate::client::{Turn, Wish};
+use crate::client_stream::ClientStream;
 use crate::forward::forward;
 use crate::worker::{Open, Worker};
 
@@ -104,7 +105,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, open: Open) {
-    let registered = worker.register(peer.ip());
+    let (stream, watch) = ClientStream::new(stream);
+    let registered = worker.register(peer.ip(), Some(watch));
     let worker = worker.clone();
     spawn_local(async move {
         let client = &registered.client;

@@ -1,22 +1,19 @@
 //! What all threads share: the current table, and the counters of every service.
 
-use std::collections::hash_map::DefaultHasher;
-use std::collections::{HashMap, HashSet};
-use std::hash::{Hash, Hasher};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use flukedeploy_domain::routing::{RoutingSnapshot, ServiceTraffic};
+use flukedeploy_domain::routing::{Closed, Hold, RoutingSnapshot, ServiceTraffic};
 use tokio::sync::watch;
 
+use crate::compile::{Known, Seen, fingerprint, validate};
 use crate::config::millis;
-use crate::endpoint::Endpoint;
 use crate::error::SnapshotError;
+use crate::holds::Holds;
 use crate::service::{InFlight, Service};
-use crate::table::{Route, Table, Upstream};
+use crate::table::{Route, Seeker, Table, Target};
 
 /// What became of a snapshot that was acceptable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,11 +32,24 @@ pub(crate) enum Pick {
     /// No snapshot has ever been seen.
     NotReady,
     UnknownHost,
-    /// The route has no replica at all.
-    Unavailable(Option<Arc<Service>>),
+    /// The route has no replica for this request at all.
+    Unavailable(Unavailable),
+    /// The request has to wait for another table.
+    Held {
+        hold: Hold,
+        target: Arc<Target>,
+        otherwise: Unavailable,
+    },
     /// Every replica was tried; these names may know newer ones.
     Exhausted(Vec<(Arc<Service>, u16)>),
     Chosen(InFlight),
+}
+
+/// Why nobody answers, and whose fault it is.
+#[derive(Debug)]
+pub(crate) struct Unavailable {
+    pub(crate) closed: Option<Closed>,
+    pub(crate) service: Option<Arc<Service>>,
 }
 
 #[derive(Debug)]
@@ -49,38 +59,29 @@ pub(crate) struct RoutingState {
     /// Generation of `table`, written after it.
     generation: AtomicU64,
     changes: watch::Sender<u64>,
+    holds: Holds,
     known: Mutex<Known>,
 }
 
-/// The slow side: touched by snapshots and reports, never by requests.
-#[derive(Debug, Default)]
-struct Known {
-    seen: Option<Seen>,
-    services: HashMap<Arc<str>, Arc<Service>>,
-    endpoints: HashMap<(Arc<str>, SocketAddr), Arc<Endpoint>>,
-    routed: HashSet<Arc<str>>,
-}
-
-#[derive(Debug, Clone)]
-struct Seen {
-    epoch: String,
-    version: u64,
-    fingerprint: u64,
-}
-
 impl RoutingState {
-    pub(crate) fn new() -> Self {
+    /// At most `max_held` requests wait at once.
+    pub(crate) fn new(max_held: usize) -> Self {
         Self {
             started: Instant::now(),
             table: ArcSwap::from_pointee(Table::default()),
             generation: AtomicU64::new(0),
             changes: watch::Sender::new(0),
+            holds: Holds::new(max_held),
             known: Mutex::default(),
         }
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
         millis(self.started.elapsed())
+    }
+
+    pub(crate) fn holds(&self) -> &Holds {
+        &self.holds
     }
 
     /// Resolves `changed()` after every swap.
@@ -101,7 +102,7 @@ impl RoutingState {
     }
 
     /// Chooses where a request to `host` goes and counts it there.
-    pub(crate) fn pick(&self, host: &str, tried: &[SocketAddr], now_ms: u64) -> Pick {
+    pub(crate) fn pick(&self, host: &str, seeker: &mut Seeker<'_>) -> Pick {
         loop {
             let table = self.table.load();
             if table.generation == 0 {
@@ -110,14 +111,21 @@ impl RoutingState {
             let Some(route) = table.hosts.get(host) else {
                 return Pick::UnknownHost;
             };
-            let Some(endpoint) = route.choose(tried, now_ms) else {
-                if route.upstreams().is_empty() {
-                    return Pick::Unavailable(route.wanted.clone());
+            if let Some(hold) = route.hold.filter(|hold| hold.all) {
+                return held(route, hold, None);
+            }
+            let chosen = match route.choose(seeker) {
+                Ok(chosen) => chosen,
+                Err(nobody) if nobody.have_no_endpoints() => {
+                    let service = nobody.own.map(|upstream| upstream.service.clone());
+                    return match route.hold {
+                        Some(hold) => held(route, hold, service),
+                        None => Pick::Unavailable(unavailable(route, service)),
+                    };
                 }
-                let names = route.upstreams().iter();
-                return Pick::Exhausted(names.map(|u| (u.service.clone(), u.port)).collect());
+                Err(nobody) => return Pick::Exhausted(nobody.names()),
             };
-            let flight = InFlight::begin(endpoint.clone());
+            let flight = InFlight::begin(chosen.endpoint.clone(), chosen.trial);
             // A swap between the choice and the count could let a drained service be stopped
             // under this request. Both sides are sequentially consistent: either the swapper
             // sees this count, or we see its generation and choose again.
@@ -173,6 +181,15 @@ impl RoutingState {
             .collect()
     }
 
+    /// Totals of those of these services that are known.
+    pub(crate) fn traffic_of(&self, names: &[String]) -> Vec<ServiceTraffic> {
+        let known = self.known();
+        let found = names
+            .iter()
+            .filter_map(|name| known.services.get(name.as_str()));
+        found.map(|service| service.traffic()).collect()
+    }
+
     /// Forgets services that have left the table and have nothing in flight.
     pub(crate) fn forget_drained(&self) {
         let mut known = self.known();
@@ -187,128 +204,19 @@ impl RoutingState {
     }
 }
 
-impl Known {
-    fn compile(&mut self, snapshot: &RoutingSnapshot) -> HashMap<Box<str>, Arc<Route>> {
-        let mut hosts = HashMap::new();
-        for route in &snapshot.routes {
-            let mut upstreams = Vec::new();
-            let mut wanted: Option<(u32, Arc<Service>)> = None;
-            for upstream in &route.upstreams {
-                let service = self.service_named(&upstream.service);
-                if upstream.weight == 0 {
-                    continue;
-                }
-                if wanted
-                    .as_ref()
-                    .is_none_or(|(weight, _)| *weight < upstream.weight)
-                {
-                    wanted = Some((upstream.weight, service.clone()));
-                }
-                if upstream.endpoints.is_empty() {
-                    continue;
-                }
-                let addresses = upstream.endpoints.iter();
-                let endpoints = addresses.map(|address| self.endpoint(&service, *address));
-                let endpoints = endpoints.collect();
-                upstreams.push(Upstream::new(
-                    service,
-                    upstream.weight,
-                    upstream.port,
-                    endpoints,
-                ));
-            }
-            let compiled = Arc::new(Route::new(upstreams, wanted.map(|(_, service)| service)));
-            for host in &route.hosts {
-                hosts.insert(host.as_str().into(), compiled.clone());
-            }
-        }
-        hosts
-    }
-
-    fn service_named(&mut self, name: &str) -> Arc<Service> {
-        if let Some(service) = self.services.get(name) {
-            return service.clone();
-        }
-        let name: Arc<str> = name.into();
-        let service = Arc::new(Service::new(name.clone()));
-        self.services.insert(name, service.clone());
-        service
-    }
-
-    fn endpoint(&mut self, service: &Arc<Service>, address: SocketAddr) -> Arc<Endpoint> {
-        self.endpoints
-            .entry((service.name.clone(), address))
-            .or_insert_with(|| Arc::new(Endpoint::new(service.clone(), address)))
-            .clone()
-    }
-
-    /// After the swap, so that no pooled connection of a table still in use is thrown away.
-    fn retire_unlisted(&mut self, snapshot: &RoutingSnapshot) {
-        let upstreams = snapshot.routes.iter().flat_map(|route| &route.upstreams);
-        self.routed = upstreams
-            .clone()
-            .map(|upstream| upstream.service.as_str().into())
-            .collect();
-        let active: HashSet<(&str, SocketAddr)> = upstreams
-            .filter(|upstream| upstream.weight > 0)
-            .flat_map(|u| {
-                u.endpoints
-                    .iter()
-                    .map(|address| (u.service.as_str(), *address))
-            })
-            .collect();
-        self.endpoints.retain(|(service, address), endpoint| {
-            let keep = active.contains(&(&**service, *address));
-            if !keep {
-                endpoint.retire();
-            }
-            keep
-        });
+fn held(route: &Route, hold: Hold, service: Option<Arc<Service>>) -> Pick {
+    Pick::Held {
+        hold,
+        target: route.target.clone(),
+        otherwise: unavailable(route, service),
     }
 }
 
-fn validate(snapshot: &RoutingSnapshot) -> Result<(), SnapshotError> {
-    if snapshot.epoch.is_empty() || snapshot.epoch.len() > 128 {
-        return Err(SnapshotError::Epoch);
+fn unavailable(route: &Route, service: Option<Arc<Service>>) -> Unavailable {
+    Unavailable {
+        closed: route.closed,
+        service: service.or_else(|| route.wanted()),
     }
-    let mut hosts = HashSet::new();
-    for route in &snapshot.routes {
-        for host in &route.hosts {
-            if !hosts.insert(host.as_str()) {
-                return Err(SnapshotError::DuplicateHost(host.as_str().to_owned()));
-            }
-        }
-        for upstream in &route.upstreams {
-            let name = &upstream.service;
-            if !(1..=255).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_graphic()) {
-                return Err(SnapshotError::ServiceName);
-            }
-            let mut endpoints = upstream.endpoints.iter();
-            if endpoints.any(|e| e.port() == 0 || e.ip().is_unspecified() || e.ip().is_multicast())
-            {
-                return Err(SnapshotError::Endpoint(name.clone()));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Tells two snapshots of the same version apart (a control plane restored from a backup).
-fn fingerprint(snapshot: &RoutingSnapshot) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for route in &snapshot.routes {
-        route.app.hash(&mut hasher);
-        route.environment.hash(&mut hasher);
-        route.hosts.hash(&mut hasher);
-        route.upstreams.len().hash(&mut hasher);
-        for upstream in &route.upstreams {
-            upstream.service.hash(&mut hasher);
-            upstream.weight.hash(&mut hasher);
-            upstream.port.hash(&mut hasher);
-            upstream.endpoints.hash(&mut hasher);
-        }
-    }
-    hasher.finish()
 }
 
 #[cfg(test)]
@@ -328,8 +236,18 @@ mod tests {
         .unwrap()
     }
 
+    fn pick(state: &RoutingState, host: &str) -> Pick {
+        let mut seeker = Seeker {
+            headers: &http::HeaderMap::new(),
+            tried: &[],
+            turn: &mut None,
+            now_ms: 0,
+        };
+        state.pick(host, &mut seeker)
+    }
+
     fn chosen(state: &RoutingState) -> InFlight {
-        match state.pick("shop.localhost", &[], 0) {
+        match pick(state, "shop.localhost") {
             Pick::Chosen(flight) => flight,
             other => panic!("{other:?}"),
         }
@@ -337,11 +255,8 @@ mod tests {
 
     #[test]
     fn versions_rise_within_an_epoch_only() {
-        let state = RoutingState::new();
-        assert!(matches!(
-            state.pick("shop.localhost", &[], 0),
-            Pick::NotReady
-        ));
+        let state = RoutingState::new(10);
+        assert!(matches!(pick(&state, "shop.localhost"), Pick::NotReady));
         let one = snapshot(5, "a", 1, &["127.0.0.1:1"]);
         assert_eq!(state.apply(&one).unwrap(), Applied::Swapped);
         assert_eq!(state.apply(&one).unwrap(), Applied::Unchanged);
@@ -361,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_bad_snapshot_changes_nothing() {
-        let state = RoutingState::new();
+        let state = RoutingState::new(10);
         state.apply(&snapshot(1, "a", 1, &["127.0.0.1:1"])).unwrap();
         for bad in ["0.0.0.0:1", "127.0.0.1:0", "224.0.0.1:80"] {
             assert!(state.apply(&snapshot(2, "a", 1, &[bad])).is_err(), "{bad}");
@@ -378,10 +293,12 @@ mod tests {
 
     #[test]
     fn counters_outlive_swaps_and_end_with_the_last_request() {
-        let state = RoutingState::new();
+        let state = RoutingState::new(10);
         state.apply(&snapshot(1, "a", 1, &["127.0.0.1:1"])).unwrap();
         let flight = chosen(&state);
-        flight.service().count_answer(http::StatusCode::BAD_GATEWAY);
+        flight
+            .service()
+            .count_answer(http::StatusCode::BAD_GATEWAY, std::time::Duration::ZERO);
         state.apply(&snapshot(2, "a", 1, &["127.0.0.1:2"])).unwrap();
         assert!(flight.endpoint.is_retired());
         assert!(!chosen(&state).endpoint.is_retired());
@@ -400,24 +317,24 @@ mod tests {
 
     #[test]
     fn weight_zero_retires_and_no_replica_is_unavailable() {
-        let state = RoutingState::new();
+        let state = RoutingState::new(10);
         state.apply(&snapshot(1, "a", 1, &["127.0.0.1:1"])).unwrap();
         let endpoint = chosen(&state).endpoint.clone();
         state.apply(&snapshot(2, "a", 0, &["127.0.0.1:1"])).unwrap();
         assert!(endpoint.is_retired());
         assert!(matches!(
-            state.pick("shop.localhost", &[], 0),
-            Pick::Unavailable(None)
+            pick(&state, "shop.localhost"),
+            Pick::Unavailable(Unavailable { service: None, .. })
         ));
         state.apply(&snapshot(3, "a", 1, &[])).unwrap();
         assert!(matches!(
-            state.pick("shop.localhost", &[], 0),
-            Pick::Unavailable(Some(_))
+            pick(&state, "shop.localhost"),
+            Pick::Unavailable(Unavailable {
+                service: Some(_),
+                ..
+            })
         ));
-        assert!(matches!(
-            state.pick("blog.localhost", &[], 0),
-            Pick::UnknownHost
-        ));
+        assert!(matches!(pick(&state, "blog.localhost"), Pick::UnknownHost));
         state.apply(&snapshot(4, "a", 1, &["127.0.0.1:1"])).unwrap();
         assert!(!chosen(&state).endpoint.is_retired());
     }

@@ -5,8 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_domain::routing::{Closed, Hold};
+use http::HeaderMap;
+
 use crate::endpoint::Endpoint;
 use crate::service::Service;
+use crate::testers::Testers;
 
 /// More turns than this in one cycle are rounded.
 const MAX_TURNS: u64 = 1_000;
@@ -19,16 +24,27 @@ pub(crate) struct Table {
     pub(crate) hosts: HashMap<Box<str>, Arc<Route>>,
 }
 
+/// The app that a route belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Target {
+    pub(crate) app: AppName,
+    pub(crate) environment: EnvironmentName,
+}
+
 /// Where requests to a host may go now.
 #[derive(Debug)]
 pub(crate) struct Route {
-    /// Only those that get requests: weight above 0 and at least one endpoint.
+    pub(crate) target: Arc<Target>,
+    pub(crate) hold: Option<Hold>,
+    pub(crate) closed: Option<Closed>,
+    /// Those with a weight above 0, whether they have endpoints or not, then those that only
+    /// testers get.
     upstreams: Box<[Upstream]>,
     /// Indexes of `upstreams`, in the order of a smooth weighted round robin.
     turns: Box<[u16]>,
-    next_turn: AtomicUsize,
-    /// Who is to blame if there is no upstream: the wanted service with the greatest weight.
-    pub(crate) wanted: Option<Arc<Service>>,
+    /// Outlives the table, so that swaps favour nobody.
+    next_turn: Arc<AtomicUsize>,
+    has_testers: bool,
 }
 
 /// One release and its replicas.
@@ -37,46 +53,96 @@ pub(crate) struct Upstream {
     pub(crate) service: Arc<Service>,
     pub(crate) weight: u32,
     pub(crate) port: u16,
-    endpoints: Box<[Arc<Endpoint>]>,
+    /// It may answer what another could not.
+    pub(crate) fallback: bool,
+    pub(crate) testers: Option<Testers>,
+    pub(crate) endpoints: Box<[Arc<Endpoint>]>,
     next: AtomicUsize,
 }
 
+/// What the choice of an endpoint depends on.
+#[derive(Debug)]
+pub(crate) struct Seeker<'a> {
+    pub(crate) headers: &'a HeaderMap,
+    /// Endpoints that did not work out.
+    pub(crate) tried: &'a [SocketAddr],
+    /// Whose turn this request was; it stays so however often it is tried.
+    pub(crate) turn: &'a mut Option<Arc<Service>>,
+    pub(crate) now_ms: u64,
+}
+
+/// The endpoint for a request. `trial`: it has failed before, and this request is the only one
+/// that tries it now.
+#[derive(Debug)]
+pub(crate) struct Chosen<'a> {
+    pub(crate) endpoint: &'a Arc<Endpoint>,
+    pub(crate) trial: bool,
+}
+
+/// Who may answer a request, and has not been able to.
+#[derive(Debug)]
+pub(crate) struct Nobody<'a> {
+    /// The one whose turn it was.
+    pub(crate) own: Option<&'a Upstream>,
+    pub(crate) others: Vec<&'a Upstream>,
+}
+
+impl Nobody<'_> {
+    pub(crate) fn have_no_endpoints(&self) -> bool {
+        let mut all = self.own.iter().chain(&self.others);
+        all.all(|upstream| upstream.endpoints.is_empty())
+    }
+
+    /// Names that may know newer replicas than the table.
+    pub(crate) fn names(&self) -> Vec<(Arc<Service>, u16)> {
+        let all = self.own.iter().chain(&self.others);
+        all.filter(|upstream| !upstream.endpoints.is_empty())
+            .map(|upstream| (upstream.service.clone(), upstream.port))
+            .collect()
+    }
+}
+
 impl Upstream {
-    pub(crate) fn new(
-        service: Arc<Service>,
-        weight: u32,
-        port: u16,
-        endpoints: Vec<Arc<Endpoint>>,
-    ) -> Self {
+    pub(crate) fn new(service: Arc<Service>, port: u16, endpoints: Vec<Arc<Endpoint>>) -> Self {
         Self {
             service,
-            weight,
+            weight: 1,
             port,
+            fallback: true,
+            testers: None,
             endpoints: endpoints.into(),
             next: AtomicUsize::new(0),
         }
     }
 
-    /// The endpoint with the fewest requests in flight; the next in turn among equals.
-    fn least_busy(
-        &self,
-        tried: &[SocketAddr],
-        suspects: Suspects,
-        now_ms: u64,
-    ) -> Option<&Arc<Endpoint>> {
-        let usable = |endpoint: &Endpoint| {
-            !tried.contains(&endpoint.address)
-                && (suspects == Suspects::Allowed || !endpoint.is_suspect(now_ms))
+    /// The endpoint with the fewest requests in flight; the next in turn among equals. One whose
+    /// suspicion has run out gets the first request that comes by.
+    fn least_busy(&self, seeker: &Seeker<'_>, suspects: Suspects) -> Option<Chosen<'_>> {
+        let untried = |endpoint: &Endpoint| !seeker.tried.contains(&endpoint.address);
+        let start = match self.endpoints.len() {
+            0 => return None,
+            1 => 0,
+            count => self.next.fetch_add(1, Ordering::Relaxed) % count,
         };
-        if let [only] = &*self.endpoints {
-            return usable(only).then_some(only);
-        }
-        let start = self.next.fetch_add(1, Ordering::Relaxed) % self.endpoints.len().max(1);
         let (before, from) = self.endpoints.split_at(start);
-        from.iter()
-            .chain(before)
-            .filter(|endpoint| usable(endpoint))
-            .min_by_key(|endpoint| endpoint.in_flight.load(Ordering::Relaxed))
+        let mut best: Option<(u64, &Arc<Endpoint>)> = None;
+        for endpoint in from.iter().chain(before).filter(|e| untried(e)) {
+            if suspects == Suspects::Excluded && !endpoint.is_trusted() {
+                if endpoint.begin_trial(seeker.now_ms) {
+                    let trial = true;
+                    return Some(Chosen { endpoint, trial });
+                }
+                continue;
+            }
+            let busy = endpoint.in_flight.load(Ordering::Relaxed);
+            if best.is_none_or(|(least, _)| busy < least) {
+                best = Some((busy, endpoint));
+            }
+        }
+        best.map(|(_, endpoint)| Chosen {
+            endpoint,
+            trial: false,
+        })
     }
 }
 
@@ -87,42 +153,107 @@ enum Suspects {
 }
 
 impl Route {
-    /// `upstreams` with weight 0 or without endpoints must have been left out.
-    pub(crate) fn new(upstreams: Vec<Upstream>, wanted: Option<Arc<Service>>) -> Self {
-        let weights: Vec<u32> = upstreams.iter().map(|upstream| upstream.weight).collect();
+    /// `upstreams` with weight 0 and no testers must have been left out, and those with weight 0
+    /// must come last.
+    pub(crate) fn new(
+        target: Arc<Target>,
+        upstreams: Vec<Upstream>,
+        next_turn: Arc<AtomicUsize>,
+    ) -> Self {
         Self {
+            target,
+            hold: None,
+            closed: None,
+            turns: smooth_turns(&weights(&upstreams)).into(),
+            has_testers: upstreams.iter().any(|u| u.testers.is_some()),
             upstreams: upstreams.into(),
-            turns: smooth_turns(&weights).into(),
-            next_turn: AtomicUsize::new(0),
-            wanted,
+            next_turn,
         }
     }
 
-    pub(crate) fn upstreams(&self) -> &[Upstream] {
-        &self.upstreams
+    /// Whose fault it is if nobody answers: the wanted service with the greatest weight.
+    pub(crate) fn wanted(&self) -> Option<Arc<Service>> {
+        let weighted = self.upstreams.iter().filter(|u| u.weight > 0);
+        // The first of equals.
+        let most = weighted.rev().max_by_key(|upstream| upstream.weight);
+        most.map(|upstream| upstream.service.clone())
     }
 
-    /// The endpoint for the next request, or for another attempt at one that was `tried`
-    /// elsewhere: first the upstream whose turn it is, then the others, and last the endpoints
-    /// that recently refused.
-    pub(crate) fn choose(&self, tried: &[SocketAddr], now_ms: u64) -> Option<&Arc<Endpoint>> {
-        let first = match &*self.turns {
-            [] => return None,
-            [only] => usize::from(*only),
-            turns => {
-                let turn = self.next_turn.fetch_add(1, Ordering::Relaxed);
-                usize::from(turns[turn % turns.len()])
-            }
+    /// The endpoint for the next request, or for another attempt at one that was tried elsewhere:
+    /// first the upstream whose turn it is, then the others that may stand in for it, and last
+    /// the endpoints that recently refused.
+    pub(crate) fn choose(&self, seeker: &mut Seeker<'_>) -> Result<Chosen<'_>, Nobody<'_>> {
+        if self.has_testers
+            && let Some(chosen) = self.choose_for_tester(seeker)
+        {
+            return Ok(chosen);
+        }
+        let Some(first) = self.turn_of(seeker) else {
+            let (own, others) = (None, Vec::new());
+            return Err(Nobody { own, others });
         };
         let (before, from) = self.upstreams.split_at(first);
-        [Suspects::Excluded, Suspects::Allowed]
-            .into_iter()
-            .find_map(|suspects| {
-                from.iter()
-                    .chain(before)
-                    .find_map(|upstream| upstream.least_busy(tried, suspects, now_ms))
-            })
+        for suspects in [Suspects::Excluded, Suspects::Allowed] {
+            let mut able = from.iter().chain(before).enumerate();
+            let chosen = able.find_map(|(distance, upstream)| {
+                let may = distance == 0 || upstream.may_stand_in();
+                may.then(|| upstream.least_busy(seeker, suspects)).flatten()
+            });
+            if let Some(chosen) = chosen {
+                return Ok(chosen);
+            }
+        }
+        let others = from.iter().skip(1).chain(before);
+        Err(Nobody {
+            own: from.first(),
+            others: others.filter(|other| other.may_stand_in()).collect(),
+        })
     }
+
+    fn choose_for_tester(&self, seeker: &Seeker<'_>) -> Option<Chosen<'_>> {
+        let wanted = |upstream: &&Upstream| {
+            let rule = upstream.testers.as_ref();
+            rule.is_some_and(|testers| testers.include(seeker.headers))
+        };
+        let for_testers = self.upstreams.iter().find(wanted)?;
+        for_testers
+            .least_busy(seeker, Suspects::Excluded)
+            .or_else(|| for_testers.least_busy(seeker, Suspects::Allowed))
+    }
+
+    /// Index of the upstream whose turn a request is. A request takes a turn once; only if that
+    /// upstream has left the table it takes another.
+    fn turn_of(&self, seeker: &mut Seeker<'_>) -> Option<usize> {
+        match &*self.turns {
+            [] => return None,
+            [only] => return Some(usize::from(*only)),
+            _ => {}
+        }
+        let kept = seeker.turn.as_ref().and_then(|service| {
+            let same = |u: &Upstream| u.weight > 0 && u.service.name == service.name;
+            self.upstreams.iter().position(same)
+        });
+        let index = kept.unwrap_or_else(|| {
+            let turn = self.next_turn.fetch_add(1, Ordering::Relaxed);
+            usize::from(self.turns[turn % self.turns.len()])
+        });
+        if kept.is_none() {
+            *seeker.turn = Some(self.upstreams[index].service.clone());
+        }
+        Some(index)
+    }
+}
+
+impl Upstream {
+    fn may_stand_in(&self) -> bool {
+        self.fallback && self.weight > 0
+    }
+}
+
+/// The weights that take turns, in their order.
+pub(crate) fn weights(upstreams: &[Upstream]) -> Vec<u32> {
+    let weights = upstreams.iter().map(|upstream| upstream.weight);
+    weights.filter(|weight| *weight > 0).collect()
 }
 
 /// One cycle of a smooth weighted round robin over `weights` (all above 0): each index appears in
@@ -182,7 +313,49 @@ mod tests {
     fn upstream(name: &str, weight: u32, ports: &[u16]) -> Upstream {
         let service = Arc::new(Service::new(name.into()));
         let endpoints = ports.iter().map(|port| endpoint(&service, *port)).collect();
-        Upstream::new(service, weight, 80, endpoints)
+        let mut upstream = Upstream::new(service, 80, endpoints);
+        upstream.weight = weight;
+        upstream
+    }
+
+    fn canary(weight: u32, ports: &[u16]) -> Upstream {
+        let mut upstream = upstream("canary", weight, ports);
+        upstream.fallback = false;
+        upstream
+    }
+
+    fn route(upstreams: Vec<Upstream>) -> Route {
+        let target = Target {
+            app: "shop".parse().unwrap(),
+            environment: "production".parse().unwrap(),
+        };
+        Route::new(Arc::new(target), upstreams, Arc::default())
+    }
+
+    /// The port that a request of its own gets.
+    fn choose(route: &Route, tried: &[SocketAddr], now_ms: u64) -> Option<u16> {
+        choose_as(route, &mut None, tried, now_ms)
+    }
+
+    fn choose_as(
+        route: &Route,
+        turn: &mut Option<Arc<Service>>,
+        tried: &[SocketAddr],
+        now_ms: u64,
+    ) -> Option<u16> {
+        let headers = &HeaderMap::new();
+        let mut seeker = Seeker {
+            headers,
+            tried,
+            turn,
+            now_ms,
+        };
+        let chosen = route.choose(&mut seeker).ok()?;
+        Some(chosen.endpoint.address.port())
+    }
+
+    fn at(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
     }
 
     #[test]
@@ -198,31 +371,80 @@ mod tests {
 
     #[test]
     fn replicas_take_turns_and_the_busy_one_is_spared() {
-        let route = Route::new(vec![upstream("a", 1, &[1, 2, 3])], None);
-        let ports: Vec<u16> = (0..6)
-            .map(|_| route.choose(&[], 0).unwrap().address.port())
-            .collect();
+        let route = route(vec![upstream("a", 1, &[1, 2, 3])]);
+        let ports: Vec<_> = (0..6).filter_map(|_| choose(&route, &[], 0)).collect();
         assert_eq!(ports, [1, 2, 3, 1, 2, 3]);
 
-        let _busy = crate::service::InFlight::begin(route.choose(&[], 0).unwrap().clone());
-        assert!((0..6).all(|_| route.choose(&[], 0).unwrap().address.port() != 1));
+        let busy = route.upstreams[0].endpoints[0].clone();
+        let _busy = crate::service::InFlight::begin(busy, false);
+        assert!((0..6).all(|_| choose(&route, &[], 0) != Some(1)));
     }
 
     #[test]
     fn a_suspect_is_tried_last_and_a_tried_one_never() {
-        let route = Route::new(vec![upstream("a", 1, &[1]), upstream("b", 1, &[2])], None);
-        let first = route.choose(&[], 0).unwrap().clone();
+        let route = route(vec![upstream("a", 1, &[1]), upstream("b", 1, &[2])]);
+        let first = route.upstreams[0].endpoints[0].clone();
         first.suspect(1_000);
-        for _ in 0..4 {
-            assert_ne!(route.choose(&[], 1_001).unwrap().address, first.address);
+        assert!((0..4).all(|_| choose(&route, &[], 1_001) == Some(2)));
+        assert_eq!(choose(&route, &[at(2)], 1_001), Some(1));
+        assert_eq!(choose(&route, &[at(2), at(1)], 1_001), None);
+    }
+
+    #[test]
+    fn one_request_at_a_time_tries_a_suspect_again() {
+        let route = route(vec![upstream("a", 1, &[1, 2])]);
+        let first = route.upstreams[0].endpoints[0].clone();
+        first.suspect(1_000);
+        let ports: Vec<_> = (0..6).filter_map(|_| choose(&route, &[], 9_000)).collect();
+        assert_eq!(ports.iter().filter(|port| **port == 1).count(), 1);
+        // It failed: longer now.
+        first.suspect(9_000);
+        first.end_trial();
+        assert!((0..6).all(|_| choose(&route, &[], 11_999) == Some(2)));
+        assert!((0..2).any(|_| choose(&route, &[], 12_000) == Some(1)));
+        first.trust();
+        first.end_trial();
+        let ports: Vec<_> = (0..6).filter_map(|_| choose(&route, &[], 12_000)).collect();
+        assert_eq!(ports.iter().filter(|port| **port == 1).count(), 3);
+    }
+
+    #[test]
+    fn a_canary_never_stands_in_for_another() {
+        let route = route(vec![upstream("stable", 3, &[1, 2]), canary(1, &[3])]);
+        let mut seen = Vec::new();
+        for _ in 0..8 {
+            let mut turn = None;
+            let port = choose_as(&route, &mut turn, &[], 0).unwrap();
+            if port == 3 {
+                seen.push(port);
+                assert_eq!(
+                    choose_as(&route, &mut turn, &[at(3)], 0).map(|p| p < 3),
+                    Some(true)
+                );
+            } else {
+                // The turn is kept: neither another attempt nor the last resort is the canary.
+                assert!(choose_as(&route, &mut turn, &[at(port)], 0).unwrap() < 3);
+                assert_eq!(choose_as(&route, &mut turn, &[at(1), at(2)], 0), None);
+            }
         }
-        let other = route.choose(&[], 1_001).unwrap().address;
-        assert_eq!(
-            route.choose(&[other], 1_001).unwrap().address,
-            first.address
-        );
-        assert!(route.choose(&[other, first.address], 1_001).is_none());
-        assert!((0..4).any(|_| route.choose(&[], 9_000).unwrap().address == first.address));
+        assert_eq!(seen.len(), 2);
+    }
+
+    #[test]
+    fn a_canary_gets_no_more_while_the_others_have_no_replicas() {
+        let route = route(vec![upstream("stable", 3, &[]), canary(1, &[3])]);
+        let answered = (0..8).filter(|_| choose(&route, &[], 0).is_some()).count();
+        assert_eq!(answered, 2);
+        let alone = self::route(vec![canary(1, &[3])]);
+        assert!((0..8).all(|_| choose(&alone, &[], 0) == Some(3)));
+    }
+
+    #[test]
+    fn a_turn_is_taken_anew_if_its_service_has_left() {
+        let gone = Some(Arc::new(Service::new("gone".into())));
+        let route = route(vec![upstream("a", 1, &[1]), upstream("b", 1, &[2])]);
+        let ports = (0..4).filter_map(|_| choose_as(&route, &mut gone.clone(), &[], 0));
+        assert_eq!(ports.collect::<Vec<_>>(), [1, 2, 1, 2]);
     }
 
     proptest! {

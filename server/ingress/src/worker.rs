@@ -13,6 +13,7 @@ use tokio::sync::{Notify, OnceCell, OwnedSemaphorePermit};
 use tokio::task::spawn_local;
 
 use crate::client::{Client, Phase, Wish};
+use crate::client_stream::StreamWatch;
 use crate::config::{Limits, millis};
 use crate::connection_pool::ConnectionPool;
 use crate::routing_state::RoutingState;
@@ -34,6 +35,8 @@ pub(crate) struct Worker {
     request_ids: Cell<u64>,
     open: Cell<usize>,
     all_closed: Notify,
+    stopping: Cell<bool>,
+    stops: Notify,
 }
 
 /// One lookup, shared by all requests that wait for it.
@@ -59,6 +62,8 @@ impl Worker {
             request_ids: Cell::new(RandomState::new().hash_one("request ids")),
             open: Cell::new(0),
             all_closed: Notify::new(),
+            stopping: Cell::new(false),
+            stops: Notify::new(),
             routing,
             limits,
         });
@@ -75,10 +80,14 @@ impl Worker {
         &self.pool
     }
 
-    pub(crate) fn register(self: &Rc<Self>, address: IpAddr) -> Registered {
+    pub(crate) fn register(
+        self: &Rc<Self>,
+        address: IpAddr,
+        stream: Option<StreamWatch>,
+    ) -> Registered {
         let id = self.next_client.get();
         self.next_client.set(id + 1);
-        let client = Rc::new(Client::new(address, self.now_ms()));
+        let client = Rc::new(Client::new(address, stream, self.now_ms()));
         self.clients.borrow_mut().insert(id, client.clone());
         Registered {
             worker: self.clone(),
@@ -99,6 +108,8 @@ impl Worker {
     /// Lets every client connection end after the request it is busy with, and waits for that and
     /// for all tunnels, but not longer than `limit`.
     pub(crate) async fn drain(&self, limit: Duration) {
+        self.stopping.set(true);
+        self.stops.notify_waiters();
         for client in self.clients.borrow().values() {
             client.wish.set(Wish::Finish);
             client.wake();
@@ -115,6 +126,13 @@ impl Worker {
             );
         }
         self.pool.clear();
+    }
+
+    /// Resolves once this worker is to stop: no new table will come then.
+    pub(crate) async fn stopping(&self) {
+        if !self.stopping.get() {
+            self.stops.notified().await;
+        }
     }
 
     /// Addresses that `service` has in DNS now; empty if it has none.
@@ -155,6 +173,12 @@ impl Worker {
         HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
     }
 
+    /// Bytes to mask a WebSocket frame with (RFC 6455, 5.3).
+    pub(crate) fn new_mask(&self) -> [u8; 4] {
+        let [a, b, c, d, ..] = self.next_number().to_be_bytes();
+        [a, b, c, d]
+    }
+
     /// A factor between 0.5 and 1.5, so that ingresses do not all come back at the same moment.
     pub(crate) fn jitter(&self) -> f64 {
         f64::from(u16::try_from(self.next_number() % 1000).unwrap_or(500)) / 1000.0 + 0.5
@@ -193,6 +217,8 @@ impl Worker {
                 // Half a request must not keep a connection open for ever.
                 Phase::Idle { since_ms } if now_ms >= since_ms + 2 * idle_ms => Wish::Abort,
                 Phase::Idle { since_ms } if now_ms >= since_ms + idle_ms => Wish::Finish,
+                // The rest of its request lies unread before the end, which hyper does not see.
+                _ if client.left_while_held() => Wish::Abort,
                 _ if client.wake_at_ms.get() <= now_ms => client.wish.get(),
                 _ => continue,
             };

@@ -1,12 +1,14 @@
 //! Apps: list, look at, make, change, remove.
 
 use flukedeploy_domain::access::{Action, Actor, Resource};
-use flukedeploy_domain::app::{App, EnvVars, Environment, Settings};
+use flukedeploy_domain::app::{App, EnvVars, Environment, RunMode, Settings};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::deployment::Strategy;
 use flukedeploy_domain::health::HealthGate;
 use flukedeploy_domain::log_entry::{EventType, Level, LogMetadata};
 use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname, Invalid, near_names};
+
+use serde_json::{Map, Value};
 
 use crate::authorise::authorise;
 use crate::error::Error;
@@ -33,6 +35,8 @@ pub struct ChangeApp {
     pub remove_env_vars: Vec<String>,
     pub domains: Option<Vec<Hostname>>,
     pub strategy: Option<Strategy>,
+    /// Partial changes of the other parts; see [`Settings::merged`].
+    pub parts: Map<String, Value>,
     /// Refuse if the settings are no longer at this version.
     pub if_version: Option<u64>,
 }
@@ -79,7 +83,6 @@ pub async fn list_releases(
 
 pub async fn create_app(px: &Platform, actor: &Actor, new: NewApp) -> Result<AppView, Error> {
     authorise(actor, Action::CreateApp, Resource::App(&new.name))?;
-    refuse_unavailable(new.settings.strategy)?;
     new.settings.validate().map_err(Error::Invalid)?;
     refuse_own_hosts(px, &new.settings.domains)?;
     let now = px.now();
@@ -93,6 +96,9 @@ pub async fn create_app(px: &Platform, actor: &Actor, new: NewApp) -> Result<App
         settings: new.settings,
         settings_version: 1,
         active_release: None,
+        mode: RunMode::Running,
+        standby: None,
+        probation: None,
         created_at: now,
     };
     let audit = AuditEntry::new(
@@ -130,7 +136,6 @@ pub async fn change_app(
     if changed.is_empty() {
         return get_app(px, actor, name).await;
     }
-    refuse_unavailable(settings.strategy)?;
     settings.validate().map_err(Error::Invalid)?;
     refuse_own_hosts(px, &settings.domains)?;
     let now = px.now();
@@ -215,7 +220,8 @@ fn changed_settings(
         settings.env_vars.0.remove(name);
     }
     settings.env_vars.0.extend(change.set_env_vars.0);
-    let fields: [(&'static str, bool); 6] = [
+    settings = settings.merged(&change.parts).map_err(Error::Invalid)?;
+    let fields: [(&'static str, bool); 13] = [
         (
             "container_port",
             settings.container_port != old.container_port,
@@ -225,6 +231,16 @@ fn changed_settings(
         ("env_vars", settings.env_vars != old.env_vars),
         ("domains", settings.domains != old.domains),
         ("strategy", settings.strategy != old.strategy),
+        ("rollout", settings.rollout != old.rollout),
+        ("objective", settings.objective != old.objective),
+        ("resources", settings.resources != old.resources),
+        ("placement", settings.placement != old.placement),
+        ("volumes", settings.volumes != old.volumes),
+        (
+            "published_ports",
+            settings.published_ports != old.published_ports,
+        ),
+        ("expose_http", settings.expose_http != old.expose_http),
     ];
     changed.extend(
         fields
@@ -252,16 +268,6 @@ fn refuse_own_hosts(px: &Platform, domains: &[Hostname]) -> Result<(), Error> {
         )),
         None => Ok(()),
     }
-}
-
-pub(crate) fn refuse_unavailable(strategy: Strategy) -> Result<(), Error> {
-    if strategy == Strategy::Canary {
-        return Err(Error::invalid(
-            "strategy",
-            "must be rolling, blue_green or recreate: canary is not available yet",
-        ));
-    }
-    Ok(())
 }
 
 pub(crate) async fn require_environment(
@@ -322,5 +328,6 @@ async fn production_view(px: &Platform, overview: &AppOverview) -> Result<AppVie
         release.as_ref(),
         ready,
         px.config().url_of(&overview.app.name, &environment.name),
+        px.parts().drift.of(&overview.app.name, &environment.name),
     ))
 }

@@ -37,8 +37,11 @@ pub enum Error {
     Stale { current: u64 },
     #[error("this idempotency key was used for another request")]
     IdempotencyKeyReused,
-    #[error("deployment '{id}' has ended; it cannot be cancelled any more")]
+    #[error("deployment '{id}' has ended; it cannot be cancelled or steered any more")]
     AlreadyEnded { id: DeploymentId },
+    /// The app is in no state for this.
+    #[error("{0}")]
+    NotNow(String),
     #[error("FlukeDeploy is shutting down")]
     ShuttingDown,
     #[error("the set-up link was used or replaced")]
@@ -98,7 +101,8 @@ impl Error {
             Self::Exists { .. }
             | Self::Stale { .. }
             | Self::IdempotencyKeyReused
-            | Self::AlreadyEnded { .. } => Kind::Conflict,
+            | Self::AlreadyEnded { .. }
+            | Self::NotNow(_) => Kind::Conflict,
             Self::Engine(EngineError::NotFound { .. } | EngineError::Refused { .. })
             | Self::Store(_)
             | Self::Step(_)
@@ -128,6 +132,7 @@ impl Error {
             Self::Stale { .. } => "settings_changed",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::AlreadyEnded { .. } => "already_ended",
+            Self::NotNow(_) => "not_now",
             Self::ShuttingDown => "shutting_down",
             Self::SetUpLinkInvalid => "set_up_link_invalid",
             Self::Engine(EngineError::NoQuorum { .. }) => "swarm_unavailable",
@@ -197,6 +202,7 @@ impl Error {
             Self::NotFound { .. }
             | Self::Exists { .. }
             | Self::AlreadyEnded { .. }
+            | Self::NotNow(_)
             | Self::Engine(_)
             | Self::Store(_)
             | Self::Step(_)
@@ -233,6 +239,10 @@ impl From<StoreError> for Error {
             StoreError::Missing { what } => Self::NotFound { what },
             StoreError::Stale { current } => Self::Stale { current },
             StoreError::KeyReused => Self::IdempotencyKeyReused,
+            StoreError::CancelRequested => Self::Internal {
+                doing: "storing a deployment",
+                source: Box::new(StoreError::CancelRequested),
+            },
             other @ (StoreError::Corrupt { .. } | StoreError::Failed { .. }) => Self::Store(other),
         }
     }

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use flukedeploy_domain::health::{HealthGate, HealthProbe};
+use flukedeploy_domain::health::HealthGate;
+use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_domain::routing::ProbeOutcome;
 use futures_util::StreamExt as _;
 use time::OffsetDateTime;
@@ -28,6 +29,8 @@ const IDLE: Duration = Duration::from_secs(3);
 const MAX_STARTED: usize = 10_000;
 /// Pause between two probes of one replica: short at first, since most are ready soon.
 const PROBE_PAUSES_MS: [u64; 5] = [20, 40, 80, 150, 250];
+/// Between two probes of a replica that is well and has to stay so for a while.
+const STEADY_PAUSE_MS: u64 = 300;
 
 pub(crate) struct Fleet {
     view: Mutex<View>,
@@ -63,6 +66,10 @@ struct Life {
     watched: Option<Watched>,
     tasks: Vec<Task>,
     healthy: BTreeMap<String, SocketAddr>,
+    /// Since when without a break, as far as this process has seen.
+    healthy_since: HashMap<String, Instant>,
+    /// A replica of it was well once.
+    was_healthy: bool,
     /// Replicas with a prober at work.
     probing: HashSet<String>,
     last_probe: HashMap<String, Result<ProbeOutcome, TrafficError>>,
@@ -249,6 +256,12 @@ impl Fleet {
             };
             life.healthy
                 .retain(|id, address| alive.get(id.as_str()) == Some(address));
+            let Life {
+                healthy,
+                healthy_since,
+                ..
+            } = life;
+            healthy_since.retain(|id, _| healthy.contains_key(id));
             life.last_probe
                 .retain(|id, _| life.tasks.iter().any(|task| task.id == *id));
             changed |= life.healthy.len() != before;
@@ -282,6 +295,38 @@ impl Fleet {
         (jobs, changed)
     }
 
+    /// How many replicas have been well for at least so long. Those that served before this process
+    /// began count at once.
+    pub(crate) fn steady_count(&self, service: &str, at_least: Duration) -> u32 {
+        let view = self.lock();
+        let Some(life) = view.services.get(service) else {
+            return 0;
+        };
+        let steady = life.healthy.keys().filter(|id| {
+            life.healthy_since
+                .get(*id)
+                .is_none_or(|since| since.elapsed() >= at_least)
+        });
+        u32::try_from(steady.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Replicas of a service that may be running, whatever is wanted of them.
+    pub(crate) fn wanted_count(&self, service: &str) -> u32 {
+        let view = self.lock();
+        let count = view.services.get(service).map_or(0, |life| {
+            let wanted = |task: &&Task| task.wanted && task.state.may_run();
+            life.tasks.iter().filter(wanted).count()
+        });
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn was_ever_healthy(&self, service: &str) -> bool {
+        let view = self.lock();
+        view.services
+            .get(service)
+            .is_some_and(|life| life.was_healthy)
+    }
+
     /// Notes a probe; false when the prober should end.
     fn probed(
         &self,
@@ -307,12 +352,32 @@ impl Fleet {
         let healthy = matches!(&outcome, Ok(outcome) if outcome.is_healthy());
         life.last_probe.insert(job.task.clone(), outcome);
         if still_there && !healthy {
+            // A break: the time begins anew.
+            life.healthy_since.remove(&job.task);
+            if life.healthy.remove(&job.task).is_some() {
+                drop(view);
+                self.bump();
+            }
             return true;
         }
-        life.probing.remove(&job.task);
         if still_there {
-            life.healthy.insert(job.task.clone(), job.target);
+            let steady = Duration::from_secs(u64::from(job.gate.min_healthy_seconds));
+            let since = *life
+                .healthy_since
+                .entry(job.task.clone())
+                .or_insert_with(Instant::now);
+            let was_new = life.healthy.insert(job.task.clone(), job.target).is_none();
+            life.was_healthy = true;
+            // Watched on until it has been well for as long as it must.
+            if since.elapsed() < steady {
+                drop(view);
+                if was_new {
+                    self.bump();
+                }
+                return true;
+            }
         }
+        life.probing.remove(&job.task);
         drop(view);
         self.bump();
         false
@@ -343,7 +408,7 @@ fn is_candidate(
     let up = match task.state {
         TaskState::Running => true,
         TaskState::Starting => {
-            gate.probe != HealthProbe::Docker
+            !gate.probe.is_dockers()
                 && (started.contains(&task.id)
                     || task.created_at.is_some_and(|at| now - at > STARTING))
         }
@@ -387,23 +452,44 @@ pub(crate) async fn run(px: Platform) {
     }
 }
 
-/// The first table that is published must hold every app that serves. So all of them are watched
-/// before anything is looked at.
+/// The first table that is published must hold every app that serves, and be about what the last
+/// one was where a deployment was moving traffic. So all of them are watched, and the shares put
+/// back, before anything is looked at.
 async fn watch_what_serves(px: &Platform) -> Result<(), StoreError> {
     let store = &px.parts().store;
+    let unfinished = store.unfinished_deployments().await?;
     for environment in store.environments().await? {
-        let Some(number) = environment.active_release else {
-            continue;
-        };
-        if let Some(release) = store
-            .release(&environment.app, &environment.name, number)
-            .await?
+        let underway = unfinished
+            .iter()
+            .filter(|d| d.app == environment.app && d.environment == environment.name);
+        let moved: Vec<ReleaseNo> = underway
+            .clone()
+            .filter_map(|d| crate::runner::shift_after_restart(d, environment.active_release))
+            .flat_map(|shift| {
+                let numbers = shift.releases();
+                px.parts()
+                    .routes
+                    .set_shift(&environment.app, &environment.name, Some(shift));
+                numbers
+            })
+            .collect();
+        let standby = environment.standby.map(|standby| standby.release);
+        for number in environment
+            .active_release
+            .into_iter()
+            .chain(standby)
+            .chain(moved)
         {
-            px.parts().fleet.watch_serving(
-                &release.service_name(&px.config().instance),
-                release.settings.container_port,
-                &release.settings.health,
-            );
+            if let Some(release) = store
+                .release(&environment.app, &environment.name, number)
+                .await?
+            {
+                px.parts().fleet.watch_serving(
+                    &release.service_name(&px.config().instance),
+                    release.settings.container_port,
+                    &release.settings.health,
+                );
+            }
         }
     }
     Ok(())
@@ -435,19 +521,27 @@ async fn look(px: &Platform) {
 
 /// Probes one replica until it is well or gone.
 async fn probe(px: &Platform, job: Job) {
+    let mut was_healthy = false;
     for round in 0.. {
         let outcome = tokio::select! {
             () = px.stopping().cancelled() => return,
             outcome = px.parts().traffic.probe(job.target, &job.gate.probe, job.gate.timeout_ms) => outcome,
         };
         let healthy = matches!(&outcome, Ok(outcome) if outcome.is_healthy());
-        if !px.parts().fleet.probed(&job, outcome, px.now()) {
-            if healthy {
-                px.parts().routes.refresh(px).await;
-            }
+        let goes_on = px.parts().fleet.probed(&job, outcome, px.now());
+        // A replica that is well, or no longer, is news for the table; a look without news is cheap.
+        if healthy || goes_on && was_healthy {
+            px.parts().routes.refresh(px).await;
+        }
+        if !goes_on {
             return;
         }
-        let pause = PROBE_PAUSES_MS[round.min(PROBE_PAUSES_MS.len() - 1)];
+        was_healthy = healthy;
+        let pause = if healthy {
+            STEADY_PAUSE_MS
+        } else {
+            PROBE_PAUSES_MS[round.min(PROBE_PAUSES_MS.len() - 1)]
+        };
         tokio::select! {
             () = px.stopping().cancelled() => return,
             () = tokio::time::sleep(Duration::from_millis(pause)) => {}

@@ -26,6 +26,8 @@ const BORN_AT: &str = "born_at";
 const FIRST_INGRESS_MS: u64 = 60_000;
 /// Between two comparisons when nothing is going on.
 const EVERY: Duration = Duration::from_secs(30);
+/// How long connections to a leftover may stay open, in seconds.
+const STRAY_DRAIN_SECONDS: u32 = 5;
 /// Between two tries while the engine is away.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -36,6 +38,8 @@ impl Platform {
         let tasks = &self.parts().tasks;
         tasks.spawn(crate::fleet::run(self.clone()));
         tasks.spawn(crate::collector::run(self.clone()));
+        tasks.spawn(crate::keeper::run(self.clone()));
+        tasks.spawn(crate::keeper::run_wake_ups(self.clone()));
         tasks.spawn(supervise(self.clone()));
     }
 }
@@ -93,7 +97,8 @@ async fn pass(px: &Platform, first: bool) -> Result<(), Error> {
     // For the same reason; it does nothing if the ingress was told already.
     px.parts().routes.refresh(px).await;
     let removed = remove_unwanted(px, &services).await;
-    started.and(removed)
+    let compared = compare_serving(px).await;
+    started.and(removed).and(compared)
 }
 
 /// Swarm, network, ingress. What is there already is left alone.
@@ -157,8 +162,10 @@ async fn start_missing(px: &Platform, services: &[ServiceState]) -> Result<(), E
         let looks_well = |release: &Release| {
             let name = release.service_name(&px.config().instance);
             services.iter().any(|service| {
-                service.name == name && service.wanted_replicas == release.settings.replicas
-            })
+                service.name == name
+                    && service.wanted_replicas == wanted_replicas(&environment, release)
+            }) || wanted_replicas(&environment, release) == 0
+                && services.iter().all(|service| service.name != name)
         };
         let Some(release) = active_release(px, &environment).await? else {
             continue;
@@ -170,6 +177,55 @@ async fn start_missing(px: &Platform, services: &[ServiceState]) -> Result<(), E
         }
     }
     result
+}
+
+/// Compares what serves with what it should be. A service that somebody changed is not changed back
+/// by itself, since that would restart its replicas: it is told, and a restart puts it right.
+async fn compare_serving(px: &Platform) -> Result<(), Error> {
+    let busy = px.parts().store.unfinished_deployments().await?;
+    for environment in px.parts().store.environments().await? {
+        let (app, name) = (&environment.app, &environment.name);
+        if busy.iter().any(|d| d.app == *app && d.environment == *name) {
+            continue;
+        }
+        let Some(release) = active_release(px, &environment).await? else {
+            px.parts().drift.note(app, name, Vec::new());
+            continue;
+        };
+        let replicas = wanted_replicas(&environment, &release);
+        let spec = crate::runner::service_spec(px, &release, replicas, "");
+        // The deployment's name differs where a release was gone back to; replicas are put right.
+        let found: Vec<String> = px
+            .parts()
+            .engine
+            .differences(&spec)
+            .await?
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|what| what != "labels" && what != "replicas")
+            .collect();
+        let words = found.join(", ");
+        if px.parts().drift.note(app, name, found) {
+            drift(
+                px,
+                app.as_str(),
+                format!(
+                    "the service of release {} was changed behind our back ({words}); restart the app to put it right",
+                    release.number
+                ),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Replicas the release that serves is meant to have now.
+fn wanted_replicas(environment: &Environment, release: &Release) -> u32 {
+    if environment.mode.has_replicas() {
+        release.settings.replicas
+    } else {
+        0
+    }
 }
 
 async fn active_release(
@@ -212,15 +268,16 @@ async fn start_again(px: &Platform, app: &AppName, name: &EnvironmentName) -> Re
         let number = release.number;
         let name = release.service_name(&px.config().instance);
         let settings = &release.settings;
+        let replicas = wanted_replicas(&environment, &release);
         let found = services.iter().find(|service| service.name == name);
-        if found.is_some_and(|service| service.wanted_replicas == settings.replicas) {
+        if found.map_or(replicas == 0, |service| service.wanted_replicas == replicas) {
             return Ok(());
         }
         let what = match found {
             None => format!("the service of release {number} was missing; it is started again"),
             Some(service) => format!(
-                "release {number} had {} replicas instead of {}; corrected",
-                service.wanted_replicas, settings.replicas
+                "release {number} had {} replicas instead of {replicas}; corrected",
+                service.wanted_replicas
             ),
         };
         px.parts()
@@ -229,7 +286,7 @@ async fn start_again(px: &Platform, app: &AppName, name: &EnvironmentName) -> Re
         let label = found
             .and_then(|service| service.labels.get("com.flukedeploy.deployment").cloned())
             .unwrap_or_default();
-        let spec = crate::runner::service_spec(px, &release, settings.replicas, &label);
+        let spec = crate::runner::service_spec(px, &release, replicas, &label);
         px.parts().engine.ensure_service(&spec).await?;
         drift(px, environment.app.as_str(), what);
     }
@@ -267,6 +324,13 @@ async fn remove_unwanted(px: &Platform, services: &[ServiceState]) -> Result<(),
             );
             continue;
         }
+        // Long-lived connections from before it lost its traffic are closed properly.
+        if crate::runner::drain(px, &service.name, STRAY_DRAIN_SECONDS)
+            .await
+            .is_none()
+        {
+            return result;
+        }
         if let Err(error) = remove_if_unwanted(px, service).await {
             result = later(error, "a leftover could not be removed");
         }
@@ -294,6 +358,35 @@ async fn remove_if_unwanted(px: &Platform, service: &ServiceState) -> Result<(),
     Ok(())
 }
 
+/// The time of a former release is over: it goes, unless something wants it again. Returns whether
+/// it is gone.
+pub(crate) async fn end_standby(px: &Platform, release: &Release) -> Result<bool, Error> {
+    let _turn = px.parts().runner.service_changes.write().await;
+    let (app, name, number) = (&release.app, &release.environment, release.number);
+    let store = &px.parts().store;
+    let Some(environment) = store.environment(app, name).await? else {
+        return Ok(false);
+    };
+    let is_due = environment
+        .standby
+        .is_some_and(|standby| standby.release == number && standby.until <= px.now());
+    let in_use = store.unfinished_deployments().await?.iter().any(|d| {
+        let goes_there = matches!(d.source, Source::Release { number: to, .. } if to == number);
+        d.app == *app
+            && d.environment == *name
+            && (goes_there || d.release == Some(number) || d.from_release == Some(number))
+    });
+    if !is_due || in_use || environment.active_release == Some(number) {
+        return Ok(false);
+    }
+    let service = release.service_name(&px.config().instance);
+    px.parts().fleet.forget(&service);
+    px.parts().engine.remove_service(&service).await?;
+    store.end_standby(app, name, number).await?;
+    px.parts().routes.refresh(px).await;
+    Ok(true)
+}
+
 /// When this data directory was first used.
 async fn born_at(px: &Platform) -> Result<OffsetDateTime, Error> {
     let now = timestamp::to_unix_ms(px.now()).to_string();
@@ -310,8 +403,8 @@ async fn wanted(px: &Platform) -> Result<HashSet<String>, Error> {
     // the active one first.
     for deployment in px.parts().store.unfinished_deployments().await? {
         let goes_back_to = match deployment.source {
-            Source::Release { number } => Some(number),
-            Source::Image { .. } => None,
+            Source::Release { number, .. } => Some(number),
+            _ => None,
         };
         for number in [deployment.release, deployment.from_release, goes_back_to]
             .into_iter()
@@ -326,7 +419,8 @@ async fn wanted(px: &Platform) -> Result<HashSet<String>, Error> {
         }
     }
     for environment in px.parts().store.environments().await? {
-        if let Some(number) = environment.active_release {
+        let standby = environment.standby.map(|standby| standby.release);
+        for number in environment.active_release.into_iter().chain(standby) {
             wanted.insert(service_name(
                 instance,
                 &environment.app,

@@ -1,12 +1,12 @@
 //! The routing table: what the store wants, with the replicas the fleet knows to be well.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
-use flukedeploy_domain::app::Environment;
+use flukedeploy_domain::app::{Environment, RunMode, TesterRule};
 use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
 use flukedeploy_domain::release::{Release, ReleaseNo};
-use flukedeploy_domain::routing::{Route, RoutingSnapshot, Upstream};
+use flukedeploy_domain::routing::{Closed, Hold, Route, RoutingSnapshot, Upstream};
 use flukedeploy_domain::timestamp;
 
 use crate::error::Error;
@@ -19,21 +19,43 @@ const VERSIONS: &str = "routing_versions_until";
 /// So many versions (milliseconds, as they come from the clock) are set aside at a time.
 const VERSIONS_AT_ONCE: u64 = 3_600_000;
 
+/// How long a request waits at least while replicas are being told to stop.
+const PAUSE_MS: u64 = 10_000;
+
 type Key = (AppName, EnvironmentName);
 
-/// Who gets traffic while a deployment moves it. Not stored: after a crash the active release
-/// gets all of it again, and the deployment goes on from there.
+/// Who gets traffic while a deployment moves it. Not stored as such: after a crash it is made anew
+/// from the deployment's progress, before the first table is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Shift {
-    /// Weights per release.
-    Split(Vec<(ReleaseNo, u32)>),
-    /// Nobody: the old release is about to stop and the new one does not run yet.
-    Nobody,
+    /// Weights per release. `on_trial` is judged: it gets its weight and nothing more.
+    Split {
+        weights: Vec<(ReleaseNo, u32)>,
+        on_trial: Option<ReleaseNo>,
+        testers: Option<TesterRule>,
+    },
+    /// Nobody; requests wait: the old release stops before the new one starts.
+    Hold,
+    /// Nobody, and nobody will soon: it is being stopped.
+    Closed,
+}
+
+impl Shift {
+    /// Those that get a share.
+    pub(crate) fn releases(&self) -> Vec<ReleaseNo> {
+        match self {
+            Self::Split { weights, .. } => weights.iter().map(|(number, _)| *number).collect(),
+            Self::Hold | Self::Closed => Vec::new(),
+        }
+    }
 }
 
 #[derive(Default)]
 pub(crate) struct Routes {
     shifts: Mutex<HashMap<Key, Shift>>,
+    /// Environments whose new requests all wait for a moment, whoever could answer them: it is
+    /// not known yet which replicas are about to stop.
+    paused: Mutex<HashSet<Key>>,
     /// Releases never change, so they are read once.
     releases: Mutex<HashMap<(Key, ReleaseNo), Release>>,
     /// Held while a table is made and sent, so that tables arrive in order.
@@ -67,6 +89,27 @@ impl Routes {
         };
     }
 
+    /// Lets every new request of an environment wait, from the next table on, or no longer.
+    pub(crate) fn pause(&self, app: &AppName, environment: &EnvironmentName, paused: bool) {
+        let mut all = self
+            .paused
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let key = (app.clone(), environment.clone());
+        if paused {
+            all.insert(key);
+        } else {
+            all.remove(&key);
+        }
+    }
+
+    fn is_paused(&self, environment: &Environment) -> bool {
+        self.paused
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .contains(&(environment.app.clone(), environment.name.clone()))
+    }
+
     fn shift(&self, environment: &Environment) -> Option<Shift> {
         self.shifts
             .lock()
@@ -81,6 +124,10 @@ impl Routes {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .retain(|(shifted, _), _| shifted != app);
+        self.paused
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .retain(|(paused, _)| paused != app);
         self.releases
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -145,43 +192,58 @@ impl Routes {
     async fn routes(&self, px: &Platform) -> Result<Vec<Route>, Error> {
         let mut routes = Vec::new();
         for environment in px.parts().store.environments().await? {
-            let weights: Vec<(ReleaseNo, u32)> = match self.shift(&environment) {
-                Some(Shift::Split(weights)) => weights,
-                Some(Shift::Nobody) => Vec::new(),
-                None => environment
-                    .active_release
-                    .map(|number| (number, 1))
-                    .into_iter()
-                    .collect(),
-            };
-            let mut upstreams = Vec::new();
-            for (number, weight) in weights {
-                let Some(release) = self.release(px, &environment, number).await? else {
-                    continue;
-                };
-                let service = release.service_name(&px.config().instance);
-                upstreams.push(Upstream {
-                    endpoints: px.parts().fleet.endpoints(&service),
-                    service,
-                    release: number.0,
-                    weight,
-                    port: release.settings.container_port,
-                });
-            }
-            let own: Option<Hostname> = px.config().host_of(&environment.app, &environment.name);
-            routes.push(Route {
-                hosts: own
-                    .into_iter()
-                    .chain(environment.settings.domains.iter().cloned())
-                    .collect(),
-                app: environment.app,
-                environment: environment.name,
-                upstreams,
-            });
+            routes.push(self.route(px, environment).await?);
         }
         self.keep_only(&routes);
         routes.sort_by(|a, b| (&a.app, &a.environment).cmp(&(&b.app, &b.environment)));
         Ok(routes)
+    }
+
+    async fn route(&self, px: &Platform, environment: Environment) -> Result<Route, Error> {
+        let shift = self.shift(&environment);
+        let traffic = wanted_traffic(&environment, shift.as_ref());
+        let mut upstreams = Vec::new();
+        for (number, weight) in traffic.weights {
+            let Some(release) = self.release(px, &environment, number).await? else {
+                continue;
+            };
+            let service = release.service_name(&px.config().instance);
+            let on_trial = traffic.on_trial == Some(number);
+            upstreams.push(Upstream {
+                endpoints: px.parts().fleet.endpoints(&service),
+                service,
+                release: number.0,
+                weight,
+                fallback: !on_trial,
+                testers: traffic.testers.clone().filter(|_| on_trial),
+                port: release.settings.container_port,
+            });
+        }
+        let settings = &environment.settings;
+        let max_wait_ms = u64::from(settings.rollout.hold_seconds) * 1_000;
+        let hold = if self.is_paused(&environment) {
+            Some(Hold {
+                max_wait_ms: max_wait_ms.max(PAUSE_MS),
+                all: true,
+                wake: false,
+            })
+        } else {
+            traffic.hold.map(|hold| Hold {
+                max_wait_ms,
+                ..hold
+            })
+        };
+        let own: Option<Hostname> = px.config().host_of(&environment.app, &environment.name);
+        let hosts = own.into_iter().chain(settings.domains.iter().cloned());
+        Ok(Route {
+            // What speaks no HTTP has no business here.
+            hosts: hosts.filter(|_| settings.expose_http).collect(),
+            app: environment.app,
+            environment: environment.name,
+            upstreams,
+            hold: hold.filter(|hold| hold.max_wait_ms > 0),
+            closed: traffic.closed,
+        })
     }
 
     /// Releases hold their variables: those that are in no table are not kept in memory.
@@ -227,6 +289,76 @@ impl Routes {
                 .insert(key, release.clone());
         }
         Ok(found)
+    }
+}
+
+/// Who is to get the requests of one environment, and what becomes of those that nobody can answer.
+struct WantedTraffic {
+    weights: Vec<(ReleaseNo, u32)>,
+    on_trial: Option<ReleaseNo>,
+    testers: Option<TesterRule>,
+    hold: Option<Hold>,
+    closed: Option<Closed>,
+}
+
+fn wanted_traffic(environment: &Environment, shift: Option<&Shift>) -> WantedTraffic {
+    const WAIT: Hold = Hold {
+        max_wait_ms: 0,
+        all: false,
+        wake: false,
+    };
+    let nobody = WantedTraffic {
+        weights: Vec::new(),
+        on_trial: None,
+        testers: None,
+        hold: None,
+        closed: None,
+    };
+    // The standby is listed without a share, so that its replicas are known when it gets one.
+    let standby = environment.standby.map(|standby| (standby.release, 0));
+    let serving = || {
+        let active = environment.active_release.map(|number| (number, 1));
+        active
+            .into_iter()
+            .chain(standby.filter(|(number, _)| Some(*number) != environment.active_release))
+            .collect()
+    };
+    match (shift, environment.mode) {
+        (Some(Shift::Hold), _) => WantedTraffic {
+            hold: Some(WAIT),
+            ..nobody
+        },
+        (Some(Shift::Closed), _) | (None, RunMode::Stopped) => WantedTraffic {
+            closed: Some(Closed::Stopped),
+            ..nobody
+        },
+        (
+            Some(Shift::Split {
+                weights,
+                on_trial,
+                testers,
+            }),
+            _,
+        ) => WantedTraffic {
+            weights: weights.clone(),
+            on_trial: *on_trial,
+            testers: testers.clone(),
+            ..nobody
+        },
+        (None, RunMode::Running) => WantedTraffic {
+            weights: serving(),
+            ..nobody
+        },
+        (None, RunMode::Asleep) => WantedTraffic {
+            hold: Some(Hold { wake: true, ..WAIT }),
+            ..nobody
+        },
+        (None, RunMode::Maintenance) => WantedTraffic {
+            weights: serving(),
+            hold: Some(Hold { all: true, ..WAIT }),
+            closed: Some(Closed::Maintenance),
+            ..nobody
+        },
     }
 }
 

@@ -81,6 +81,7 @@ pub async fn system_view(px: &Platform, actor: &Actor) -> Result<SystemView, Err
         }
         (Some(_), None) => {}
     }
+    problems.extend(px.parts().drift.all());
     if ingresses == 0 {
         problems.push("no ingress is connected: routes cannot be changed now".to_owned());
     }

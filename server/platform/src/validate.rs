@@ -209,6 +209,13 @@ fn health_check(settings: &Settings) -> Check {
             "the image's HEALTHCHECK decides whether a replica is healthy",
             None,
         ),
+        HealthProbe::Command { .. } => check(
+            "health_check",
+            "configuration",
+            CheckStatus::Pass,
+            "a command in the container decides whether a replica is healthy",
+            None,
+        ),
         HealthProbe::Tcp => check(
             "health_check",
             "configuration",

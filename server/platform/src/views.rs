@@ -1,6 +1,9 @@
 //! What the doors show: one shape for page, REST and MCP. Values of variables never appear.
 
-use flukedeploy_domain::app::{Environment, Settings};
+use flukedeploy_domain::app::{
+    Environment, Objective, PlacementRule, Probation, PublishedPort, Resources, RolloutSettings,
+    RunMode, Settings, Standby, Volume,
+};
 use flukedeploy_domain::deployment::{DeploymentSummary, ReplicaCounts, State, Strategy};
 use flukedeploy_domain::health::HealthGate;
 use flukedeploy_domain::log_entry::LogEntry;
@@ -24,6 +27,12 @@ pub enum AppState {
     /// A release should serve and no replica does.
     Failed,
     NeverDeployed,
+    /// No replica runs, and none is meant to.
+    Stopped,
+    /// The first request starts it.
+    Asleep,
+    /// Requests are held.
+    Maintenance,
 }
 
 impl AppState {
@@ -34,6 +43,9 @@ impl AppState {
             Self::Degraded => "degraded",
             Self::Failed => "failed",
             Self::NeverDeployed => "never_deployed",
+            Self::Stopped => "stopped",
+            Self::Asleep => "asleep",
+            Self::Maintenance => "maintenance",
         }
     }
 }
@@ -52,6 +64,23 @@ pub struct AppView {
     pub configured_replicas: u32,
     pub strategy: Strategy,
     pub health: HealthGate,
+    pub expose_http: bool,
+    pub rollout: RolloutSettings,
+    pub objective: Objective,
+    pub resources: Resources,
+    pub placement: Vec<PlacementRule>,
+    pub volumes: Vec<Volume>,
+    pub published_ports: Vec<PublishedPort>,
+    pub mode: RunMode,
+    /// The former release, if it still runs without traffic: going back to it takes no time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standby: Option<Standby>,
+    /// The release that serves is watched on real traffic until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probation: Option<Probation>,
+    /// What of the running service is not as it should be, and was not put right by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<String>,
     pub domains: Vec<Hostname>,
     /// Names only.
     pub env_var_names: Vec<String>,
@@ -83,6 +112,11 @@ pub struct ReleaseView {
     pub active: bool,
     /// It passed its health gate once, so one can go back to it.
     pub was_healthy: bool,
+    /// It was healthy and served, and nothing was found against it: a return by itself may go here.
+    pub stable: bool,
+    /// What was found against it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<String>,
     #[serde(with = "timestamp")]
     pub created_at: OffsetDateTime,
 }
@@ -104,6 +138,8 @@ impl ReleaseView {
                 .collect(),
             active: active == Some(release.number),
             was_healthy: release.was_healthy,
+            stable: release.is_stable(),
+            withdrawn: release.withdrawn.clone(),
             created_at: release.created_at,
         }
     }
@@ -231,6 +267,7 @@ pub(crate) fn app_view(
     release: Option<&Release>,
     ready: u32,
     url: String,
+    drift: Vec<String>,
 ) -> AppView {
     let settings: &Settings = &environment.settings;
     let wanted = release.map_or(settings.replicas, |release| release.settings.replicas);
@@ -242,7 +279,10 @@ pub(crate) fn app_view(
             Some(State::Failed { .. } | State::RolledBack { .. }) => AppState::Failed,
             _ => AppState::NeverDeployed,
         },
+        (false, false) if environment.mode == RunMode::Stopped => AppState::Stopped,
+        (false, false) if environment.mode == RunMode::Asleep => AppState::Asleep,
         (false, false) if ready == 0 => AppState::Failed,
+        (false, false) if environment.mode == RunMode::Maintenance => AppState::Maintenance,
         (false, false) if ready < wanted => AppState::Degraded,
         (false, false) => AppState::Running,
     };
@@ -259,6 +299,17 @@ pub(crate) fn app_view(
         },
         strategy: settings.strategy,
         health: settings.health.clone(),
+        expose_http: settings.expose_http,
+        rollout: settings.rollout.clone(),
+        objective: settings.objective.clone(),
+        resources: settings.resources.clone(),
+        placement: settings.placement.clone(),
+        volumes: settings.volumes.clone(),
+        published_ports: settings.published_ports.clone(),
+        mode: environment.mode,
+        standby: environment.standby,
+        probation: environment.probation.clone(),
+        drift,
         domains: settings.domains.clone(),
         env_var_names: settings.env_vars.names().map(ToOwned::to_owned).collect(),
         settings_version: environment.settings_version,

@@ -1,7 +1,11 @@
 //! `flukedeploy sample-app`: a small web app that can be well or ill on request, to try things
 //! on. Set by environment variables, as deployed apps are.
 
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,9 +18,18 @@ use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// File in the data directory that names who started on it.
+const STARTS: &str = "starts";
+
 struct Sample {
     version: String,
     health: Health,
+    /// Of a hundred requests for `/version`, so many are answered with 500.
+    errors_percent: u64,
+    /// How long `/version` takes.
+    latency: Duration,
+    /// Where it keeps what outlives it.
+    data_dir: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,6 +52,19 @@ fn number<T: std::str::FromStr>(name: &str) -> anyhow::Result<Option<T>> {
         .transpose()
 }
 
+/// Takes so much memory, page by page, and keeps it.
+fn eat(megabytes: usize) {
+    let mut eaten = Vec::new();
+    for _ in 0..megabytes {
+        let mut block = vec![0_u8; 1024 * 1024];
+        for page in block.chunks_mut(4096) {
+            page[0] = 1;
+        }
+        eaten.push(block);
+    }
+    std::mem::forget(eaten);
+}
+
 pub fn run() -> anyhow::Result<ExitCode> {
     if let Some(code) = number::<u8>("SAMPLE_EXIT_CODE")? {
         eprintln!("ERROR the sample app was told to end with code {code}");
@@ -56,7 +82,29 @@ pub fn run() -> anyhow::Result<ExitCode> {
             Some("hang") => Health::Hangs,
             Some(other) => anyhow::bail!("SAMPLE_HEALTH must be ok, fail or hang, not '{other}'"),
         },
+        errors_percent: number("SAMPLE_ERROR_PERCENT")?.unwrap_or(0),
+        latency: Duration::from_millis(number("SAMPLE_LATENCY_MS")?.unwrap_or(0)),
+        data_dir: variable("SAMPLE_DATA_DIR").map(PathBuf::from),
     };
+    if let Some(dir) = &sample.data_dir {
+        // Who started on this volume, in order.
+        let mut starts = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(dir.join(STARTS))
+            .with_context(|| format!("cannot write to {}", dir.display()))?;
+        writeln!(starts, "{}", sample.version)?;
+    }
+    if let Some(megabytes) = number::<usize>("SAMPLE_EAT_MEMORY_MB")? {
+        eat(megabytes);
+    }
+    if let Some(ms) = number("SAMPLE_CRASH_AFTER_MS")? {
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(ms));
+            eprintln!("ERROR the sample app was told to end after {ms} ms");
+            std::process::exit(1);
+        });
+    }
     let drains = match variable("SAMPLE_ON_TERM").as_deref() {
         None | Some("exit") => false,
         Some("drain") => true,
@@ -115,12 +163,38 @@ fn router(sample: Sample) -> Router {
     let health = sample.health;
     let version = sample.version;
     let plain = version.clone();
+    let (errors_percent, latency) = (sample.errors_percent, sample.latency);
+    let count = Arc::new(AtomicU64::new(0));
+    let starts = sample.data_dir.map(|dir| dir.join(STARTS));
     Router::new()
+        .route(
+            "/data",
+            get(move || async move {
+                match starts.map(std::fs::read_to_string) {
+                    Some(Ok(text)) => text.into_response(),
+                    Some(Err(_)) | None => StatusCode::NOT_FOUND.into_response(),
+                }
+            }),
+        )
         .route(
             "/",
             get(move |headers: HeaderMap| async move { front_page(&headers, &version) }),
         )
-        .route("/version", get(move || async move { plain }))
+        .route(
+            "/version",
+            get(move || {
+                let turn = count.fetch_add(1, Ordering::Relaxed);
+                async move {
+                    tokio::time::sleep(latency).await;
+                    // Evenly spread: the hundredth part of a hundred in a row.
+                    let fails = turn * errors_percent / 100 != (turn + 1) * errors_percent / 100;
+                    if fails {
+                        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+                    }
+                    plain.into_response()
+                }
+            }),
+        )
         .route(
             "/health",
             get(move || async move {

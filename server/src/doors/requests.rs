@@ -1,8 +1,8 @@
 //! What callers send, turned into the commands of the platform; the same for REST and MCP.
 
 use flukedeploy_domain::access::Tier;
-use flukedeploy_domain::app::{EnvVars, MAX_REPLICAS, Settings};
-use flukedeploy_domain::deployment::{Strategy, ValidationLevel};
+use flukedeploy_domain::app::{EnvVars, MAX_REPLICAS, MERGED_PARTS, RunMode, Settings};
+use flukedeploy_domain::deployment::{Queue, Strategy, ValidationLevel};
 use flukedeploy_domain::health::{HealthGate, HealthProbe};
 use flukedeploy_domain::image::ImageRef;
 use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname, Invalid, quoted};
@@ -10,7 +10,9 @@ use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_domain::timestamp;
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::{ChangeApp, NewApp};
-use flukedeploy_platform::deployments::{Deploy, Rollback, RollbackTarget};
+use flukedeploy_platform::deployments::{
+    Deploy, Restart, Rollback, RollbackTarget, Scale, SetMode,
+};
 use flukedeploy_platform::identity::CreateToken;
 use flukedeploy_platform::validate::Validate;
 use serde_json::{Map, Value};
@@ -33,13 +35,13 @@ pub(crate) fn deploy(mut fields: Fields) -> Result<Deploy, Error> {
     } else {
         fields.required::<ImageRef>("image")
     };
-    refuse_dry_run(&mut fields);
     let version = fields.text("version");
     let env_vars = env_vars(&mut fields, Nulls::Refused).set;
     let replicas = fields.number("replicas", 1..=MAX_REPLICAS);
     let strategy = fields.parsed::<Strategy>("strategy");
     let validation_level = validation_level(&mut fields);
     let auto_rollback = fields.flag("auto_rollback", true);
+    let queue = queue(&mut fields);
     let create = fields.flag("create", false);
     let container_port = fields.number("container_port", 1..=u16::MAX);
     let reason = fields.text("reason");
@@ -58,6 +60,7 @@ pub(crate) fn deploy(mut fields: Fields) -> Result<Deploy, Error> {
         strategy,
         validation_level,
         auto_rollback,
+        queue,
         create,
         container_port,
         reason,
@@ -74,7 +77,7 @@ pub(crate) fn rollback(mut fields: Fields, app: Option<AppName>) -> Result<Rollb
     if version.is_some() && release.is_some() {
         fields.fault("release", "cannot be given together with version");
     }
-    refuse_dry_run(&mut fields);
+    let queue = queue(&mut fields);
     let reason = fields.text("reason");
     let idempotency_key = fields.text("idempotency_key");
     let Some(app) = app else {
@@ -90,9 +93,103 @@ pub(crate) fn rollback(mut fields: Fields, app: Option<AppName>) -> Result<Rollb
         app,
         environment,
         to,
+        queue,
         reason,
         idempotency_key,
     })
+}
+
+/// What every everyday act has; `app` is known already where it is part of the address.
+struct Act {
+    app: AppName,
+    environment: EnvironmentName,
+    queue: Queue,
+    reason: Option<String>,
+    idempotency_key: Option<String>,
+}
+
+fn act(mut fields: Fields, app: Option<AppName>) -> Result<Act, Error> {
+    let app = app.or_else(|| fields.required("app_name"));
+    let environment = environment(&mut fields);
+    let queue = queue(&mut fields);
+    let reason = fields.text("reason");
+    let idempotency_key = fields.text("idempotency_key");
+    let Some(app) = app else {
+        return Err(fields.into_error());
+    };
+    fields.finish()?;
+    Ok(Act {
+        app,
+        environment,
+        queue,
+        reason,
+        idempotency_key,
+    })
+}
+
+pub(crate) fn scale(mut fields: Fields, app: Option<AppName>) -> Result<Scale, Error> {
+    let replicas = fields.number("replicas", 1..=MAX_REPLICAS);
+    if replicas.is_none() {
+        fields.fault("replicas", "must be given");
+    }
+    let act = act(fields, app)?;
+    Ok(Scale {
+        app: act.app,
+        environment: act.environment,
+        replicas: replicas.unwrap_or(1),
+        queue: act.queue,
+        reason: act.reason,
+        idempotency_key: act.idempotency_key,
+    })
+}
+
+pub(crate) fn restart(fields: Fields, app: Option<AppName>) -> Result<Restart, Error> {
+    let act = act(fields, app)?;
+    Ok(Restart {
+        app: act.app,
+        environment: act.environment,
+        queue: act.queue,
+        reason: act.reason,
+        idempotency_key: act.idempotency_key,
+    })
+}
+
+/// `mode` is known already where the address says it.
+pub(crate) fn set_mode(
+    mut fields: Fields,
+    app: Option<AppName>,
+    mode: Option<RunMode>,
+) -> Result<SetMode, Error> {
+    let mode = mode.or_else(|| match fields.text("mode").as_deref() {
+        Some("running") => Some(RunMode::Running),
+        Some("stopped") => Some(RunMode::Stopped),
+        Some("asleep") => Some(RunMode::Asleep),
+        Some("maintenance") => Some(RunMode::Maintenance),
+        _ => {
+            fields.fault("mode", "must be running, stopped, asleep or maintenance");
+            None
+        }
+    });
+    let act = act(fields, app)?;
+    Ok(SetMode {
+        app: act.app,
+        environment: act.environment,
+        mode: mode.unwrap_or_default(),
+        queue: act.queue,
+        reason: act.reason,
+        idempotency_key: act.idempotency_key,
+    })
+}
+
+fn queue(fields: &mut Fields) -> Queue {
+    fields
+        .chosen("queue", "wait or supersede")
+        .unwrap_or_default()
+}
+
+/// Whether only the plan is wanted. Read before the rest: it is no part of the command.
+pub(crate) fn dry_run(fields: &mut Fields) -> bool {
+    fields.flag("dry_run", false)
 }
 
 /// `app` is known already where it is part of the address.
@@ -118,6 +215,7 @@ pub(crate) fn validate(mut fields: Fields, app: Option<AppName>) -> Result<Valid
 pub(crate) fn new_app(mut fields: Fields) -> Result<NewApp, Error> {
     let name = fields.required::<AppName>("app_name");
     let defaults = Settings::default();
+    let parts = parts(&mut fields);
     let settings = Settings {
         container_port: fields
             .number("container_port", 1..=u16::MAX)
@@ -129,6 +227,14 @@ pub(crate) fn new_app(mut fields: Fields) -> Result<NewApp, Error> {
         env_vars: env_vars(&mut fields, Nulls::Refused).set,
         domains: domains(&mut fields).unwrap_or_default(),
         strategy: fields.parsed("strategy").unwrap_or_default(),
+        ..defaults
+    };
+    let settings = match settings.merged(&parts) {
+        Ok(merged) => merged,
+        Err(faults) => {
+            fields.faults(faults);
+            settings
+        }
     };
     let Some(name) = name else {
         return Err(fields.into_error());
@@ -149,6 +255,7 @@ pub(crate) fn change_app(mut fields: Fields) -> Result<ChangeApp, Error> {
         remove_env_vars,
         domains: domains(&mut fields),
         strategy: fields.parsed("strategy"),
+        parts: parts(&mut fields),
         if_version: fields.number("if_version", 1..=u64::MAX),
     };
     fields.finish()?;
@@ -192,6 +299,14 @@ pub(crate) fn wait_fault(name: &str, seconds: u64) -> Option<Invalid> {
     })
 }
 
+/// Parts of the settings that are changed field by field; see [`Settings::merged`].
+fn parts(fields: &mut Fields) -> Map<String, Value> {
+    MERGED_PARTS
+        .into_iter()
+        .filter_map(|part| Some((part.to_owned(), fields.take_nullable(part)?)))
+        .collect()
+}
+
 /// Production unless another is named; `development` is the long form of `dev`.
 fn environment(fields: &mut Fields) -> EnvironmentName {
     let named = match fields.text("environment") {
@@ -212,13 +327,6 @@ fn validation_level(fields: &mut Fields) -> ValidationLevel {
     fields
         .chosen("validation_level", "none, basic or strict")
         .unwrap_or_default()
-}
-
-/// Somebody who asks for a rehearsal must not get the real thing.
-fn refuse_dry_run(fields: &mut Fields) {
-    if fields.flag("dry_run", false) {
-        fields.fault("dry_run", "cannot be true: dry runs are not available yet");
-    }
 }
 
 /// What a variable without a value means.
@@ -312,7 +420,8 @@ fn domains(fields: &mut Fields) -> Option<Vec<Hostname>> {
     Some(hosts)
 }
 
-/// `{path, expect_status?}`, `{kind: "tcp"}`, `{kind: "docker"}`, each with `timeout_ms` and
+/// `{path, expect_status?}`, `{kind: "tcp"}`, `{kind: "docker"}`, `{kind: "command", command: […]}`,
+/// each with `timeout_ms` and
 /// `deadline_seconds`; `null` means the default gate. The form that answers show is taken too.
 fn health(fields: &mut Fields) -> Option<HealthGate> {
     let object = match fields.take_nullable("health")? {
@@ -354,16 +463,22 @@ fn health_gate(fields: &mut Fields) -> HealthGate {
             fields.fault("path", "must be given, such as '/health'");
             HealthProbe::Tcp
         }
+        (Some("command"), None) => HealthProbe::Command {
+            command: strings(fields, "command").unwrap_or_default(),
+        },
         (None | Some("tcp"), None) => HealthProbe::Tcp,
         (Some("docker"), None) => HealthProbe::Docker,
-        (Some("tcp" | "docker"), Some(_)) => {
+        (Some("tcp" | "docker" | "command"), Some(_)) => {
             fields.fault("path", "can only be given for the kind http");
             HealthProbe::Tcp
         }
         (Some(other), _) => {
             fields.fault(
                 "kind",
-                format!("must be http, tcp or docker, not {}", quoted(other)),
+                format!(
+                    "must be http, tcp, docker or command, not {}",
+                    quoted(other)
+                ),
             );
             HealthProbe::Tcp
         }
@@ -379,6 +494,16 @@ fn health_gate(fields: &mut Fields) -> HealthGate {
         timeout_ms: fields
             .number("timeout_ms", 100..=60_000)
             .unwrap_or(defaults.timeout_ms),
+        min_healthy_seconds: fields
+            .number("min_healthy_seconds", 0..=3_600)
+            .unwrap_or(defaults.min_healthy_seconds),
+        progress_deadline_seconds: fields.number("progress_deadline_seconds", 1..=86_400),
+        start_grace_seconds: fields
+            .number("start_grace_seconds", 0..=3_600)
+            .unwrap_or(defaults.start_grace_seconds),
+        max_restarts: fields
+            .number("max_restarts", 0..=100)
+            .unwrap_or(defaults.max_restarts),
     }
 }
 
@@ -425,7 +550,7 @@ mod tests {
     #[test]
     fn all_that_is_wrong_with_a_deployment_is_told_at_once() {
         let body = json!({
-            "app_name": "Shop", "replicas": 10_000, "strategy": "yolo", "dry_run": true,
+            "app_name": "Shop", "replicas": 10_000, "strategy": "yolo", "queue": "jump",
             "validation_level": "extreme", "container_port": 70_000, "env_vars": {"A": 1}
         });
         let found = faults(deploy(fields(&body)));
@@ -434,7 +559,7 @@ mod tests {
             "image must be given",
             "replicas ",
             "strategy ",
-            "dry_run ",
+            "queue ",
             "validation_level ",
             "container_port ",
             "env_vars.'A' ",

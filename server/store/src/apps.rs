@@ -1,7 +1,7 @@
 //! Apps, their environments, and the hosts these claim.
 
-use flukedeploy_domain::app::{App, Environment, Settings};
-use flukedeploy_domain::deployment::Deployment;
+use flukedeploy_domain::app::{App, Environment, RunMode, Settings};
+use flukedeploy_domain::deployment::{Deployment, DeploymentId};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_domain::timestamp::{from_unix_ms, to_unix_ms};
@@ -36,6 +36,9 @@ struct EnvironmentRow {
     settings: String,
     settings_version: i64,
     active_release: Option<i64>,
+    mode: String,
+    standby: Option<String>,
+    probation: Option<String>,
     created_at: i64,
 }
 
@@ -52,6 +55,9 @@ impl TryFrom<EnvironmentRow> for Environment {
                     .active_release
                     .map(|number| number.try_into().map(ReleaseNo))
                     .transpose()?,
+                mode: from_json(&row.mode)?,
+                standby: row.standby.as_deref().map(from_json).transpose()?,
+                probation: row.probation.as_deref().map(from_json).transpose()?,
                 created_at: from_unix_ms(row.created_at),
             })
         };
@@ -82,7 +88,8 @@ pub(crate) async fn environment(
     let (app, name) = (app.as_str(), name.as_str());
     sqlx::query_as!(
         EnvironmentRow,
-        "SELECT app, name, settings, settings_version, active_release, created_at
+        "SELECT app, name, settings, settings_version, active_release, mode, standby, probation,
+           created_at
          FROM environments WHERE app = ? AND name = ?",
         app,
         name
@@ -100,7 +107,8 @@ pub(crate) async fn environments(
 ) -> Result<Vec<Environment>, StoreError> {
     sqlx::query_as!(
         EnvironmentRow,
-        "SELECT app, name, settings, settings_version, active_release, created_at
+        "SELECT app, name, settings, settings_version, active_release, mode, standby, probation,
+           created_at
          FROM environments ORDER BY app, name"
     )
     .fetch_all(db)
@@ -143,7 +151,8 @@ pub(crate) async fn overview(
     };
     let environments = sqlx::query_as!(
         EnvironmentRow,
-        "SELECT app, name, settings, settings_version, active_release, created_at
+        "SELECT app, name, settings, settings_version, active_release, mode, standby, probation,
+           created_at
          FROM environments WHERE app = ? ORDER BY name",
         name
     )
@@ -212,16 +221,23 @@ pub(crate) async fn create(
     let settings = to_json(&environment.settings)?;
     let settings_version = to_i64(environment.settings_version);
     let active_release = environment.active_release.map(|number| number.0);
+    let run_mode = to_json(&environment.mode)?;
+    let standby = environment.standby.as_ref().map(to_json).transpose()?;
+    let probation = environment.probation.as_ref().map(to_json).transpose()?;
     let created_at = to_unix_ms(environment.created_at);
     sqlx::query!(
         "INSERT INTO environments
-           (app, name, settings, settings_version, active_release, created_at)
-         VALUES (?, ?, ?, ?, ?, ?)",
+           (app, name, settings, settings_version, active_release, mode, standby, probation,
+            created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         name,
         environment_name,
         settings,
         settings_version,
         active_release,
+        run_mode,
+        standby,
+        probation,
         created_at
     )
     .execute(&mut *db)
@@ -310,6 +326,97 @@ async fn claim_hosts(
             )));
         }
     }
+    Ok(())
+}
+
+pub(crate) async fn set_mode(
+    db: &mut SqliteConnection,
+    app: &AppName,
+    environment: &EnvironmentName,
+    mode: RunMode,
+) -> Result<(), StoreError> {
+    let (app_name, name) = (app.as_str(), environment.as_str());
+    let mode = to_json(&mode)?;
+    let set = sqlx::query!(
+        "UPDATE environments SET mode = ? WHERE app = ? AND name = ?",
+        mode,
+        app_name,
+        name
+    )
+    .execute(db)
+    .await
+    .doing("changing the mode of an environment")?;
+    if set.rows_affected() == 0 {
+        return Err(missing(called(app, environment)));
+    }
+    Ok(())
+}
+
+pub(crate) async fn end_standby(
+    db: &mut SqliteConnection,
+    app: &AppName,
+    name: &EnvironmentName,
+    release: ReleaseNo,
+) -> Result<(), StoreError> {
+    let (app, name) = (app.as_str(), name.as_str());
+    sqlx::query!(
+        "UPDATE environments SET standby = NULL
+         WHERE app = ? AND name = ? AND json_extract(standby, '$.release') = ?",
+        app,
+        name,
+        release.0
+    )
+    .execute(db)
+    .await
+    .doing("ending a standby")?;
+    Ok(())
+}
+
+/// Returns the release whose probation it was, if it was still going on.
+pub(crate) async fn end_probation(
+    db: &mut SqliteConnection,
+    app: &AppName,
+    environment: &EnvironmentName,
+    deployment: &DeploymentId,
+) -> Result<Option<ReleaseNo>, StoreError> {
+    let Some(now) = self::environment(&mut *db, app, environment).await? else {
+        return Ok(None);
+    };
+    let Some(probation) = now.probation.filter(|now| now.deployment == *deployment) else {
+        return Ok(None);
+    };
+    let (app, name) = (app.as_str(), environment.as_str());
+    sqlx::query!(
+        "UPDATE environments SET probation = NULL WHERE app = ? AND name = ?",
+        app,
+        name
+    )
+    .execute(db)
+    .await
+    .doing("ending a probation")?;
+    Ok(Some(probation.release))
+}
+
+/// New settings that no caller asked for in this form; their version rises all the same.
+pub(crate) async fn keep_replicas(
+    db: &mut SqliteConnection,
+    app: &AppName,
+    environment: &EnvironmentName,
+    replicas: u32,
+) -> Result<(), StoreError> {
+    let (app_name, name) = (app.as_str(), environment.as_str());
+    sqlx::query!(
+        "UPDATE environments
+         SET settings = json_set(settings, '$.replicas', ?), settings_version = settings_version + 1
+         WHERE app = ? AND name = ? AND json_extract(settings, '$.replicas') != ?",
+        replicas,
+        app_name,
+        name,
+        replicas
+    )
+    .execute(db)
+    .await
+    .doing("changing the number of replicas")?;
     Ok(())
 }
 

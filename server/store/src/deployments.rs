@@ -1,6 +1,6 @@
 //! Deployments. "Newest" is by order of arrival (`sequence`), not by clock.
 
-use flukedeploy_domain::deployment::{Deployment, DeploymentId};
+use flukedeploy_domain::deployment::{Deployment, DeploymentId, State, Wishes};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_domain::timestamp::{from_unix_ms, to_unix_ms};
@@ -34,6 +34,9 @@ struct Row {
     state: String,
     phases: String,
     image: Option<String>,
+    wishes: String,
+    progress: String,
+    receipt: Option<String>,
     settings: String,
 }
 
@@ -73,6 +76,9 @@ impl Row {
             replicas_ready: self.replicas_ready.try_into()?,
             health_status: from_word(&self.health_status)?,
             cancel_requested: self.cancel_requested,
+            wishes: from_json(&self.wishes)?,
+            progress: from_json(&self.progress)?,
+            receipt: self.receipt.as_deref().map(from_json).transpose()?,
             settings: from_json(&self.settings)?,
         })
     }
@@ -87,7 +93,7 @@ macro_rules! select {
                  initiated_at, completed_at, version, reason, strategy, replicas, replicas_ready,
                  health_status, validation_level, auto_rollback AS "auto_rollback: bool",
                  initiated_by, release, from_release, source, initiated_as, state, phases, image,
-                 settings
+                 wishes, progress, receipt, settings
                FROM deployments "# + $rest
             $(, $arg)*
         )
@@ -133,13 +139,16 @@ pub(crate) async fn insert(
     let phases = to_json(&deployment.phases)?;
     let image = deployment.image.as_ref().map(to_json).transpose()?;
     let settings = to_json(&deployment.settings)?;
+    let wishes = to_json(&deployment.wishes)?;
+    let progress = to_json(&deployment.progress)?;
+    let receipt = deployment.receipt.as_ref().map(to_json).transpose()?;
     let stored = sqlx::query!(
         "INSERT INTO deployments
            (id, app, environment, status, is_final, cancel_requested, initiated_at, completed_at,
             version, reason, strategy, replicas, replicas_ready, health_status, validation_level,
             auto_rollback, initiated_by, release, from_release, source, initiated_as, state,
-            phases, image, settings)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            phases, image, wishes, progress, receipt, settings)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (id) DO NOTHING",
         id,
         app,
@@ -165,6 +174,9 @@ pub(crate) async fn insert(
         state,
         phases,
         image,
+        wishes,
+        progress,
+        receipt,
         settings
     )
     .execute(db)
@@ -176,7 +188,7 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// What was asked (source, actor, times of asking) and `cancel_requested` are left alone.
+/// What was asked (source, actor, times of asking), `cancel_requested` and `wishes` are left alone.
 pub(crate) async fn save(
     db: &mut SqliteConnection,
     deployment: &Deployment,
@@ -193,12 +205,16 @@ pub(crate) async fn save(
     let phases = to_json(&deployment.phases)?;
     let image = deployment.image.as_ref().map(to_json).transpose()?;
     let settings = to_json(&deployment.settings)?;
+    let progress = to_json(&deployment.progress)?;
+    let receipt = deployment.receipt.as_ref().map(to_json).transpose()?;
+    // A cancel that was accepted and a success cannot both be true: who comes first wins.
+    let succeeds = deployment.state == State::Success;
     let saved = sqlx::query!(
         "UPDATE deployments
          SET status = ?, is_final = ?, completed_at = ?, version = ?, strategy = ?, replicas = ?,
              replicas_ready = ?, health_status = ?, release = ?, from_release = ?, state = ?,
-             phases = ?, image = ?, settings = ?
-         WHERE id = ?",
+             phases = ?, image = ?, progress = ?, receipt = ?, settings = ?
+         WHERE id = ? AND NOT (? AND cancel_requested)",
         status,
         is_final,
         completed_at,
@@ -212,14 +228,20 @@ pub(crate) async fn save(
         state,
         phases,
         image,
+        progress,
+        receipt,
         settings,
-        id
+        id,
+        succeeds
     )
-    .execute(db)
+    .execute(&mut *db)
     .await
     .doing("storing a step of a deployment")?;
     if saved.rows_affected() == 0 {
-        return Err(missing(format!("the deployment {id}")));
+        return Err(match get(db, &deployment.id).await? {
+            Some(_) => StoreError::CancelRequested,
+            None => missing(format!("the deployment {id}")),
+        });
     }
     Ok(())
 }
@@ -262,6 +284,53 @@ pub(crate) async fn request_cancel(
     .await
     .doing(DOING)?;
     Ok(Cancel::Requested)
+}
+
+/// False if it is final already.
+pub(crate) async fn set_wishes(
+    db: &mut SqliteConnection,
+    id: &DeploymentId,
+    wishes: &Wishes,
+) -> Result<bool, StoreError> {
+    let now = get(&mut *db, id)
+        .await?
+        .ok_or_else(|| missing(format!("the deployment {id}")))?;
+    if now.state.is_final() {
+        return Ok(false);
+    }
+    let mut wishes = wishes.clone();
+    // Who read it before it was superseded does not undo that.
+    wishes.superseded_by = wishes.superseded_by.or(now.wishes.superseded_by);
+    let text = id.as_str();
+    let wishes = to_json(&wishes)?;
+    sqlx::query!(
+        "UPDATE deployments SET wishes = ? WHERE id = ?",
+        wishes,
+        text
+    )
+    .execute(db)
+    .await
+    .doing("steering a deployment")?;
+    Ok(true)
+}
+
+/// Asks all unfinished deployments of the environment to stop in favour of `by`.
+pub(crate) async fn supersede(
+    db: &mut SqliteConnection,
+    by: &Deployment,
+) -> Result<Vec<DeploymentId>, StoreError> {
+    let mut superseded = Vec::new();
+    for mut former in unfinished(&mut *db).await? {
+        let same = former.app == by.app && former.environment == by.environment;
+        if !same || former.id == by.id {
+            continue;
+        }
+        request_cancel(&mut *db, &former.id).await?;
+        former.wishes.superseded_by = Some(by.id.clone());
+        set_wishes(&mut *db, &former.id, &former.wishes).await?;
+        superseded.push(former.id);
+    }
+    Ok(superseded)
 }
 
 pub(crate) async fn get(

@@ -1,9 +1,9 @@
-//! Releases: numbered per environment, never changed but for `was_healthy`.
+//! Releases: numbered per environment, changed only in `was_healthy`, `withdrawn` and the scale.
 
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::timestamp::{from_unix_ms, to_unix_ms};
-use flukedeploy_platform::ports::{NewRelease, StoreError};
+use flukedeploy_platform::ports::{NewRelease, Scale, StoreError, Switch};
 use sqlx::SqliteConnection;
 
 use crate::apps::called;
@@ -18,6 +18,7 @@ struct Row {
     settings: String,
     version: Option<String>,
     was_healthy: bool,
+    withdrawn: Option<String>,
     created_at: i64,
 }
 
@@ -33,6 +34,7 @@ impl TryFrom<Row> for Release {
                 settings: from_json(&row.settings)?,
                 version: row.version.clone(),
                 was_healthy: row.was_healthy,
+                withdrawn: row.withdrawn.clone(),
                 created_at: from_unix_ms(row.created_at),
             })
         };
@@ -48,7 +50,7 @@ macro_rules! select {
         sqlx::query_as!(
             Row,
             r#"SELECT app, environment, number AS "number!", image, settings, version,
-                 was_healthy AS "was_healthy: bool", created_at
+                 was_healthy AS "was_healthy: bool", withdrawn, created_at
                FROM releases "# + $rest
             $(, $arg)*
         )
@@ -153,18 +155,23 @@ pub(crate) async fn newest(
     .collect()
 }
 
-pub(crate) async fn activate(
+pub(crate) async fn switch(
     db: &mut SqliteConnection,
     app: &AppName,
     environment: &EnvironmentName,
-    release: Option<ReleaseNo>,
+    switch: &Switch,
 ) -> Result<(), StoreError> {
     const DOING: &str = "activating a release";
     let (app_name, name) = (app.as_str(), environment.as_str());
-    let number = release.map(|release| release.0);
+    let number = switch.active.map(|release| release.0);
+    let standby = switch.standby.as_ref().map(to_json).transpose()?;
+    let probation = switch.probation.as_ref().map(to_json).transpose()?;
     let set = sqlx::query!(
-        "UPDATE environments SET active_release = ? WHERE app = ? AND name = ?",
+        "UPDATE environments SET active_release = ?, standby = ?, probation = ?
+         WHERE app = ? AND name = ?",
         number,
+        standby,
+        probation,
         app_name,
         name
     )
@@ -189,6 +196,55 @@ pub(crate) async fn activate(
             let environment = called(app, environment);
             return Err(missing(format!("release {number} of {environment}")));
         }
+    }
+    Ok(())
+}
+
+pub(crate) async fn withdraw(
+    db: &mut SqliteConnection,
+    app: &AppName,
+    environment: &EnvironmentName,
+    release: ReleaseNo,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let (app, environment) = (app.as_str(), environment.as_str());
+    sqlx::query!(
+        "UPDATE releases SET withdrawn = ? WHERE app = ? AND environment = ? AND number = ?",
+        reason,
+        app,
+        environment,
+        release.0
+    )
+    .execute(db)
+    .await
+    .doing("withdrawing a release")?;
+    Ok(())
+}
+
+pub(crate) async fn scale(
+    db: &mut SqliteConnection,
+    app: &AppName,
+    environment: &EnvironmentName,
+    scale: Scale,
+) -> Result<(), StoreError> {
+    let (app_name, name) = (app.as_str(), environment.as_str());
+    let scaled = sqlx::query!(
+        "UPDATE releases SET settings = json_set(settings, '$.replicas', ?)
+         WHERE app = ? AND environment = ? AND number = ?",
+        scale.replicas,
+        app_name,
+        name,
+        scale.release.0
+    )
+    .execute(db)
+    .await
+    .doing("scaling a release")?;
+    if scaled.rows_affected() == 0 {
+        let environment = called(app, environment);
+        return Err(missing(format!(
+            "release {} of {environment}",
+            scale.release
+        )));
     }
     Ok(())
 }

@@ -4,14 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use flukedeploy_domain::app::{App, Environment, Settings};
+use flukedeploy_domain::app::{App, Environment, RunMode, Settings};
 use flukedeploy_domain::audit::AuditEntry;
-use flukedeploy_domain::deployment::{Deployment, DeploymentId};
+use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_platform::ports::Clock;
 use flukedeploy_platform::ports::{
-    Account, AppOverview, AuditRow, NewRelease, Opened, Store, StoreError, StoredToken,
+    Account, AppOverview, AuditRow, NewRelease, Opened, Scale, Store, StoreError, StoredToken,
+    Switch,
 };
 use sqlx::sqlite::SqliteSynchronous;
 use time::{Duration, OffsetDateTime};
@@ -142,6 +143,7 @@ impl Store for SqliteStore {
     async fn open_deployment(
         &self,
         deployment: &Deployment,
+        queue: Queue,
         idempotency: Option<(&str, &str)>,
         audit: &AuditEntry,
     ) -> Result<Opened, StoreError> {
@@ -160,9 +162,45 @@ impl Store for SqliteStore {
         if let Some((key, request_hash)) = idempotency {
             idempotency::keep(&mut db, deployment, key, request_hash).await?;
         }
+        let superseded = match queue {
+            Queue::Wait => Vec::new(),
+            Queue::Supersede => deployments::supersede(&mut db, deployment).await?,
+        };
         audit::append(&mut db, audit).await?;
         db.commit().await.doing(DOING)?;
-        Ok(Opened::New)
+        Ok(Opened::New { superseded })
+    }
+
+    async fn replayed(
+        &self,
+        actor_id: &str,
+        (key, request_hash): (&str, &str),
+        now: OffsetDateTime,
+    ) -> Result<Option<Deployment>, StoreError> {
+        let mut db = self
+            .database
+            .snapshot("looking up an idempotency key")
+            .await?;
+        match idempotency::find(&mut db, actor_id, key, request_hash, now).await? {
+            Some(id) => deployments::get(&mut db, &id).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn set_wishes(
+        &self,
+        id: &DeploymentId,
+        wishes: &Wishes,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "steering a deployment";
+        let mut db = self.database.write(DOING).await?;
+        if !deployments::set_wishes(&mut db, id, wishes).await? {
+            return Ok(false);
+        }
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(true)
     }
 
     async fn deployment(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
@@ -255,15 +293,68 @@ impl Store for SqliteStore {
         releases::newest(&mut db, app, environment, limit).await
     }
 
-    async fn activate_release(
+    async fn switch_release(
         &self,
         app: &AppName,
         environment: &EnvironmentName,
-        release: Option<ReleaseNo>,
+        switch: &Switch,
     ) -> Result<(), StoreError> {
         const DOING: &str = "activating a release";
         let mut db = self.database.write(DOING).await?;
-        releases::activate(&mut db, app, environment, release).await?;
+        releases::switch(&mut db, app, environment, switch).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn end_standby(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        release: ReleaseNo,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "ending a standby";
+        let mut db = self.database.write(DOING).await?;
+        apps::end_standby(&mut db, app, environment, release).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn end_probation(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        deployment: &DeploymentId,
+        withdrawn: Option<&str>,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "ending a probation";
+        let mut db = self.database.write(DOING).await?;
+        let release = apps::end_probation(&mut db, app, environment, deployment).await?;
+        if let (Some(release), Some(reason)) = (release, withdrawn) {
+            releases::withdraw(&mut db, app, environment, release, reason).await?;
+        }
+        db.commit().await.doing(DOING)
+    }
+
+    async fn set_mode(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        mode: RunMode,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "changing the mode of an environment";
+        let mut db = self.database.write(DOING).await?;
+        apps::set_mode(&mut db, app, environment, mode).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn scale(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        scale: Scale,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "scaling a release";
+        let mut db = self.database.write(DOING).await?;
+        releases::scale(&mut db, app, environment, scale).await?;
+        apps::keep_replicas(&mut db, app, environment, scale.replicas).await?;
         db.commit().await.doing(DOING)
     }
 

@@ -1,13 +1,15 @@
 //! The act of moving an environment to a release, in five phases.
 
+mod receipt;
 mod record;
-mod rollout;
+pub mod rollout;
 mod state;
 mod summary;
 
+pub use receipt::{PhaseTime, Receipt, SettingsChange, SwitchTraffic, changes_between};
 pub use record::{
-    Deployment, DeploymentId, HealthStatus, InitiatedBy, Source, Strategy, ValidationLevel,
+    Deployment, DeploymentId, HealthStatus, InitiatedBy, Queue, SettingsPatch, Source, Strategy,
+    ValidationLevel, Wishes,
 };
-pub use rollout::{Shift, rolling_batches, shift_for};
 pub use state::{Effect, Event, IllegalStep, PhaseName, PhaseRecord, PhaseStatus, State, Status};
-pub use summary::{DeploymentSummary, PhaseSummary, Phases, ReplicaCounts};
+pub use summary::{DeploymentSummary, PhaseSummary, Phases, ReplicaCounts, RolloutSummary};

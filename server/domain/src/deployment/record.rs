@@ -6,8 +6,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize};
 use time::OffsetDateTime;
 
+use super::receipt::Receipt;
+use super::rollout::{Plan, Progress};
 use super::state::{Effect, Event, IllegalStep, PhaseName, PhaseRecord, PhaseStatus, State};
 use crate::access::{Actor, ActorKind, Door};
+use crate::app::{EnvVars, RunMode, Settings};
+use crate::diagnosis::Diagnosis;
 use crate::image::{ImageRef, PinnedImage};
 use crate::names::{AppName, EnvironmentName, Invalid, quoted};
 use crate::release::ReleaseNo;
@@ -69,7 +73,7 @@ pub enum Strategy {
     Rolling,
     /// All new replicas healthy, then one switch.
     BlueGreen,
-    /// A small share first. Known by name; not offered yet.
+    /// A small share first, judged against the former release at each step.
     Canary,
     /// Stop the old release, then start the new one: for apps that must not run twice.
     Recreate,
@@ -97,7 +101,7 @@ impl FromStr for Strategy {
             other => Err(Invalid::new(
                 "strategy",
                 format!(
-                    "must be rolling, blue_green or recreate, not {}",
+                    "must be rolling, blue_green, canary or recreate, not {}",
                     quoted(other)
                 ),
             )),
@@ -170,11 +174,80 @@ impl HealthStatus {
 pub enum Source {
     Image {
         image: ImageRef,
+        /// Settings that come with this deployment; the environment keeps them once it succeeds.
+        #[serde(default)]
+        changes: SettingsPatch,
     },
     /// Go back to (or run again) a kept release, exactly as it was.
     Release {
         number: ReleaseNo,
+        /// What was found against the release that served, where the platform goes back by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        because: Option<Box<Diagnosis>>,
     },
+    /// The image of a release once more, with the settings as they are now.
+    Restart { of: ReleaseNo },
+    /// More or fewer replicas of the release that serves.
+    Scale { from: u32, to: u32 },
+    /// Into another mode: stopped, asleep, in maintenance, or running again.
+    Mode { to: RunMode },
+}
+
+/// Settings sent along with a deployment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SettingsPatch {
+    /// Set beside those that are there.
+    pub env_vars: EnvVars,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container_port: Option<u16>,
+}
+
+impl SettingsPatch {
+    pub fn apply(&self, settings: &mut Settings) {
+        settings.env_vars.0.extend(self.env_vars.0.clone());
+        if let Some(replicas) = self.replicas {
+            settings.replicas = replicas;
+        }
+        if let Some(port) = self.container_port {
+            settings.container_port = port;
+        }
+    }
+}
+
+impl Source {
+    /// Whether it leads to another release; else it changes what runs of the present one.
+    pub fn makes_release(&self) -> bool {
+        match self {
+            Self::Image { .. } | Self::Release { .. } | Self::Restart { .. } => true,
+            Self::Scale { .. } | Self::Mode { .. } => false,
+        }
+    }
+}
+
+/// What a deployment does about one that is under way in its environment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Queue {
+    /// It waits for its turn.
+    #[default]
+    Wait,
+    /// Those before it end as superseded.
+    Supersede,
+}
+
+/// What callers want of a deployment that is under way. Written by them alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Wishes {
+    pub paused: bool,
+    /// The step (see [`Progress::step`]) to be taken without judgement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promoted_step: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub superseded_by: Option<DeploymentId>,
 }
 
 /// One deployment: what was asked, where it is, what it found out on the way.
@@ -209,8 +282,13 @@ pub struct Deployment {
     pub health_status: HealthStatus,
     /// Somebody asked to stop it; honoured at the next safe point.
     pub cancel_requested: bool,
+    pub wishes: Wishes,
+    /// How far the deploy phase has come.
+    pub progress: Progress,
+    /// Written with the final state.
+    pub receipt: Option<Receipt>,
     /// Settings of the environment with this deployment's own changes; frozen into the release.
-    pub settings: crate::app::Settings,
+    pub settings: Settings,
 }
 
 impl Deployment {
@@ -253,6 +331,32 @@ impl Deployment {
 
     pub fn phase(&self, phase: PhaseName) -> &PhaseRecord {
         &self.phases[phase.index()]
+    }
+
+    /// The way from what served to the new release.
+    pub fn plan(&self) -> Plan {
+        Plan::new(
+            self.strategy,
+            self.settings.replicas,
+            self.progress.former,
+            &self.settings.rollout,
+        )
+    }
+
+    /// What kind of act this is, in one word.
+    pub fn act(&self) -> &'static str {
+        match &self.source {
+            Source::Image { .. } => "deploy",
+            Source::Release { .. } => "rollback",
+            Source::Restart { .. } => "restart",
+            Source::Scale { .. } => "scale",
+            Source::Mode { to } => match to {
+                RunMode::Running => "start",
+                RunMode::Stopped => "stop",
+                RunMode::Asleep => "sleep",
+                RunMode::Maintenance => "maintenance",
+            },
+        }
     }
 
     pub fn is_rollback(&self) -> bool {

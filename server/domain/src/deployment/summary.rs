@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::receipt::Receipt;
 use super::record::{Deployment, DeploymentId, HealthStatus, InitiatedBy, Source, Strategy};
 use super::state::{PhaseName, PhaseRecord, PhaseStatus, State, Status};
 use crate::diagnosis::Diagnosis;
@@ -101,6 +102,52 @@ pub struct DeploymentSummary {
     pub returned_to: Option<ReleaseNo>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<Diagnosis>,
+    /// What was found against the release that served, where the platform went back by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<Diagnosis>,
+    /// What kind of act this is: deploy, rollback, restart, scale, stop, sleep, start, maintenance.
+    pub act: String,
+    /// Where the traffic is being moved, while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutSummary>,
+    /// What was done, once it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
+}
+
+/// A rollout that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutSummary {
+    /// From 1.
+    pub step: u32,
+    pub steps: u32,
+    /// Percent of new requests that the new release gets at this step.
+    pub percent: u32,
+    /// It stays where it is until somebody resumes, promotes or aborts.
+    pub paused: bool,
+}
+
+fn rollout_of(deployment: &Deployment) -> Option<RolloutSummary> {
+    let in_deploy = matches!(
+        deployment.state,
+        State::Running {
+            phase: PhaseName::Deploy
+        }
+    );
+    if !in_deploy || !deployment.source.makes_release() {
+        return None;
+    }
+    let plan = deployment.plan();
+    let last = plan.steps.len().saturating_sub(1);
+    let index = usize::try_from(deployment.progress.step)
+        .unwrap_or(last)
+        .min(last);
+    Some(RolloutSummary {
+        step: u32::try_from(index).unwrap_or(0) + 1,
+        steps: u32::try_from(plan.steps.len()).unwrap_or(0),
+        percent: plan.steps[index].share.percent(),
+        paused: deployment.wishes.paused,
+    })
 }
 
 impl From<&Deployment> for DeploymentSummary {
@@ -115,9 +162,8 @@ impl From<&Deployment> for DeploymentSummary {
             }
         };
         let requested_image = match (&deployment.source, &deployment.image) {
-            (Source::Image { image }, _) => Some(image.to_string()),
-            (Source::Release { .. }, Some(image)) => Some(image.requested.to_string()),
-            (Source::Release { .. }, None) => None,
+            (Source::Image { image, .. }, _) => Some(image.to_string()),
+            (_, image) => image.as_ref().map(|image| image.requested.to_string()),
         };
         Self {
             deployment_id: deployment.id.clone(),
@@ -138,8 +184,8 @@ impl From<&Deployment> for DeploymentSummary {
             release: deployment.release,
             from_release: deployment.from_release,
             rollback_of: match &deployment.source {
-                Source::Release { number } => Some(*number),
-                Source::Image { .. } => None,
+                Source::Release { number, .. } => Some(*number),
+                _ => None,
             },
             reason: deployment.reason.clone(),
             replicas: ReplicaCounts {
@@ -159,6 +205,13 @@ impl From<&Deployment> for DeploymentSummary {
                 _ => None,
             },
             diagnosis: deployment.state.diagnosis().cloned(),
+            because: match &deployment.source {
+                Source::Release { because, .. } => because.as_deref().cloned(),
+                _ => None,
+            },
+            act: deployment.act().to_owned(),
+            rollout: rollout_of(deployment),
+            receipt: deployment.receipt.clone(),
         }
     }
 }

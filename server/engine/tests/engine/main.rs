@@ -10,3 +10,5 @@ mod registry;
 mod support;
 #[cfg(test)]
 mod swarm;
+#[cfg(test)]
+mod workload;

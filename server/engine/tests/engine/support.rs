@@ -8,7 +8,7 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::query_parameters::{CreateImageOptions, InspectServiceOptions, RemoveImageOptions};
 use bytes::Bytes;
-use flukedeploy_domain::app::EnvVars;
+use flukedeploy_domain::app::{EnvVars, Resources};
 use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_engine::{EngineConfig, SwarmEngine};
 use flukedeploy_platform::ports::{Engine, ServiceSpec, Task};
@@ -108,6 +108,11 @@ impl Bed {
             aliases: vec![name.to_owned()],
             labels: BTreeMap::from([("com.flukedeploy.app".to_owned(), name.to_owned())]),
             stop_grace_seconds: 1,
+            resources: Resources::default(),
+            placement: Vec::new(),
+            mounts: Vec::new(),
+            ports: Vec::new(),
+            health_command: None,
         }
     }
 
@@ -191,7 +196,10 @@ fn busybox() -> Bytes {
     archive
         .append_data(&mut header, "bin/busybox", content.as_slice())
         .unwrap();
-    for tool in ["sh", "sleep", "httpd", "seq", "cat", "printf", "head", "tr"] {
+    let tools = [
+        "sh", "sleep", "httpd", "seq", "cat", "printf", "head", "tr", "tail", "mkdir", "mv",
+    ];
+    for tool in tools {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_size(0);

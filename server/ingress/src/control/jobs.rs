@@ -19,10 +19,10 @@ const LONGEST: Duration = Duration::from_hours(1);
 /// How much of an answer's body is read, so that its connection can be used again.
 const DRAIN_BYTES: usize = 64 * 1024;
 
-/// Answers a frame; `None` for frames that are not questions.
+/// Answers a frame; `None` for frames that take no time and are answered by the link itself.
 pub(super) async fn answer(worker: Rc<Worker>, frame: ControlFrame) -> Option<IngressFrame> {
     match frame {
-        ControlFrame::Snapshot { .. } => None,
+        ControlFrame::Snapshot { .. } | ControlFrame::ReportTraffic { .. } => None,
         ControlFrame::Probe {
             id,
             target,
@@ -36,9 +36,16 @@ pub(super) async fn answer(worker: Rc<Worker>, frame: ControlFrame) -> Option<In
             id,
             service,
             timeout_ms,
+            close_after_ms,
         } => {
             let in_flight = match worker.routing.service(&service) {
-                Some(service) => service.drained(limit(timeout_ms)).await,
+                Some(service) => match close_after_ms {
+                    Some(after_ms) => {
+                        let after = Duration::from_millis(after_ms);
+                        service.drained_closing(limit(timeout_ms), after).await
+                    }
+                    None => service.drained(limit(timeout_ms)).await,
+                },
                 None => 0,
             };
             Some(IngressFrame::Drained { id, in_flight })
@@ -101,7 +108,7 @@ async fn request(worker: &Rc<Worker>, host: &Hostname, path: &str) -> Result<Ser
         .header(USER_AGENT, "flukedeploy-ingress")
         .body(())
         .map_err(|_| "the path is not valid")?;
-    let registered = worker.register(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let registered = worker.register(IpAddr::V4(Ipv4Addr::LOCALHOST), None);
     let client = &registered.client;
     let _turn = crate::client::Turn::begin(client.clone(), worker.clone());
     let open = worker.open(None);

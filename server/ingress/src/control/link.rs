@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::jobs;
+use super::wanted::Wanted;
 use crate::config::ControlToken;
 use crate::routing_state::Applied;
 use crate::snapshot_file;
@@ -151,6 +152,8 @@ impl Link {
         let (answers, mut answered) = mpsc::channel::<IngressFrame>(64);
         // Dropped with the link: nobody waits for these answers any more.
         let mut running = JoinSet::new();
+        let routing = self.worker.routing.clone();
+        let mut wanted = Wanted::new(routing.holds());
         loop {
             tokio::select! {
                 message = socket.next() => {
@@ -161,20 +164,26 @@ impl Link {
                     match message {
                         Message::Text(text) => {
                             let Some(frame) = read_frame(&text) else { continue };
-                            if let ControlFrame::Snapshot { snapshot } = frame {
-                                if let Some(applied) = self.apply(snapshot) {
-                                    send(&mut socket, frame_text(&applied)).await?;
+                            match frame {
+                                ControlFrame::Snapshot { snapshot } => {
+                                    let answer = self.apply(snapshot);
+                                    send(&mut socket, frame_text(&answer)).await?;
                                 }
-                            } else if running.len() < MAX_JOBS {
-                                let (worker, answers) = (self.worker.clone(), answers.clone());
-                                running.spawn_local(async move {
-                                    if let Some(answer) = jobs::answer(worker, frame).await {
-                                        // Fails only when the link is gone.
-                                        let _ = answers.send(answer).await;
-                                    }
-                                });
-                            } else {
-                                tracing::warn!("too many questions at once, one was dropped");
+                                ControlFrame::ReportTraffic { id, services } => {
+                                    let services = routing.traffic_of(&services);
+                                    let answer = IngressFrame::Totals { id, services };
+                                    send(&mut socket, frame_text(&answer)).await?;
+                                }
+                                frame if running.len() < MAX_JOBS => {
+                                    let (worker, answers) = (self.worker.clone(), answers.clone());
+                                    running.spawn_local(async move {
+                                        if let Some(answer) = jobs::answer(worker, frame).await {
+                                            // Fails only when the link is gone.
+                                            let _ = answers.send(answer).await;
+                                        }
+                                    });
+                                }
+                                _ => tracing::warn!("too many questions at once, one was dropped"),
                             }
                         }
                         Message::Close(_) => return Err(LinkError::Closed),
@@ -188,6 +197,11 @@ impl Link {
                     }
                 }
                 Some(answer) = answered.recv() => send(&mut socket, frame_text(&answer)).await?,
+                () = wanted.due() => {
+                    for frame in wanted.take() {
+                        send(&mut socket, frame_text(&frame)).await?;
+                    }
+                }
                 Some(_) = running.join_next(), if !running.is_empty() => {}
                 _ = ping.tick() => {
                     if last_heard.elapsed() > silence {
@@ -229,7 +243,7 @@ impl Link {
         changed
     }
 
-    fn apply(&self, snapshot: RoutingSnapshot) -> Option<IngressFrame> {
+    fn apply(&self, snapshot: RoutingSnapshot) -> IngressFrame {
         let epoch = snapshot.epoch.clone();
         let (version, routes) = (snapshot.version, snapshot.routes.len());
         match self.worker.routing.apply(&snapshot) {
@@ -238,19 +252,27 @@ impl Link {
                 if let Some(to_disk) = &self.to_disk {
                     to_disk.send_replace(Some(Arc::new(snapshot)));
                 }
-                Some(IngressFrame::Applied { epoch, version })
+                IngressFrame::Applied { epoch, version }
             }
-            Ok(Applied::Unchanged) => Some(IngressFrame::Applied { epoch, version }),
+            Ok(Applied::Unchanged) => IngressFrame::Applied { epoch, version },
             Ok(Applied::Superseded { version: current }) => {
                 tracing::warn!(snapshot.version = version, current, "older routes ignored");
-                Some(IngressFrame::Applied {
+                IngressFrame::Refused {
                     epoch,
-                    version: current,
-                })
+                    version,
+                    current: Some(current),
+                    reason: "newer routes are in use".to_owned(),
+                }
             }
             Err(error) => {
                 tracing::error!(snapshot.version = version, %error, "routes refused, old ones stay");
-                None
+                let in_use = self.worker.routing.version();
+                IngressFrame::Refused {
+                    current: in_use.and_then(|(of, current)| (of == epoch).then_some(current)),
+                    epoch,
+                    version,
+                    reason: error.to_string(),
+                }
             }
         }
     }

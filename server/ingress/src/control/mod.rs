@@ -3,5 +3,6 @@
 mod jobs;
 mod link;
 mod probe;
+mod wanted;
 
 pub(crate) use link::{Link, write_snapshots};

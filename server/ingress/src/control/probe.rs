@@ -41,7 +41,7 @@ async fn ask(
     limit: Duration,
     connected: &Cell<bool>,
 ) -> io::Result<ProbeOutcome> {
-    let stream = connect_tcp(target, limit).await?;
+    let stream = connect_tcp(target, limit, limit).await?;
     connected.set(true);
     let HealthProbe::Http {
         path,

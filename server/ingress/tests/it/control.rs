@@ -37,11 +37,14 @@ async fn snapshots_are_applied_in_order() {
     let to = |version, backend: &Backend| snapshot(version, &[("r1", 1, &[backend.address])]);
     assert_eq!(link.apply(to(5, &one)).await, ("e1".into(), 5));
     assert_eq!(get(ingress.local_addr()).await.body, "one");
-    assert_eq!(
-        link.apply(to(4, &two)).await,
-        ("e1".into(), 5),
-        "an older one changes nothing"
+    let older = to(4, &two);
+    link.send(&ControlFrame::Snapshot { snapshot: older }).await;
+    let refused = link.next().await;
+    let told = matches!(
+        &refused,
+        IngressFrame::Refused { epoch, version: 4, current: Some(5), .. } if epoch == "e1"
     );
+    assert!(told, "an older one changes nothing: {refused:?}");
     assert_eq!(get(ingress.local_addr()).await.body, "one");
     assert_eq!(link.apply(to(6, &two)).await, ("e1".into(), 6));
     assert_eq!(get(ingress.local_addr()).await.body, "two");
@@ -52,13 +55,20 @@ async fn snapshots_are_applied_in_order() {
 }
 
 #[tokio::test]
-async fn a_bad_snapshot_is_not_acknowledged_and_the_link_stays() {
+async fn a_bad_snapshot_is_refused_and_the_link_stays() {
     let backend = Backend::named("one").await;
     let (ingress, _control, mut link) = linked().await;
     link.apply(snapshot(1, &[("r1", 1, &[backend.address])]))
         .await;
     let bad = snapshot(2, &[("r1", 1, &["0.0.0.0:0".parse().unwrap()])]);
     link.send(&ControlFrame::Snapshot { snapshot: bad }).await;
+    let refused = IngressFrame::Refused {
+        epoch: "e1".into(),
+        version: 2,
+        current: Some(1),
+        reason: "service r1 has an endpoint that cannot be connected to".into(),
+    };
+    assert_eq!(link.next().await, refused);
     let probe = ControlFrame::Probe {
         id: 7,
         target: backend.address,
@@ -178,6 +188,7 @@ async fn draining_waits_for_the_request_in_flight() {
         id,
         service: service.into(),
         timeout_ms,
+        close_after_ms: None,
     };
     link.send(&drained(1, "unknown", 60_000)).await;
     assert_eq!(
@@ -412,4 +423,32 @@ async fn traffic_is_reported_while_there_is_some() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn totals_are_told_when_asked_for() {
+    let backend = Backend::http(|_| async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        status(StatusCode::OK)
+    })
+    .await;
+    let (ingress, _control, mut link) = linked().await;
+    link.apply(snapshot(1, &[("r1", 1, &[backend.address])]))
+        .await;
+    for _ in 0..3 {
+        get(ingress.local_addr()).await;
+    }
+    let services = vec!["r1".to_owned(), "nobody".to_owned()];
+    link.send(&ControlFrame::ReportTraffic { id: 8, services })
+        .await;
+    let answer = link.next().await;
+    let IngressFrame::Totals { id: 8, services } = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(services.len(), 1, "{services:?}");
+    let total = &services[0];
+    assert_eq!((total.service.as_str(), total.requests), ("r1", 3));
+    assert_eq!(total.latency.total(), 3);
+    let p95_ms = total.traffic().p95_ms().unwrap();
+    assert!((20..2_000).contains(&p95_ms), "{p95_ms}");
 }

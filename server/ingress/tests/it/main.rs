@@ -5,11 +5,15 @@
     reason = "a test that cannot go on should fail there"
 )]
 
+mod canaries;
+mod closing;
 mod control;
 mod drain;
+mod holds;
 mod hygiene;
 mod retries;
 mod routing;
+mod silence;
 mod streaming;
 mod support;
 mod upgrades;

@@ -65,6 +65,50 @@ pub(crate) fn snapshot(version: u64, upstreams: &[(&str, u32, &[SocketAddr])]) -
     .unwrap()
 }
 
+/// A snapshot of one app, `shop.localhost`, with more to say than [`snapshot`] can.
+pub(crate) fn snapshot_with(
+    version: u64,
+    route: serde_json::Value,
+    upstreams: &[serde_json::Value],
+) -> RoutingSnapshot {
+    let mut snapshot = json!({
+        "version": version, "epoch": "e1",
+        "routes": [{ "app": "shop", "environment": "production",
+                     "hosts": ["shop.localhost"], "upstreams": upstreams }],
+    });
+    let serde_json::Value::Object(more) = route else {
+        panic!("{route}");
+    };
+    for (name, value) in more {
+        snapshot["routes"][0][name] = value;
+    }
+    serde_json::from_value(snapshot).unwrap()
+}
+
+pub(crate) fn upstream(service: &str, weight: u32, endpoints: &[SocketAddr]) -> serde_json::Value {
+    json!({ "service": service, "release": 1, "weight": weight, "port": 80, "endpoints": endpoints })
+}
+
+/// An ingress and its link.
+pub(crate) async fn linked_with(config: IngressConfig) -> (Ingress, Control, ControlLink) {
+    let control = Control::start().await;
+    let mut config = config;
+    config.control_urls = vec![control.url.clone()];
+    let ingress = Ingress::start(config).unwrap();
+    let (link, _) = control.accept().await;
+    (ingress, control, link)
+}
+
+/// Asks until the answer is the wanted one.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, ask: impl Fn() -> F) {
+    let asking = async {
+        while !ask().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(what, asking).await;
+}
+
 /// An address where nothing listens.
 pub(crate) async fn closed_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -361,6 +405,13 @@ impl ControlLink {
             IngressFrame::Applied { epoch, version } => (epoch, version),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The same where an app is wanted meanwhile.
+    pub(crate) async fn apply_past(&mut self, snapshot: RoutingSnapshot) {
+        self.send(&ControlFrame::Snapshot { snapshot }).await;
+        self.next_where(|frame| matches!(frame, IngressFrame::Applied { .. }))
+            .await;
     }
 
     /// Stops reading and writing without closing.

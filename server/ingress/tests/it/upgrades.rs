@@ -50,6 +50,7 @@ async fn websockets_pass_both_ways_and_count_until_closed() {
         id: 1,
         service: "r1".into(),
         timeout_ms,
+        close_after_ms: None,
     };
     link.send(&drained(1)).await;
     assert_eq!(

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use async_trait::async_trait;
-use flukedeploy_domain::app::EnvVars;
+use flukedeploy_domain::app::{EnvVars, PlacementRule, PublishedPort, Resources};
 use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use futures_util::stream::BoxStream;
 use thiserror::Error;
@@ -43,6 +43,13 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Makes the service exist exactly as `spec` says, with `spec.replicas` tasks.
     async fn ensure_service(&self, spec: &ServiceSpec) -> Result<(), EngineError>;
+
+    /// Which running containers on this node use one of these volumes.
+    async fn volume_users(&self, volumes: &[String]) -> Result<Vec<VolumeUser>, EngineError>;
+
+    /// What of a service differs from `spec`, in words ("image", "env", "replicas"…): empty if
+    /// nothing does, `None` if there is no such service.
+    async fn differences(&self, spec: &ServiceSpec) -> Result<Option<Vec<String>>, EngineError>;
 
     /// Changes only the number of replicas. The service must exist.
     async fn scale_service(&self, name: &str, replicas: u32) -> Result<(), EngineError>;
@@ -134,6 +141,42 @@ pub struct ServiceSpec {
     pub labels: BTreeMap<String, String>,
     /// How long a task gets between SIGTERM and SIGKILL, in seconds.
     pub stop_grace_seconds: u32,
+    pub resources: Resources,
+    pub placement: Vec<PlacementRule>,
+    pub mounts: Vec<VolumeMount>,
+    pub ports: Vec<PublishedPort>,
+    /// Replaces the image's own HEALTHCHECK where given.
+    pub health_command: Option<HealthCommand>,
+}
+
+/// A Docker volume in a replica. The volume is made where it does not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeMount {
+    /// Docker's name of it.
+    pub volume: String,
+    /// Absolute path in the container.
+    pub path: String,
+}
+
+/// A check that Docker runs inside the container (its `HEALTHCHECK`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCommand {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    pub timeout_ms: u64,
+    /// Failures within so long after the start do not count.
+    pub start_grace_seconds: u32,
+}
+
+/// Who uses a volume now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeUser {
+    /// Docker's name of the volume.
+    pub volume: String,
+    /// Name of the container.
+    pub container: String,
+    /// The release service it belongs to, if it is one of this instance.
+    pub service: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,11 +8,12 @@ mod traffic;
 
 pub use clock::{Clock, SystemClock};
 pub use engine::{
-    Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, NetworkReady, RawLine,
-    ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState, Task, TaskState,
+    Engine, EngineError, EngineEvent, EngineInfo, HealthCommand, IngressSpec, NetworkReady,
+    RawLine, ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState, Task,
+    TaskState, VolumeMount, VolumeUser,
 };
 pub use store::{
-    Account, AppOverview, AuditRow, LogPage, LogQuery, LogStore, NewRelease, Opened, Store,
-    StoreError, StoredToken,
+    Account, AppOverview, AuditRow, LogPage, LogQuery, LogStore, NewRelease, Opened, Scale, Store,
+    StoreError, StoredToken, Switch,
 };
 pub use traffic::{Served, Traffic, TrafficError};

@@ -1,8 +1,8 @@
 use async_trait::async_trait;
 use flukedeploy_domain::access::Tier;
-use flukedeploy_domain::app::{App, Environment, Settings};
+use flukedeploy_domain::app::{App, Environment, Probation, RunMode, Settings, Standby};
 use flukedeploy_domain::audit::AuditEntry;
-use flukedeploy_domain::deployment::{Deployment, DeploymentId};
+use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
 use flukedeploy_domain::image::PinnedImage;
 use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
@@ -52,23 +52,46 @@ pub trait Store: Send + Sync + 'static {
     // Deployments.
 
     /// Stores a new deployment in state pending. With an idempotency key of the same actor that
-    /// was seen within 24 h: the deployment of that time, if `request_hash` is the same.
+    /// was seen within 24 h: the deployment of that time, if `request_hash` is the same. With
+    /// [`Queue::Supersede`], unfinished ones of the environment are asked to stop in its favour.
     ///
     /// # Errors
     /// [`StoreError::KeyReused`] if the key came with another request.
     async fn open_deployment(
         &self,
         deployment: &Deployment,
+        queue: Queue,
         idempotency: Option<(&str, &str)>,
         audit: &AuditEntry,
     ) -> Result<Opened, StoreError>;
+    /// What an idempotency key of this actor made within 24 h before `now`, if anything.
+    ///
+    /// # Errors
+    /// [`StoreError::KeyReused`] if the key came with another request.
+    async fn replayed(
+        &self,
+        actor_id: &str,
+        idempotency: (&str, &str),
+        now: OffsetDateTime,
+    ) -> Result<Option<Deployment>, StoreError>;
     async fn deployment(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError>;
-    /// Stores what a step changed. `cancel_requested` is left as the store has it.
+    /// Stores what a step changed. `cancel_requested` and `wishes` are left as the store has them.
+    ///
+    /// # Errors
+    /// [`StoreError::CancelRequested`] for a success after [`Store::request_cancel`] said yes: one
+    /// of the two must be true.
     async fn save_deployment(&self, deployment: &Deployment) -> Result<(), StoreError>;
     /// Sets the flag; false if the deployment is final already.
     async fn request_cancel(
         &self,
         id: &DeploymentId,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError>;
+    /// Replaces the wishes; false if the deployment is final already.
+    async fn set_wishes(
+        &self,
+        id: &DeploymentId,
+        wishes: &Wishes,
         audit: &AuditEntry,
     ) -> Result<bool, StoreError>;
     /// Newest first.
@@ -103,12 +126,41 @@ pub trait Store: Send + Sync + 'static {
         environment: &EnvironmentName,
         limit: u32,
     ) -> Result<Vec<Release>, StoreError>;
-    /// Makes `release` the one that serves (and marks it healthy), or none.
-    async fn activate_release(
+    /// Makes a release the one that serves (and marks it healthy), or none, together with what
+    /// follows from that.
+    async fn switch_release(
         &self,
         app: &AppName,
         environment: &EnvironmentName,
-        release: Option<ReleaseNo>,
+        switch: &Switch,
+    ) -> Result<(), StoreError>;
+    /// The standby is over, if it still is this release.
+    async fn end_standby(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        release: ReleaseNo,
+    ) -> Result<(), StoreError>;
+    /// The probation of this deployment is over; with a reason, its release is withdrawn.
+    async fn end_probation(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        deployment: &DeploymentId,
+        withdrawn: Option<&str>,
+    ) -> Result<(), StoreError>;
+    async fn set_mode(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        mode: RunMode,
+    ) -> Result<(), StoreError>;
+    /// Changes the number of replicas of a release, and of the settings for those that come.
+    async fn scale(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        scale: Scale,
     ) -> Result<(), StoreError>;
 
     // People and tokens.
@@ -211,9 +263,26 @@ pub struct NewRelease {
     pub created_at: OffsetDateTime,
 }
 
+/// What serves from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Switch {
+    pub active: Option<ReleaseNo>,
+    pub standby: Option<Standby>,
+    pub probation: Option<Probation>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scale {
+    pub release: ReleaseNo,
+    pub replicas: u32,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opened {
-    New,
+    New {
+        /// Deployments that were asked to stop in favour of this one.
+        superseded: Vec<DeploymentId>,
+    },
     /// The same request came before: here is what it made.
     Replayed(Box<Deployment>),
 }
@@ -265,6 +334,9 @@ pub enum StoreError {
     Stale { current: u64 },
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// A deployment was to be stored as successful, and its cancel had been accepted before.
+    #[error("the deployment was asked to stop in between")]
+    CancelRequested,
     /// A row does not fit the types any more: a fault of ours or an edited file.
     #[error("the stored {table} {id} cannot be read")]
     Corrupt {

@@ -1,10 +1,12 @@
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use async_trait::async_trait;
 use flukedeploy_domain::health::HealthProbe;
-use flukedeploy_domain::names::Hostname;
+use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
 use flukedeploy_domain::routing::{ProbeOutcome, RoutingSnapshot, ServiceTraffic};
 use thiserror::Error;
+use tokio::sync::broadcast;
 
 use crate::secret::Secret;
 
@@ -37,8 +39,24 @@ pub trait Traffic: Send + Sync + 'static {
     ) -> Result<ProbeOutcome, TrafficError>;
 
     /// Returns how many requests to `service` are left, over all ingresses: 0 when drained, else
-    /// what was left at the time-out.
-    async fn await_drained(&self, service: &str, timeout_ms: u64) -> Result<u64, TrafficError>;
+    /// what was left at the time-out. `WebSockets` are asked to close after `close_after_ms`;
+    /// `None` leaves them open.
+    async fn await_drained(
+        &self,
+        service: &str,
+        timeout_ms: u64,
+        close_after_ms: Option<u64>,
+    ) -> Result<u64, TrafficError>;
+
+    /// Totals of these services over all ingresses, asked for now. A service that no ingress knows
+    /// has none. Ingresses that do not answer in time make it fail: half a count is no count.
+    async fn fresh_totals(
+        &self,
+        services: &[String],
+    ) -> Result<HashMap<String, ServiceTraffic>, TrafficError>;
+
+    /// Apps that sleep and that a request waits for.
+    fn wanted(&self) -> broadcast::Receiver<(AppName, EnvironmentName)>;
 
     /// Sends one real request through every ingress.
     async fn request(

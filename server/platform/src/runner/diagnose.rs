@@ -5,12 +5,13 @@ use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence, tame};
 use flukedeploy_domain::release::Release;
 use flukedeploy_domain::routing::ProbeOutcome;
 
+use super::drive::Stop;
+use super::phases::with_patience;
+use super::spec::volumes_of;
 use crate::fleet::ServiceView;
 use crate::platform::Platform;
 use crate::ports::{ReplicaFailure, Task, TaskState, TrafficError};
 
-/// So many ends of a replica are a crash loop, not a slow neighbour.
-const CRASHES: usize = 3;
 /// A rejected task is tried again by Swarm; twice is enough to believe it.
 const REJECTIONS: usize = 2;
 /// How long Swarm may look for a node.
@@ -30,6 +31,11 @@ pub(super) async fn hopeless(
     view.tasks
         .retain(|task| Some(&task.service_id) == current.as_ref());
     let view = &view;
+    let grace = i64::from(release.settings.health.start_grace_seconds);
+    let first = view.tasks.iter().filter_map(|task| task.created_at).min();
+    if !late && grace > 0 && first.is_some_and(|at| (px.now() - at).whole_seconds() < grace) {
+        return None;
+    }
     let ended = |task: &&Task| matches!(task.state, TaskState::Failed | TaskState::Completed);
     let crashes = view.tasks.iter().filter(ended).count();
     let rejections: Vec<&Task> = view
@@ -38,8 +44,12 @@ pub(super) async fn hopeless(
         .filter(|task| task.state == TaskState::Rejected)
         .collect();
     let unplaced = view.tasks.iter().find(|task| is_unplaced(px, task, late));
-    let mut found = if crashes >= CRASHES || (late && crashes > 0 && view.healthy == 0) {
-        crashed(px, view.tasks.iter().find(ended)?).await
+    let allowed = usize::try_from(release.settings.health.max_restarts).unwrap_or(usize::MAX);
+    let service = release.service_name(&px.config().instance);
+    let was_well = px.parts().fleet.was_ever_healthy(&service);
+    let mut found = if crashes > allowed || (late && crashes > 0 && view.healthy == 0) {
+        let task = view.tasks.iter().find(ended)?;
+        crashed(task, &examine(px, task).await, was_well)
     } else if rejections.len() >= REJECTIONS || (late && !rejections.is_empty()) {
         rejected(rejections[0])
     } else if let Some(task) = unplaced {
@@ -47,7 +57,7 @@ pub(super) async fn hopeless(
     } else if late && let Some(trouble) = px.parts().fleet.trouble() {
         engine_lost(&trouble)
     } else if late {
-        unhealthy(px, release, view).await
+        unhealthy(px, release, view, was_well).await
     } else {
         return None;
     };
@@ -67,17 +77,33 @@ fn is_unplaced(px: &Platform, task: &Task, late: bool) -> bool {
     task.wanted && task.state == TaskState::Waiting && says_so && (long || late)
 }
 
-async fn crashed(px: &Platform, task: &Task) -> Diagnosis {
-    let seen = examine(px, task).await;
+/// `ran_for_a_while`: a replica of it was healthy before it ended.
+fn crashed(task: &Task, seen: &ReplicaFailure, ran_for_a_while: bool) -> Diagnosis {
     let exit_code = seen.exit_code.or(task.exit_code);
-    let mut evidence = evidence_of(task, &seen);
+    let mut evidence = evidence_of(task, seen);
     evidence.exit_code = exit_code;
+    // Docker gives this a code of its own (128), as if the app had ended.
+    let words = task.message.clone().unwrap_or_default().to_lowercase();
+    if is_port_trouble(&words) {
+        return port_taken(evidence);
+    }
+    let never_started = words.contains("starting container failed");
+    let exit_code = exit_code.filter(|_| !never_started);
     let (code, message, next) = if seen.oom_killed {
         evidence.oom_killed = Some(true);
         (
             Cause::KilledForMemory,
             "the app was killed because it took more memory than it may".to_owned(),
             vec!["give the app more memory, or make it need less"],
+        )
+    } else if let Some(exit_code) = exit_code.filter(|_| ran_for_a_while) {
+        (
+            Cause::CrashLoop,
+            format!("the app starts, runs, and ends again and again, with exit code {exit_code}"),
+            vec![
+                "read the app's last lines in the evidence",
+                "see what it meets a moment after its start: a database, a file, a limit",
+            ],
         )
     } else if let Some(exit_code) = exit_code {
         (
@@ -102,9 +128,12 @@ async fn crashed(px: &Platform, task: &Task) -> Diagnosis {
 
 fn rejected(task: &Task) -> Diagnosis {
     let words = task.message.clone().unwrap_or_default();
-    let missing = words.to_lowercase().contains("no such image");
+    let lower = words.to_lowercase();
+    let missing = lower.contains("no such image");
     let evidence = evidence_of(task, &ReplicaFailure::default());
-    if missing {
+    if is_port_trouble(&lower) {
+        port_taken(evidence)
+    } else if missing {
         diagnosis(
             Cause::ImageNotFound,
             "a node could not get the image".to_owned(),
@@ -121,7 +150,81 @@ fn rejected(task: &Task) -> Diagnosis {
     }
 }
 
+/// Docker's words for a port of the node that somebody else has: the first from its proxy, the
+/// second from Swarm's scheduler.
+fn is_port_trouble(lower: &str) -> bool {
+    lower.contains("address already in use")
+        || lower.contains("port is already allocated")
+        || lower.contains("host-mode port already in use")
+}
+
+fn port_taken(evidence: Evidence) -> Diagnosis {
+    diagnosis(
+        Cause::PortTaken,
+        "a port of the node that the app wants belongs to somebody else".to_owned(),
+        evidence,
+        &[
+            "publish another port of the node",
+            "or stop what uses it: another app, or a program on the node",
+        ],
+    )
+}
+
+/// A former release that does not stop; the new one must not run beside it.
+pub(super) fn will_not_stop(number: flukedeploy_domain::release::ReleaseNo) -> Diagnosis {
+    diagnosis(
+        Cause::VolumeInUse,
+        format!("release {number} does not stop, and its volume cannot be used by two"),
+        Evidence {
+            held_by: Some(format!("release {number}")),
+            ..Evidence::default()
+        },
+        &["see with 'flukedeploy doctor' why its replica does not end, then deploy again"],
+    )
+}
+
+/// A volume that is not shared must not be mounted by anybody else when a release starts.
+pub(super) async fn volumes_are_free(px: &Platform, release: &Release) -> Result<(), Stop> {
+    let unshared: Vec<String> = volumes_of(px, release)
+        .into_iter()
+        .zip(&release.settings.volumes)
+        .filter(|(_, volume)| !volume.shared)
+        .map(|(name, _)| name)
+        .collect();
+    if unshared.is_empty() {
+        return Ok(());
+    }
+    let own = release.service_name(&px.config().instance);
+    let users = with_patience(px, PhaseName::Deploy, || {
+        px.parts().engine.volume_users(&unshared)
+    })
+    .await?;
+    match users
+        .iter()
+        .find(|user| user.service.as_deref() != Some(&own))
+    {
+        None => Ok(()),
+        Some(user) => Err(diagnosis(
+            Cause::VolumeInUse,
+            format!("another container uses the volume {}", user.volume),
+            Evidence {
+                held_by: Some(user.container.clone()),
+                ..Evidence::default()
+            },
+            &[
+                "stop the container named in the evidence",
+                "or mark the volume as shared, if the data can be used by two",
+            ],
+        )
+        .into()),
+    }
+}
+
 fn no_node(task: &Task) -> Diagnosis {
+    let words = task.message.clone().unwrap_or_default().to_lowercase();
+    if is_port_trouble(&words) {
+        return port_taken(evidence_of(task, &ReplicaFailure::default()));
+    }
     diagnosis(
         Cause::NoNodeFits,
         "no node of the Swarm can take the app".to_owned(),
@@ -145,7 +248,12 @@ fn engine_lost(trouble: &str) -> Diagnosis {
 }
 
 /// The deadline is over; something runs (or starts) and is not healthy.
-async fn unhealthy(px: &Platform, release: &Release, view: &ServiceView) -> Diagnosis {
+async fn unhealthy(
+    px: &Platform,
+    release: &Release,
+    view: &ServiceView,
+    was_well: bool,
+) -> Diagnosis {
     let port = release.settings.container_port;
     let seconds = release.settings.health.deadline_seconds;
     let task = view
@@ -164,6 +272,10 @@ async fn unhealthy(px: &Platform, release: &Release, view: &ServiceView) -> Diag
         );
     };
     let seen = examine(px, task).await;
+    if seen.exit_code.is_some() {
+        // It has ended, and Swarm has not said so yet.
+        return crashed(task, &seen, was_well);
+    }
     let mut evidence = evidence_of(task, &seen);
     evidence.expected_port = Some(port);
     let outcome = view.last_probe.as_ref();

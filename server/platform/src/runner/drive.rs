@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use flukedeploy_domain::deployment::{Deployment, Effect, Event, PhaseName, State};
+use flukedeploy_domain::deployment::{Deployment, Effect, Event, PhaseName, State, Wishes};
 use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence};
 
-use super::{cleanup, phases, report};
+use super::{back, cleanup, phases, report};
 use crate::platform::Platform;
 use crate::ports::StoreError;
 
@@ -24,6 +24,18 @@ impl From<Diagnosis> for Stop {
 
 pub(super) async fn run_deployment(px: &Platform, mut deployment: Deployment) {
     let id = deployment.id.clone();
+    let steering = px.parts().runner.steering(&id);
+    // What was wished before this process began; what came since is there already.
+    steering.wishes.send_if_modified(|wishes| {
+        let is_new = *wishes == Wishes::default() && deployment.wishes != *wishes;
+        if is_new {
+            *wishes = deployment.wishes.clone();
+        }
+        is_new
+    });
+    if deployment.cancel_requested {
+        steering.cancel.cancel();
+    }
     loop {
         let event = match deployment.state.pending_effect() {
             None if deployment.state.is_final() => break,
@@ -35,7 +47,7 @@ pub(super) async fn run_deployment(px: &Platform, mut deployment: Deployment) {
                 Some(event) => event,
                 None => return,
             },
-            Some(Effect::Return) => match cleanup::put_back(px, &mut deployment).await {
+            Some(Effect::Return) => match back::put_back(px, &mut deployment).await {
                 Some(event) => event,
                 None => return,
             },
@@ -55,18 +67,34 @@ pub(super) async fn run_deployment(px: &Platform, mut deployment: Deployment) {
 
 async fn start(px: &Platform, deployment: &mut Deployment) -> Option<Event> {
     if deployment.cancel_requested || px.parts().runner.token(&deployment.id).is_cancelled() {
-        return Some(Event::PhaseFailed(cancelled(PhaseName::PreBuild)));
+        return Some(Event::PhaseFailed(cancelled(
+            deployment,
+            PhaseName::PreBuild,
+        )));
     }
     // What serves now is what there is to go back to, not what served when it was queued.
-    deployment.from_release = cleanup::active(px, deployment).await?;
+    let environment = cleanup::environment(px, deployment).await?;
+    deployment.from_release = environment.as_ref().and_then(|found| found.active_release);
+    let mode = environment.map(|found| found.mode).unwrap_or_default();
+    deployment.progress.former_mode = mode;
+    deployment.progress.former = match deployment.from_release.filter(|_| mode.has_replicas()) {
+        Some(number) => back::stored_release(px, deployment, number)
+            .await?
+            .map(|release| release.settings.replicas),
+        None => None,
+    };
     Some(Event::Started)
 }
 
 async fn run_phase(px: &Platform, deployment: &mut Deployment, phase: PhaseName) -> Option<Event> {
     if px.config().hold_in_phase == Some(phase) {
         tracing::warn!(phase = phase.as_str(), "held in this phase by the settings");
-        px.stopping().cancelled().await;
-        return None;
+        let cancel = px.parts().runner.token(&deployment.id);
+        tokio::select! {
+            () = px.stopping().cancelled() => return None,
+            // Goes on as it would have, and sees it.
+            () = cancel.cancelled() => {}
+        }
     }
     match phases::run(px, deployment, phase).await {
         Ok(()) => Some(Event::PhaseDone),
@@ -78,27 +106,54 @@ async fn run_phase(px: &Platform, deployment: &mut Deployment, phase: PhaseName)
 /// Takes the step, stores it, tells about it. False if the platform stops before it is stored.
 async fn advance(px: &Platform, deployment: &mut Deployment, event: Event) -> bool {
     let before = deployment.state.clone();
+    let unstepped = deployment.clone();
     if let Err(error) = deployment.apply(event, px.now()) {
         // A fault of ours; the record stays as it was and the deployment must still end.
         tracing::error!(error = %error, deployment.id = %deployment.id, "illegal step");
         return false;
     }
-    if !save(px, deployment).await {
-        return false;
+    if deployment.state.is_final() {
+        deployment.receipt = Some(report::receipt(px, deployment).await);
+    }
+    match store(px, deployment).await {
+        Stored::Yes => {}
+        Stored::No => return false,
+        // Somebody was told that it will be cancelled, a moment before it would have succeeded.
+        Stored::CancelFirst => {
+            *deployment = unstepped;
+            let phase = phase_of(deployment);
+            let diagnosis = cancelled(deployment, phase);
+            if deployment
+                .apply(Event::PhaseFailed(diagnosis), px.now())
+                .is_err()
+                || !save(px, deployment).await
+            {
+                return false;
+            }
+        }
     }
     report::transition(px, &before, deployment);
     px.parts().runner.announce(&deployment.id);
     true
 }
 
+enum Stored {
+    Yes,
+    /// The platform stops, or the deployment was deleted.
+    No,
+    /// It was to succeed, and a cancel had been promised before.
+    CancelFirst,
+}
+
 /// Stores the deployment, trying again for as long as the platform runs: going on without the
-/// record would make it untrue. False if the platform stops, or the deployment was deleted.
-pub(super) async fn save(px: &Platform, deployment: &Deployment) -> bool {
+/// record would make it untrue.
+async fn store(px: &Platform, deployment: &Deployment) -> Stored {
     let mut pause = Duration::from_millis(50);
     loop {
         match px.parts().store.save_deployment(deployment).await {
-            Ok(()) => return true,
-            Err(StoreError::Missing { .. }) => return false,
+            Ok(()) => return Stored::Yes,
+            Err(StoreError::Missing { .. }) => return Stored::No,
+            Err(StoreError::CancelRequested) => return Stored::CancelFirst,
             Err(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error, deployment.id = %deployment.id,
@@ -107,19 +162,37 @@ pub(super) async fn save(px: &Platform, deployment: &Deployment) -> bool {
             }
         }
         tokio::select! {
-            () = px.stopping().cancelled() => return false,
+            () = px.stopping().cancelled() => return Stored::No,
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
         }
     }
 }
 
-pub(super) fn cancelled(phase: PhaseName) -> Diagnosis {
+/// Stores a step that does not end the deployment. False if the platform stops, or the deployment
+/// was deleted.
+pub(super) async fn save(px: &Platform, deployment: &Deployment) -> bool {
+    matches!(store(px, deployment).await, Stored::Yes)
+}
+
+/// It was asked to stop, by a person or by a newer deployment.
+pub(super) fn cancelled(deployment: &Deployment, phase: PhaseName) -> Diagnosis {
+    let (code, message) = match &deployment.wishes.superseded_by {
+        Some(by) => (
+            Cause::Superseded,
+            format!("the newer deployment {by} took its place"),
+        ),
+        None => (Cause::Cancelled, "the deployment was cancelled".to_owned()),
+    };
+    let next = match code {
+        Cause::Superseded => "look at the newer deployment",
+        _ => "deploy again when you are ready",
+    };
     Diagnosis {
-        code: Cause::Cancelled,
+        code,
         phase,
-        message: "the deployment was cancelled".to_owned(),
+        message,
         evidence: Evidence::default(),
-        next: vec!["deploy again when you are ready".to_owned()],
+        next: vec![next.to_owned()],
     }
 }
 

@@ -1,12 +1,19 @@
 //! Runs deployments: loads, steps, stores, performs, repeats.
 
+mod acts;
+mod back;
 mod cleanup;
 mod diagnose;
 mod drive;
 mod phases;
+mod prove;
 mod queue;
 mod report;
 mod rollout;
+mod spec;
+mod traffic;
 
 pub(crate) use queue::Runner;
-pub(crate) use rollout::service_spec;
+pub(crate) use rollout::shift_after_restart;
+pub(crate) use spec::service_spec;
+pub(crate) use traffic::drain;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use flukedeploy_domain::deployment::{Deployment, PhaseName, Source, ValidationLevel};
 use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence, tame};
 use flukedeploy_domain::log_entry::Level;
+use flukedeploy_domain::release::{Release, ReleaseNo};
 
 use super::drive::{Stop, cancelled, save};
 use super::{cleanup, report, rollout};
@@ -22,8 +23,8 @@ pub(super) async fn run(
     phase: PhaseName,
 ) -> Result<(), Stop> {
     let cancel = px.parts().runner.token(&deployment.id);
-    if deployment.cancel_requested && phase != PhaseName::PostDeploy {
-        return Err(cancelled(phase).into());
+    if cancel.is_cancelled() && phase < PhaseName::Deploy {
+        return Err(cancelled(deployment, phase).into());
     }
     // Up to here nothing serves differently, so these phases can simply be dropped; the later
     // ones decide themselves where they may stop.
@@ -36,22 +37,37 @@ pub(super) async fn run(
                     _ => pre_deploy(px, deployment).await,
                 }
             };
-            tokio::select! {
-                result = work => result,
-                () = cancel.cancelled() => Err(cancelled(phase).into()),
-                () = px.stopping().cancelled() => Err(Stop::Interrupted),
+            let stopped = tokio::select! {
+                result = work => return result,
+                () = cancel.cancelled() => true,
+                () = px.stopping().cancelled() => false,
+            };
+            if stopped {
+                refresh_wishes(px, deployment);
+                return Err(cancelled(deployment, phase).into());
             }
+            Err(Stop::Interrupted)
         }
-        PhaseName::Deploy => rollout::deploy(px, deployment, &cancel).await,
-        PhaseName::PostDeploy => cleanup::retire_former(px, deployment).await,
+        PhaseName::Deploy => rollout::deploy(px, deployment).await,
+        PhaseName::PostDeploy => cleanup::post_deploy(px, deployment).await,
     }
+}
+
+/// What callers want may have changed since the deployment was read.
+pub(super) fn refresh_wishes(px: &Platform, deployment: &mut Deployment) {
+    let steering = px.parts().runner.steering(&deployment.id);
+    deployment.wishes = steering.wishes.borrow().clone();
 }
 
 /// Is everything there that the rest needs?
 async fn pre_build(px: &Platform, deployment: &Deployment) -> Result<(), Stop> {
+    if standing_by(px, deployment).await?.is_some() {
+        // Its replicas run and are well: nobody has to be asked first.
+        return Ok(());
+    }
     let info = with_patience(px, PhaseName::PreBuild, || px.parts().engine.info()).await?;
     if info.swarm_active && info.is_manager {
-        if let Source::Image { image } = &deployment.source
+        if let Source::Image { image, .. } = &deployment.source
             && !image.is_pinned()
             && image.tag().is_none_or(|tag| tag == "latest")
         {
@@ -73,7 +89,7 @@ async fn pre_build(px: &Platform, deployment: &Deployment) -> Result<(), Stop> {
 /// Finds the image and pins it. (Builds from source come into this phase.)
 async fn build(px: &Platform, deployment: &mut Deployment) -> Result<(), Stop> {
     let image = match deployment.source.clone() {
-        Source::Image { image } => {
+        Source::Image { image, .. } => {
             let shared: &Deployment = deployment;
             let progress = |line: String| report::progress(px, shared, Level::Info, line);
             let mut tries = 0;
@@ -93,27 +109,21 @@ async fn build(px: &Platform, deployment: &mut Deployment) -> Result<(), Stop> {
             }
             resolved.image
         }
-        Source::Release { number } => {
-            let release = px
-                .parts()
-                .store
-                .release(&deployment.app, &deployment.environment, number)
-                .await
-                .map_err(|error| internal(PhaseName::Build, &error))?
-                .ok_or_else(|| gone(format!("release {number} is not kept any more")))?;
-            let available = with_patience(px, PhaseName::Build, || {
-                px.parts().engine.image_available(&release.image)
-            })
-            .await?;
-            if !available {
-                return Err(gone(format!(
-                    "the image of release {number} ({}) is neither on this node nor in its registry",
-                    release.image.requested
-                ))
-                .into());
-            }
+        Source::Release { number, .. } => {
+            let release = kept_release(px, deployment, number).await?;
             deployment.release = Some(number);
             release.image
+        }
+        Source::Restart { of } => kept_release(px, deployment, of).await?.image,
+        // What runs already stays.
+        Source::Scale { .. } | Source::Mode { .. } => {
+            let Some(number) = deployment.from_release else {
+                return Err(gone("nothing of this app was ever deployed".to_owned()).into());
+            };
+            deployment.release = Some(number);
+            let release = stored_release(px, deployment, number).await?;
+            deployment.image = Some(release.image);
+            return saved(px, deployment).await;
         }
     };
     report::progress(
@@ -123,6 +133,10 @@ async fn build(px: &Platform, deployment: &mut Deployment) -> Result<(), Stop> {
         format!("{} is {}", image.requested, image.pinned),
     );
     deployment.image = Some(image);
+    saved(px, deployment).await
+}
+
+async fn saved(px: &Platform, deployment: &Deployment) -> Result<(), Stop> {
     if save(px, deployment).await {
         Ok(())
     } else {
@@ -130,9 +144,60 @@ async fn build(px: &Platform, deployment: &mut Deployment) -> Result<(), Stop> {
     }
 }
 
+async fn stored_release(
+    px: &Platform,
+    deployment: &Deployment,
+    number: ReleaseNo,
+) -> Result<Release, Stop> {
+    px.parts()
+        .store
+        .release(&deployment.app, &deployment.environment, number)
+        .await
+        .map_err(|error| internal(PhaseName::Build, &error))?
+        .ok_or_else(|| gone(format!("release {number} is not kept any more")).into())
+}
+
+/// A release whose image can still be had.
+async fn kept_release(
+    px: &Platform,
+    deployment: &Deployment,
+    number: ReleaseNo,
+) -> Result<Release, Stop> {
+    let release = stored_release(px, deployment, number).await?;
+    if standing_by(px, deployment).await?.is_some() {
+        return Ok(release);
+    }
+    let available = with_patience(px, PhaseName::Build, || {
+        px.parts().engine.image_available(&release.image)
+    })
+    .await?;
+    if !available {
+        return Err(gone(format!(
+            "the image of release {number} ({}) is neither on this node nor in its registry",
+            release.image.requested
+        ))
+        .into());
+    }
+    Ok(release)
+}
+
+/// The release to go to, if all of its replicas run and are well at this moment.
+async fn standing_by(px: &Platform, deployment: &Deployment) -> Result<Option<Release>, Stop> {
+    let Source::Release { number, .. } = deployment.source else {
+        return Ok(None);
+    };
+    let release = stored_release(px, deployment, number).await?;
+    let service = release.service_name(&px.config().instance);
+    let is_warm = px.parts().fleet.ready_count(&service) >= release.settings.replicas;
+    Ok(Some(release).filter(|_| is_warm))
+}
+
 /// Checks the release and gives it its number.
 async fn pre_deploy(px: &Platform, deployment: &mut Deployment) -> Result<(), Stop> {
     let phase = PhaseName::PreDeploy;
+    if !deployment.source.makes_release() {
+        return Ok(());
+    }
     let Some(image) = deployment.image.clone() else {
         return Err(internal(phase, &"no image was pinned").into());
     };
@@ -193,11 +258,7 @@ async fn pre_deploy(px: &Platform, deployment: &mut Deployment) -> Result<(), St
             .map_err(|error| internal(phase, &error))?;
         deployment.release = Some(release.number);
     }
-    if save(px, deployment).await {
-        Ok(())
-    } else {
-        Err(Stop::Interrupted)
-    }
+    saved(px, deployment).await
 }
 
 /// Repeats a call while the engine is away, for a bounded time.

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use flukedeploy_domain::access::Actor;
-use flukedeploy_domain::deployment::{Deployment, DeploymentId};
+use flukedeploy_domain::deployment::{Deployment, DeploymentId, Wishes};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use time::OffsetDateTime;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::drive::run_deployment;
+use super::traffic::Counts;
 use crate::error::Error;
 use crate::platform::Platform;
 
@@ -23,23 +24,33 @@ const LINES_MAY_COME: time::Duration = time::Duration::minutes(1);
 pub(crate) struct Runner {
     /// Environments with a worker; `true`: something new came while it worked.
     workers: Mutex<HashMap<Key, bool>>,
-    cancels: Mutex<HashMap<DeploymentId, CancellationToken>>,
+    steering: Mutex<HashMap<DeploymentId, Steering>>,
     /// When deployments ended that did so a moment ago: their last lines may still be on the way.
     recent: Mutex<HashMap<DeploymentId, OffsetDateTime>>,
     changes: broadcast::Sender<DeploymentId>,
+    /// What had been counted when deployments began to move traffic, for their receipts.
+    counts: Mutex<HashMap<DeploymentId, Counts>>,
     /// Held (many at a time) while a deployment changes a service, and (alone) while the
     /// reconciler decides about one and changes it: what was a leftover when the reconciler looked
     /// may be what a deployment has just started.
     pub(crate) service_changes: tokio::sync::RwLock<()>,
 }
 
+/// What callers want of a deployment that is under way; the store has it too.
+#[derive(Clone)]
+pub(super) struct Steering {
+    pub(super) cancel: CancellationToken,
+    pub(super) wishes: watch::Sender<Wishes>,
+}
+
 impl Default for Runner {
     fn default() -> Self {
         Self {
             workers: Mutex::default(),
-            cancels: Mutex::default(),
+            steering: Mutex::default(),
             recent: Mutex::default(),
             changes: broadcast::channel(256).0,
+            counts: Mutex::default(),
             service_changes: tokio::sync::RwLock::default(),
         }
     }
@@ -72,6 +83,19 @@ impl Runner {
         let found = px.parts().store.deployment(&deployment.id).await;
         if found.is_ok_and(|found| found.is_none_or(|found| found.state.is_final())) {
             self.ended(&deployment.id, px.now());
+        }
+    }
+
+    /// Tells a deployment that a newer one takes its place; the store knows already.
+    pub(crate) async fn superseded(&self, px: &Platform, id: &DeploymentId, by: &Deployment) {
+        let steering = self.steering(id);
+        steering
+            .wishes
+            .send_modify(|wishes| wishes.superseded_by = Some(by.id.clone()));
+        if let Ok(Some(former)) = px.parts().store.deployment(id).await {
+            self.cancel(px, &former).await;
+        } else {
+            steering.cancel.cancel();
         }
     }
 
@@ -113,7 +137,7 @@ impl Runner {
     /// Whether a line printed at `at` belongs to this deployment: it has not ended, or ended later
     /// than that.
     pub(crate) fn was_running(&self, id: &str, at: OffsetDateTime) -> bool {
-        let runs = lock(&self.cancels)
+        let runs = lock(&self.steering)
             .keys()
             .any(|running| running.as_str() == id);
         runs || lock(&self.recent)
@@ -127,20 +151,47 @@ impl Runner {
     }
 
     pub(super) fn token(&self, id: &DeploymentId) -> CancellationToken {
-        lock(&self.cancels).entry(id.clone()).or_default().clone()
+        self.steering(id).cancel
+    }
+
+    pub(super) fn steering(&self, id: &DeploymentId) -> Steering {
+        let mut steering = lock(&self.steering);
+        let one = steering.entry(id.clone()).or_insert_with(|| Steering {
+            cancel: CancellationToken::new(),
+            wishes: watch::channel(Wishes::default()).0,
+        });
+        one.clone()
+    }
+
+    /// Hands on what a caller has just stored.
+    pub(crate) fn steer(&self, id: &DeploymentId, wishes: Wishes) {
+        if let Some(steering) = lock(&self.steering).get(id) {
+            steering.wishes.send_replace(wishes);
+        }
+        self.announce(id);
     }
 
     fn is_cancelled(&self, id: &DeploymentId) -> bool {
-        lock(&self.cancels)
+        lock(&self.steering)
             .get(id)
-            .is_some_and(CancellationToken::is_cancelled)
+            .is_some_and(|steering| steering.cancel.is_cancelled())
+    }
+
+    /// Notes what had been counted when a deployment began to move traffic.
+    pub(super) fn began(&self, id: &DeploymentId, counts: Counts) {
+        lock(&self.counts).insert(id.clone(), counts);
+    }
+
+    pub(super) fn counted_before(&self, id: &DeploymentId) -> Option<Counts> {
+        lock(&self.counts).get(id).cloned()
     }
 
     pub(super) fn ended(&self, id: &DeploymentId, now: OffsetDateTime) {
         let mut recent = lock(&self.recent);
         recent.retain(|_, end| now - *end < LINES_MAY_COME);
         recent.insert(id.clone(), now);
-        lock(&self.cancels).remove(id);
+        lock(&self.counts).remove(id);
+        lock(&self.steering).remove(id);
     }
 
     async fn work(&self, px: &Platform, key: Key) {

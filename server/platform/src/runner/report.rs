@@ -1,9 +1,14 @@
 //! What a deployment tells: log entries in the words of the contract.
 
-use flukedeploy_domain::deployment::{Deployment, HealthStatus, PhaseName, PhaseStatus, State};
+use flukedeploy_domain::deployment::{
+    Deployment, HealthStatus, PhaseName, PhaseStatus, PhaseTime, Receipt, SettingsChange, Source,
+    State, changes_between,
+};
 use flukedeploy_domain::log_entry::{EventType, Level, LogMetadata};
+use flukedeploy_domain::release::{Release, ReleaseNo};
 
 use super::drive::phase_of;
+use super::traffic;
 use crate::platform::Platform;
 
 /// Entries for one step: the phase that ended and the one that began.
@@ -80,15 +85,100 @@ pub(super) fn transition(px: &Platform, before: &State, deployment: &Deployment)
                 health_status: Some(HealthStatus::Healthy),
                 ..metadata(deployment, EventType::PostDeploy, PhaseName::PostDeploy)
             };
-            note(
-                px,
-                Level::Info,
-                format!("Release {release} serves all traffic"),
-                metadata,
-            );
+            let text = match &deployment.source {
+                Source::Mode { to } => format!("The app is {} now", to.as_str()),
+                _ => format!("Release {release} serves all traffic"),
+            };
+            note(px, Level::Info, text, metadata);
         }
         State::Pending | State::Returning { .. } | State::Failed { .. } => {}
     }
+}
+
+/// What the deployment did, in figures. Nothing of it can fail the deployment: what cannot be found
+/// out is left out.
+pub(super) async fn receipt(px: &Platform, deployment: &Deployment) -> Receipt {
+    let made = match deployment.release {
+        Some(number) => release(px, deployment, number).await,
+        None => None,
+    };
+    let former = match deployment.from_release {
+        Some(number) => release(px, deployment, number).await,
+        None => None,
+    };
+    let requests = match (&made, px.parts().runner.counted_before(&deployment.id)) {
+        (Some(release), Some(before)) => {
+            let pair = traffic::Pair::of(px, deployment, release);
+            let now = traffic::count(px, &pair).await;
+            now.map(|now| now.since(&before).switched())
+        }
+        _ => None,
+    };
+    let mut changes = match (&former, &made) {
+        (Some(former), Some(release)) if former.number != release.number => {
+            changes_between(&former.settings, &release.settings)
+        }
+        _ => Vec::new(),
+    };
+    if let (Some(former), Some(image)) = (&former, &deployment.image)
+        && former.image.pinned != image.pinned
+    {
+        changes.insert(
+            0,
+            SettingsChange {
+                name: "image".to_owned(),
+                before: Some(former.image.requested.to_string()),
+                after: Some(image.requested.to_string()),
+            },
+        );
+    }
+    match deployment.source {
+        Source::Scale { from, to } => changes.push(SettingsChange {
+            name: "replicas".to_owned(),
+            before: Some(from.to_string()),
+            after: Some(to.to_string()),
+        }),
+        Source::Mode { to } => changes.push(SettingsChange {
+            name: "mode".to_owned(),
+            before: Some(deployment.progress.former_mode.as_str().to_owned()),
+            after: Some(to.as_str().to_owned()),
+        }),
+        Source::Image { .. } | Source::Release { .. } | Source::Restart { .. } => {}
+    }
+    let actor = &deployment.initiated_as;
+    Receipt {
+        outcome: deployment.state.status(),
+        started_at: deployment.initiated_at,
+        ended_at: deployment.completed_at.unwrap_or_else(|| px.now()),
+        by: actor.name.clone(),
+        persona: actor.persona.clone(),
+        door: actor.door,
+        old_release: deployment.from_release,
+        new_release: deployment.release,
+        pinned_image: deployment.image.as_ref().map(|image| image.pinned.clone()),
+        phases: PhaseName::ALL
+            .into_iter()
+            .map(|phase| {
+                let record = deployment.phase(phase);
+                PhaseTime {
+                    phase,
+                    status: record.status,
+                    duration_ms: record.duration_ms(),
+                }
+            })
+            .collect(),
+        requests,
+        changes,
+    }
+}
+
+async fn release(px: &Platform, deployment: &Deployment, number: ReleaseNo) -> Option<Release> {
+    px.parts()
+        .store
+        .release(&deployment.app, &deployment.environment, number)
+        .await
+        .ok()
+        .flatten()
 }
 
 /// A line about what the running phase does.
@@ -105,6 +195,20 @@ pub(super) fn progress(
         level,
         message,
         metadata(deployment, EventType::of_phase_start(phase), phase),
+    );
+}
+
+/// The contract's scale event.
+pub(super) fn scaled(px: &Platform, deployment: &Deployment, from: u32, to: u32) {
+    let metadata = LogMetadata {
+        replicas: Some(to),
+        ..metadata(deployment, EventType::ScaleEvent, phase_of(deployment))
+    };
+    note(
+        px,
+        Level::Info,
+        format!("Scaled from {from} to {to} replicas"),
+        metadata,
     );
 }
 

@@ -1,207 +1,647 @@
-//! The deploy phase: start the new release beside the old one, prove it, move the traffic.
+//! The deploy phase: look, decide, do one thing, look again.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use flukedeploy_domain::app::{Probation, Standby, WhenQuiet};
+use flukedeploy_domain::deployment::rollout::{
+    Decision, Judgement, Plan, Seen, Share, WhyBack, decide, judge,
+};
 use flukedeploy_domain::deployment::{
-    Deployment, HealthStatus, PhaseName, Strategy, rolling_batches, shift_for,
+    Deployment, HealthStatus, PhaseName, Source, State, Strategy,
 };
 use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence};
-use flukedeploy_domain::health::HealthProbe;
 use flukedeploy_domain::log_entry::Level;
 use flukedeploy_domain::release::{Release, ReleaseNo};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
 use super::drive::{Stop, cancelled, save};
 use super::phases::{internal, with_patience};
-use super::{cleanup, diagnose, report};
+use super::queue::Steering;
+use super::traffic::{self, Counts, Pair};
+use super::{acts, diagnose, prove, report, service_spec, spec};
 use crate::platform::Platform;
-use crate::ports::{EngineError, ServiceSpec, TrafficError};
-use crate::routes::{PublishError, Shift};
-
-/// Time between SIGTERM and SIGKILL.
-const STOP_GRACE_SECONDS: u32 = 10;
-/// How long to wait for an ingress that is away before the traffic cannot be moved.
-const INGRESS_PATIENCE_MS: u64 = 20_000;
+use crate::ports::{EngineError, ServiceSpec, Switch};
+use crate::routes::Shift;
 
 const PHASE: PhaseName = PhaseName::Deploy;
+/// How often a canary is looked at.
+const JUDGE_EVERY: Duration = Duration::from_millis(500);
+/// How long a former release may take to stop beyond its grace.
+const STOPPING: Duration = Duration::from_secs(30);
 
-pub(super) async fn deploy(
-    px: &Platform,
-    deployment: &mut Deployment,
-    cancel: &CancellationToken,
-) -> Result<(), Stop> {
-    let release = release_of(px, deployment).await?;
-    let former = deployment
-        .from_release
-        .filter(|number| *number != release.number);
-    // Repeated after a crash, the traffic may have been moved already: it is not moved back.
-    let switched = cleanup::active(px, deployment)
-        .await
-        .ok_or(Stop::Interrupted)?
-        == Some(release.number);
-    let former = former.filter(|_| !switched);
-    if deployment.strategy == Strategy::Recreate && former.is_some() {
-        stop_former(px, deployment, former).await?;
+pub(super) async fn deploy(px: &Platform, deployment: &mut Deployment) -> Result<(), Stop> {
+    if !deployment.source.makes_release() {
+        return acts::run(px, deployment).await;
     }
-    start_and_prove(px, deployment, &release, former, cancel).await?;
-    // From here on the new release is what the environment is; a cancel comes too late.
-    switch(px, deployment, &release).await?;
-    prove_served(px, deployment, &release).await
+    let release = release_of(px, deployment).await?;
+    let mut rollout = Rollout::begin(px, deployment, &release).await?;
+    rollout.run(deployment).await?;
+    prove::served(px, deployment, &release).await
 }
 
-/// What the release's Swarm service has to be.
-pub(crate) fn service_spec(
-    px: &Platform,
-    release: &Release,
-    replicas: u32,
-    deployment: &str,
-) -> ServiceSpec {
-    let (app, environment) = (&release.app, &release.environment);
-    let mut labels = BTreeMap::new();
-    labels.insert("com.flukedeploy.app".to_owned(), app.to_string());
-    labels.insert(
-        "com.flukedeploy.environment".to_owned(),
-        environment.to_string(),
-    );
-    labels.insert(
-        "com.flukedeploy.release".to_owned(),
-        release.number.to_string(),
-    );
-    labels.insert(
-        "com.flukedeploy.deployment".to_owned(),
-        deployment.to_owned(),
-    );
-    // A name shared by two releases resolves to the replicas of both, healthy or not. So only
-    // releases that Docker itself keeps out of DNS until they are healthy, or that never run
-    // beside another one, carry the app's name. ARCHITECTURE.md has the whole story.
-    let named = release.image.has_healthcheck || release.settings.strategy == Strategy::Recreate;
-    let aliases = match (named, environment.is_production()) {
-        (false, _) => Vec::new(),
-        (true, true) => vec![app.to_string(), format!("srv-captain--{app}")],
-        (true, false) => vec![format!("{app}-{environment}")],
-    };
-    ServiceSpec {
-        name: release.service_name(&px.config().instance),
-        image: release.image.clone(),
-        replicas,
-        env: release.settings.env_vars.clone(),
-        aliases,
-        labels,
-        stop_grace_seconds: STOP_GRACE_SECONDS,
+/// What the traffic was like when a deployment was interrupted, as far as its progress tells.
+pub(crate) fn shift_after_restart(
+    deployment: &Deployment,
+    active: Option<ReleaseNo>,
+) -> Option<Shift> {
+    let progress = deployment.progress;
+    let is_active = active.is_some() && active == deployment.release;
+    if !progress.touched || is_active || !deployment.source.makes_release() {
+        return None;
     }
+    let plan = deployment.plan();
+    match &deployment.state {
+        State::Returning { .. } | State::Running { phase: PHASE } if plan.stop_first => {
+            Some(Shift::Hold)
+        }
+        State::Running { phase: PHASE } => {
+            // This step's share may not have been given yet; that of the step before was.
+            let index = usize::try_from(progress.step).ok()?.checked_sub(1)?;
+            split(deployment, plan.steps.get(index)?.share)
+        }
+        _ => None,
+    }
+}
+
+fn split(deployment: &Deployment, share: Share) -> Option<Shift> {
+    let (new, old) = (deployment.release?, deployment.from_release?);
+    let is_canary = deployment.strategy == Strategy::Canary;
+    Some(Shift::Split {
+        weights: vec![(old, share.of.saturating_sub(share.new)), (new, share.new)],
+        on_trial: is_canary.then_some(new),
+        testers: deployment
+            .settings
+            .rollout
+            .canary
+            .testers
+            .clone()
+            .filter(|_| is_canary),
+    })
 }
 
 pub(super) async fn release_of(px: &Platform, deployment: &Deployment) -> Result<Release, Stop> {
     let Some(number) = deployment.release else {
         return Err(internal(PHASE, &"the deployment has no release").into());
     };
-    match px
-        .parts()
+    match stored(px, deployment, number).await? {
+        Some(release) => Ok(release),
+        None => Err(internal(PHASE, &"the release is not stored").into()),
+    }
+}
+
+pub(super) async fn stored(
+    px: &Platform,
+    deployment: &Deployment,
+    number: ReleaseNo,
+) -> Result<Option<Release>, Stop> {
+    px.parts()
         .store
         .release(&deployment.app, &deployment.environment, number)
         .await
-    {
-        Ok(Some(release)) => Ok(release),
-        Ok(None) => Err(internal(PHASE, &"the release is not stored").into()),
-        Err(error) => Err(internal(PHASE, &error).into()),
-    }
+        .map_err(|error| internal(PHASE, &error).into())
 }
 
-/// `recreate`: the old release is gone before the new one starts.
-async fn stop_former(
-    px: &Platform,
-    deployment: &Deployment,
-    former: Option<ReleaseNo>,
-) -> Result<(), Stop> {
-    let Some(former) = former else { return Ok(()) };
-    let Some(old) = px
-        .parts()
-        .store
-        .release(&deployment.app, &deployment.environment, former)
-        .await
-        .map_err(|error| internal(PHASE, &error))?
-    else {
-        return Ok(());
-    };
-    let service = old.service_name(&px.config().instance);
-    report::progress(
-        px,
-        deployment,
-        Level::Info,
-        format!("Release {former} is stopped first (recreate)"),
-    );
-    px.parts().routes.set_shift(
-        &deployment.app,
-        &deployment.environment,
-        Some(Shift::Nobody),
-    );
-    publish(px).await?;
-    cleanup::drain(px, &service)
-        .await
-        .ok_or(Stop::Interrupted)?;
-    with_patience(px, PHASE, || remove_service(px, &service)).await?;
-    px.parts().fleet.forget(&service);
-    let deadline =
-        tokio::time::Instant::now() + Duration::from_secs(u64::from(STOP_GRACE_SECONDS) + 30);
-    loop {
-        let tasks = with_patience(px, PHASE, || px.parts().engine.tasks(&service)).await?;
-        if tasks.iter().all(|task| !task.state.may_run()) || tokio::time::Instant::now() >= deadline
-        {
+/// One rollout in this process: what cannot be read from elsewhere.
+struct Rollout<'a> {
+    px: &'a Platform,
+    plan: Plan,
+    release: &'a Release,
+    former: Option<Release>,
+    pair: Pair,
+    steering: Steering,
+    new_asked: u32,
+    old_asked: u32,
+    share: Option<Share>,
+    held: bool,
+    /// Since when the new release has had what it was last asked for, and last got better.
+    asked_at: Instant,
+    best: (u32, Instant),
+    /// A canary's window: its beginning and what was counted then.
+    window: Option<(Instant, Counts)>,
+    told: Option<String>,
+    verdict: Option<Diagnosis>,
+}
+
+impl<'a> Rollout<'a> {
+    async fn begin(
+        px: &'a Platform,
+        deployment: &mut Deployment,
+        release: &'a Release,
+    ) -> Result<Self, Stop> {
+        let former = match deployment.from_release.filter(|n| *n != release.number) {
+            Some(number) => stored(px, deployment, number).await?,
+            None => None,
+        };
+        // Repeated after a crash, the traffic may have been moved already: it is not moved back.
+        let active = super::cleanup::active(px, deployment)
+            .await
+            .ok_or(Stop::Interrupted)?;
+        deployment.progress.activated = active == Some(release.number);
+        let pair = Pair::of(px, deployment, release);
+        let fleet = &px.parts().fleet;
+        let wanted = release.settings.replicas;
+        let warm =
+            fleet.ready_count(&pair.new) >= wanted && fleet.wanted_count(&pair.new) == wanted;
+        let (new_asked, old_asked) = if warm {
+            // It stands by: all that is to be known is known.
+            let old = pair.old.as_deref().map_or(0, |old| fleet.wanted_count(old));
+            (wanted, old)
+        } else {
+            let services = with_patience(px, PHASE, || px.parts().engine.services()).await?;
+            let asked = |name: &str| {
+                let found = services.iter().find(|service| service.name == name);
+                found.map_or(0, |service| service.wanted_replicas)
+            };
+            (asked(&pair.new), pair.old.as_deref().map_or(0, asked))
+        };
+        if new_asked > 0 {
+            let settings = &release.settings;
+            fleet.watch(&pair.new, settings.container_port, &settings.health, true);
+        }
+        let now = Instant::now();
+        Ok(Self {
+            plan: deployment.plan(),
+            release,
+            former,
+            steering: px.parts().runner.steering(&deployment.id),
+            new_asked,
+            old_asked,
+            share: (!deployment.progress.touched).then_some(Share::NONE),
+            held: false,
+            asked_at: now,
+            best: (0, now),
+            window: None,
+            told: None,
+            verdict: None,
+            pair,
+            px,
+        })
+    }
+
+    async fn run(&mut self, deployment: &mut Deployment) -> Result<(), Stop> {
+        let mut changes = self.px.parts().fleet.changes();
+        let mut wishes = self.steering.wishes.subscribe();
+        loop {
+            changes.mark_unchanged();
+            deployment.wishes = wishes.borrow_and_update().clone();
+            let seen = self.look(deployment).await?;
+            let decision = decide(&self.plan, deployment.progress, &seen);
+            match decision {
+                Decision::Hold => self.hold(deployment).await?,
+                Decision::ScaleOld(to) => self.scale_old(deployment, to).await?,
+                Decision::ScaleNew(to) => self.scale_new(deployment, to).await?,
+                Decision::Give(share) => self.give(deployment, share).await?,
+                Decision::NextStep => self.next_step(deployment).await?,
+                Decision::Activate => {
+                    report::health(self.px, deployment, HealthStatus::Healthy, seen.new_ready);
+                    return self.activate(deployment).await;
+                }
+                // Done before a restart; whether the ingress heard of it is not known.
+                Decision::Done => {
+                    self.shift(deployment, None).await?;
+                    self.px.parts().fleet.calm_down(&self.pair.new);
+                    return Ok(());
+                }
+                Decision::GoBack(why) => return Err(self.failed(deployment, why).into()),
+                Decision::Stay => {
+                    let text =
+                        "The rollout stays at this step until it is resumed, promoted or aborted";
+                    self.tell(deployment, text);
+                    self.wait(&mut changes, &mut wishes, Duration::from_secs(1))
+                        .await?;
+                }
+                Decision::Judge => self.wait(&mut changes, &mut wishes, JUDGE_EVERY).await?,
+                // Some verdicts ripen with time alone.
+                Decision::AwaitReady(_) => {
+                    self.wait(&mut changes, &mut wishes, Duration::from_secs(1))
+                        .await?;
+                }
+                Decision::AwaitOldGone => {
+                    self.px.parts().fleet.look_now();
+                    self.wait(&mut changes, &mut wishes, Duration::from_millis(100))
+                        .await?;
+                }
+            }
+        }
+    }
+
+    async fn wait(
+        &self,
+        changes: &mut tokio::sync::watch::Receiver<u64>,
+        wishes: &mut tokio::sync::watch::Receiver<flukedeploy_domain::deployment::Wishes>,
+        at_most: Duration,
+    ) -> Result<(), Stop> {
+        tokio::select! {
+            _ = changes.changed() => Ok(()),
+            _ = wishes.changed() => Ok(()),
+            () = tokio::time::sleep(at_most) => Ok(()),
+            () = self.steering.cancel.cancelled() => Ok(()),
+            () = self.px.stopping().cancelled() => Err(Stop::Interrupted),
+        }
+    }
+
+    async fn look(&mut self, deployment: &mut Deployment) -> Result<Seen, Stop> {
+        let fleet = &self.px.parts().fleet;
+        let steady =
+            Duration::from_secs(u64::from(self.release.settings.health.min_healthy_seconds));
+        let new_ready = fleet.steady_count(&self.pair.new, steady);
+        let (old_ready, old_left) = match self.pair.old.as_deref() {
+            Some(old) => {
+                let may_run = |task: &&crate::ports::Task| task.state.may_run();
+                let left = fleet.service(old).tasks.iter().filter(may_run).count();
+                (
+                    fleet.ready_count(old),
+                    u32::try_from(left).unwrap_or(u32::MAX),
+                )
+            }
+            None => (0, 0),
+        };
+        if new_ready > self.best.0 {
+            self.best = (new_ready, Instant::now());
+        }
+        self.note_ready(deployment, new_ready).await?;
+        let step = deployment.progress.step;
+        let mut seen = Seen {
+            new_asked: self.new_asked,
+            new_ready,
+            old_asked: self.old_asked,
+            old_ready,
+            old_left,
+            share: self.share,
+            held: self.held,
+            judgement: None,
+            hopeless: false,
+            cancelled: self.steering.cancel.is_cancelled(),
+            paused: deployment.wishes.paused,
+            promoted: deployment.wishes.promoted_step == Some(step),
+        };
+        match decide(&self.plan, deployment.progress, &seen) {
+            Decision::AwaitReady(_) => {
+                let late = self.is_late();
+                let view = fleet.service(&self.pair.new);
+                self.verdict = diagnose::hopeless(self.px, self.release, &view, late).await;
+                seen.hopeless = self.verdict.is_some();
+            }
+            Decision::Judge => seen.judgement = self.judge(deployment).await?,
+            _ => {}
+        }
+        Ok(seen)
+    }
+
+    async fn note_ready(&self, deployment: &mut Deployment, ready: u32) -> Result<(), Stop> {
+        let wanted = self.release.settings.replicas;
+        if ready.min(wanted) == deployment.replicas_ready {
             return Ok(());
         }
-        tokio::select! {
-            () = px.stopping().cancelled() => return Err(Stop::Interrupted),
-            () = tokio::time::sleep(Duration::from_millis(200)) => {}
-        }
+        deployment.replicas_ready = ready.min(wanted);
+        deployment.health_status = if ready >= wanted {
+            HealthStatus::Healthy
+        } else {
+            HealthStatus::Starting
+        };
+        self.save(deployment).await?;
+        self.px.parts().runner.announce(&deployment.id);
+        Ok(())
     }
-}
 
-async fn start_and_prove(
-    px: &Platform,
-    deployment: &mut Deployment,
-    release: &Release,
-    former: Option<ReleaseNo>,
-    cancel: &CancellationToken,
-) -> Result<(), Stop> {
-    let service = release.service_name(&px.config().instance);
-    let settings = &release.settings;
-    let wanted = settings.replicas;
-    let batches = match deployment.strategy {
-        Strategy::Rolling => rolling_batches(wanted),
-        Strategy::BlueGreen | Strategy::Canary | Strategy::Recreate => vec![wanted],
-    };
-    // After a crash some replicas may run already; they are never taken away again.
-    let running = with_patience(px, PHASE, || px.parts().engine.services())
-        .await?
-        .into_iter()
-        .find(|found| found.name == service)
-        .map_or(0, |found| found.wanted_replicas);
-    for batch in batches {
-        let replicas = batch.max(running).min(wanted);
-        let spec = service_spec(px, release, replicas, deployment.id.as_str());
-        with_patience(px, PHASE, || ensure_service(px, release, &spec)).await?;
-        px.parts().fleet.look_now();
-        wait_healthy(px, deployment, release, batch, cancel).await?;
-        if batch < wanted
-            && let Some(former) = former
-        {
-            let shift = shift_for(batch, wanted);
-            let split = vec![(former, shift.old), (release.number, shift.new)];
-            px.parts().routes.set_shift(
-                &deployment.app,
-                &deployment.environment,
-                Some(Shift::Split(split)),
-            );
-            publish(px).await?;
-            let text = format!(
-                "{batch} of {wanted} replicas healthy; they get {batch} of {wanted} requests"
-            );
-            report::progress(px, deployment, Level::Info, text);
+    /// A replica had its time from when it was asked for, or the whole has not moved for too long.
+    fn is_late(&self) -> bool {
+        let gate = &self.release.settings.health;
+        let since = self.asked_at.max(self.best.1);
+        let view = self.px.parts().fleet.service(&self.pair.new);
+        let runs = |task: &crate::ports::Task| {
+            task.wanted && task.state == crate::ports::TaskState::Running
+        };
+        let seconds = if view.tasks.iter().any(runs) {
+            gate.deadline_seconds
+        } else {
+            gate.progress_deadline()
+                .min(gate.deadline_seconds.saturating_add(60))
+        };
+        // What has not even been placed shows the engine's words; that may take as long as the
+        // first deadline, no longer.
+        let placed = view.tasks.iter().any(|task| task.node_id.is_some());
+        let seconds = if placed {
+            seconds
+        } else {
+            gate.deadline_seconds
+        };
+        since.elapsed() >= Duration::from_secs(u64::from(seconds))
+    }
+
+    async fn judge(&mut self, deployment: &mut Deployment) -> Result<Option<Judgement>, Stop> {
+        let settings = &self.release.settings.rollout.canary;
+        let Some(now) = traffic::count(self.px, &self.pair).await else {
+            // No ingress to ask: nothing is known, and nothing is decided.
+            return Ok(None);
+        };
+        let Some((began, before)) = &self.window else {
+            self.window = Some((Instant::now(), now));
+            return Ok(None);
+        };
+        let seen = now.since(before);
+        let is_over = began.elapsed() >= Duration::from_secs(u64::from(settings.step_seconds));
+        let judgement = judge(settings, &seen.new, &seen.old, is_over);
+        match &judgement {
+            Judgement::Fine => {
+                let share =
+                    self.plan.steps[usize::try_from(deployment.progress.step).unwrap_or(0)].share;
+                let text = format!(
+                    "The canary passed at {} %: {} of its {} requests failed, {} of {} of the former release",
+                    share.percent(),
+                    seen.new.failed,
+                    seen.new.requests,
+                    seen.old.failed,
+                    seen.old.requests
+                );
+                report::progress(self.px, deployment, Level::Info, text);
+            }
+            Judgement::Quiet => return self.quiet(deployment, seen.new.requests).await,
+            Judgement::Undecided | Judgement::Worse(_) => {}
+        }
+        Ok(Some(judgement))
+    }
+
+    async fn quiet(
+        &mut self,
+        deployment: &mut Deployment,
+        requests: u64,
+    ) -> Result<Option<Judgement>, Stop> {
+        let settings = &self.release.settings.rollout.canary;
+        let few = format!(
+            "The canary got {requests} requests in {} s; {} are needed to judge it",
+            settings.step_seconds, settings.min_requests
+        );
+        Ok(Some(match settings.when_quiet {
+            WhenQuiet::Wait => {
+                self.tell(deployment, &format!("{few}; waiting for more"));
+                Judgement::Undecided
+            }
+            WhenQuiet::Promote => {
+                self.tell(deployment, &format!("{few}; promoted, as configured"));
+                Judgement::Fine
+            }
+            WhenQuiet::Pause => {
+                self.tell(deployment, &format!("{few}; paused"));
+                crate::deployments::pause_for_quiet(self.px, deployment).await;
+                // Resumed, it gets a window of its own.
+                self.window = None;
+                Judgement::Quiet
+            }
+        }))
+    }
+
+    async fn hold(&mut self, deployment: &mut Deployment) -> Result<(), Stop> {
+        self.touch(deployment).await?;
+        self.shift(deployment, Some(Shift::Hold)).await?;
+        (self.held, self.share) = (true, None);
+        let seconds = self.release.settings.rollout.hold_seconds;
+        report::progress(
+            self.px,
+            deployment,
+            Level::Info,
+            format!(
+                "New requests wait at the ingress (up to {seconds} s) while the release is replaced"
+            ),
+        );
+        Ok(())
+    }
+
+    async fn scale_old(&mut self, deployment: &mut Deployment, to: u32) -> Result<(), Stop> {
+        self.touch(deployment).await?;
+        let Some(old) = self.former.clone() else {
+            self.old_asked = 0;
+            return Ok(());
+        };
+        if to == 0 && self.plan.stop_first {
+            self.stop_old(deployment, &old).await?;
+        } else {
+            acts::shrink(self.px, &old, to).await?;
+            let text = format!("Release {} makes room: {to} replicas", old.number);
+            report::progress(self.px, deployment, Level::Info, text);
+        }
+        self.old_asked = to;
+        Ok(())
+    }
+
+    /// Requests wait already; those that are open get their answers first.
+    async fn stop_old(&self, deployment: &Deployment, old: &Release) -> Result<(), Stop> {
+        let text = format!("Release {} is stopped first (recreate)", old.number);
+        report::progress(self.px, deployment, Level::Info, text);
+        let service = old.service_name(&self.px.config().instance);
+        let hold = old.settings.rollout.hold_seconds;
+        // Half of what others may wait is spent on those who are inside.
+        let drain = old.settings.rollout.drain_seconds.min(hold / 2);
+        traffic::drain(self.px, &service, drain)
+            .await
+            .ok_or(Stop::Interrupted)?;
+        with_patience(self.px, PHASE, || async {
+            let _turn = self.px.parts().runner.service_changes.read().await;
+            match self.px.parts().engine.scale_service(&service, 0).await {
+                // Already gone is as good.
+                Err(EngineError::NotFound { .. }) => Ok(()),
+                result => result,
+            }
+        })
+        .await?;
+        self.px.parts().fleet.look_now();
+        let deadline =
+            Instant::now() + STOPPING + Duration::from_secs(u64::from(spec::STOP_GRACE_SECONDS));
+        loop {
+            let tasks =
+                with_patience(self.px, PHASE, || self.px.parts().engine.tasks(&service)).await?;
+            if tasks.iter().all(|task| !task.state.may_run()) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(diagnose::will_not_stop(old.number).into());
+            }
+            tokio::select! {
+                () = self.px.stopping().cancelled() => return Err(Stop::Interrupted),
+                () = tokio::time::sleep(Duration::from_millis(50)) => {}
+            }
         }
     }
-    report::health(px, deployment, HealthStatus::Healthy, wanted);
-    Ok(())
+
+    async fn scale_new(&mut self, deployment: &Deployment, to: u32) -> Result<(), Stop> {
+        if self.new_asked == 0 {
+            diagnose::volumes_are_free(self.px, self.release).await?;
+        }
+        if self.new_asked == 0 {
+            let spec = service_spec(self.px, self.release, to, deployment.id.as_str());
+            with_patience(self.px, PHASE, || {
+                ensure_service(self.px, self.release, &spec)
+            })
+            .await?;
+        } else {
+            with_patience(self.px, PHASE, || {
+                set_replicas(self.px, self.release, to, deployment)
+            })
+            .await?;
+        }
+        self.px.parts().fleet.look_now();
+        self.new_asked = to;
+        self.asked_at = Instant::now();
+        Ok(())
+    }
+
+    async fn give(&mut self, deployment: &mut Deployment, share: Share) -> Result<(), Stop> {
+        self.touch(deployment).await?;
+        self.shift(deployment, split(deployment, share)).await?;
+        self.share = Some(share);
+        self.window = None;
+        let ready = deployment.replicas_ready;
+        let text = format!(
+            "{ready} of {} replicas are healthy; the new release gets {} % of the requests",
+            self.plan.wanted,
+            share.percent()
+        );
+        report::progress(self.px, deployment, Level::Info, text);
+        Ok(())
+    }
+
+    async fn next_step(&mut self, deployment: &mut Deployment) -> Result<(), Stop> {
+        deployment.progress.step += 1;
+        self.window = None;
+        self.told = None;
+        let now = Instant::now();
+        (self.asked_at, self.best.1) = (now, now);
+        self.save(deployment).await?;
+        self.px.parts().runner.announce(&deployment.id);
+        Ok(())
+    }
+
+    async fn activate(&mut self, deployment: &mut Deployment) -> Result<(), Stop> {
+        self.touch(deployment).await?;
+        let (px, release) = (self.px, self.release);
+        // The store first: whatever happens next, the new release is what the environment is.
+        let switch = self.switch(deployment).await;
+        let store = &px.parts().store;
+        store
+            .switch_release(&deployment.app, &deployment.environment, &switch)
+            .await
+            .map_err(|error| internal(PHASE, &error))?;
+        deployment.progress.activated = true;
+        if deployment.progress.former.is_none() {
+            // Deploying to an app that was stopped starts it.
+            let mode = flukedeploy_domain::app::RunMode::Running;
+            store
+                .set_mode(&deployment.app, &deployment.environment, mode)
+                .await
+                .map_err(|error| internal(PHASE, &error))?;
+        }
+        self.shift(deployment, None).await?;
+        px.parts().fleet.calm_down(&self.pair.new);
+        let text = format!("All new requests go to release {}", release.number);
+        report::progress(px, deployment, Level::Info, text);
+        Ok(())
+    }
+
+    async fn switch(&self, deployment: &Deployment) -> Switch {
+        let now = self.px.now();
+        let settings = &self.release.settings;
+        let warm = settings.rollout.warm_seconds_for(deployment.strategy);
+        // Without a time of its own it is only drained, and then goes.
+        let standby = self.former.as_ref().map(|former| Standby {
+            release: former.number,
+            until: now + time::Duration::seconds(i64::from(warm)),
+        });
+        let objective = &settings.objective;
+        // What the platform itself brought back is not taken away by it again: no loops.
+        let by_itself = matches!(
+            &deployment.source,
+            Source::Release {
+                because: Some(_),
+                ..
+            }
+        );
+        let watched = objective.probation_seconds > 0 && !by_itself && settings.expose_http;
+        let probation = if watched {
+            let counts = traffic::count(self.px, &self.pair)
+                .await
+                .unwrap_or_default();
+            Some(Probation {
+                release: self.release.number,
+                deployment: deployment.id.clone(),
+                until: now + time::Duration::seconds(i64::from(objective.probation_seconds)),
+                former_errors_permille: counts.old.failed_permille(),
+            })
+        } else {
+            None
+        };
+        Switch {
+            active: Some(self.release.number),
+            standby,
+            probation,
+        }
+    }
+
+    /// From here on there is something to go back from. Stored before it is so.
+    async fn touch(&self, deployment: &mut Deployment) -> Result<(), Stop> {
+        if deployment.progress.touched {
+            return Ok(());
+        }
+        if let Some(counts) = traffic::count(self.px, &self.pair).await {
+            self.px.parts().runner.began(&deployment.id, counts);
+        }
+        deployment.progress.touched = true;
+        self.save(deployment).await
+    }
+
+    async fn shift(&self, deployment: &Deployment, shift: Option<Shift>) -> Result<(), Stop> {
+        self.px
+            .parts()
+            .routes
+            .set_shift(&deployment.app, &deployment.environment, shift);
+        traffic::publish(self.px).await
+    }
+
+    async fn save(&self, deployment: &Deployment) -> Result<(), Stop> {
+        if save(self.px, deployment).await {
+            Ok(())
+        } else {
+            Err(Stop::Interrupted)
+        }
+    }
+
+    fn tell(&mut self, deployment: &Deployment, text: &str) {
+        if self.told.as_deref() != Some(text) {
+            self.told = Some(text.to_owned());
+            report::progress(self.px, deployment, Level::Warn, text);
+        }
+    }
+
+    fn failed(&mut self, deployment: &mut Deployment, why: WhyBack) -> Diagnosis {
+        match why {
+            WhyBack::Cancelled => cancelled(deployment, PHASE),
+            WhyBack::Hopeless => {
+                deployment.health_status = HealthStatus::Unhealthy;
+                report::health(
+                    self.px,
+                    deployment,
+                    HealthStatus::Unhealthy,
+                    deployment.replicas_ready,
+                );
+                self.verdict
+                    .take()
+                    .unwrap_or_else(|| internal(PHASE, &"hopeless without a reason"))
+            }
+            WhyBack::Judged(how) => Diagnosis {
+                code: Cause::CanaryFailed,
+                phase: PHASE,
+                message: "the new release did worse than the former one, and was taken back"
+                    .to_owned(),
+                evidence: Evidence {
+                    traffic: Some(how),
+                    ..Evidence::default()
+                },
+                next: vec![
+                    "read what the new release printed while it was on trial".to_owned(),
+                    "change rollout.canary if the new release is right to differ".to_owned(),
+                ],
+            },
+        }
+    }
 }
 
 /// Makes a release's service and watches it.
@@ -219,177 +659,33 @@ pub(super) async fn ensure_service(
     px.parts().engine.ensure_service(spec).await
 }
 
+/// Gives a release so many replicas. A service that exists is only scaled: anything else of its
+/// specification, be it a label, would make Swarm replace the replicas that run.
+pub(super) async fn set_replicas(
+    px: &Platform,
+    release: &Release,
+    replicas: u32,
+    deployment: &Deployment,
+) -> Result<(), EngineError> {
+    let service = release.service_name(&px.config().instance);
+    let scaled = {
+        let _turn = px.parts().runner.service_changes.read().await;
+        let settings = &release.settings;
+        px.parts()
+            .fleet
+            .watch(&service, settings.container_port, &settings.health, true);
+        px.parts().engine.scale_service(&service, replicas).await
+    };
+    match scaled {
+        Err(EngineError::NotFound { .. }) => {
+            let spec = service_spec(px, release, replicas, deployment.id.as_str());
+            ensure_service(px, release, &spec).await
+        }
+        result => result,
+    }
+}
+
 pub(super) async fn remove_service(px: &Platform, service: &str) -> Result<(), EngineError> {
     let _turn = px.parts().runner.service_changes.read().await;
     px.parts().engine.remove_service(service).await
-}
-
-/// Waits until `needed` replicas are healthy, or it is clear that they will not be.
-pub(super) async fn wait_healthy(
-    px: &Platform,
-    deployment: &mut Deployment,
-    release: &Release,
-    needed: u32,
-    cancel: &CancellationToken,
-) -> Result<(), Stop> {
-    let service = release.service_name(&px.config().instance);
-    let seconds = u64::from(release.settings.health.deadline_seconds);
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
-    let mut changes = px.parts().fleet.changes();
-    loop {
-        changes.mark_unchanged();
-        let view = px.parts().fleet.service(&service);
-        if view.healthy.min(release.settings.replicas) != deployment.replicas_ready {
-            deployment.replicas_ready = view.healthy.min(release.settings.replicas);
-            deployment.health_status = if view.healthy >= release.settings.replicas {
-                HealthStatus::Healthy
-            } else {
-                HealthStatus::Starting
-            };
-            if !save(px, deployment).await {
-                return Err(Stop::Interrupted);
-            }
-            px.parts().runner.announce(&deployment.id);
-        }
-        if cancel.is_cancelled() {
-            return Err(cancelled(PHASE).into());
-        }
-        if view.healthy >= needed {
-            return Ok(());
-        }
-        let late = tokio::time::Instant::now() >= deadline;
-        if let Some(diagnosis) = diagnose::hopeless(px, release, &view, late).await {
-            deployment.health_status = HealthStatus::Unhealthy;
-            report::health(px, deployment, HealthStatus::Unhealthy, view.healthy);
-            return Err(diagnosis.into());
-        }
-        tokio::select! {
-            _ = changes.changed() => {}
-            () = tokio::time::sleep_until(deadline) => {}
-            // Some verdicts ripen with time alone.
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
-            () = cancel.cancelled() => return Err(cancelled(PHASE).into()),
-            () = px.stopping().cancelled() => return Err(Stop::Interrupted),
-        }
-    }
-}
-
-async fn switch(px: &Platform, deployment: &Deployment, release: &Release) -> Result<(), Stop> {
-    // The store first: whatever happens next, the new release is what the environment is.
-    px.parts()
-        .store
-        .activate_release(
-            &deployment.app,
-            &deployment.environment,
-            Some(release.number),
-        )
-        .await
-        .map_err(|error| internal(PHASE, &error))?;
-    px.parts()
-        .routes
-        .set_shift(&deployment.app, &deployment.environment, None);
-    publish(px).await?;
-    px.parts()
-        .fleet
-        .calm_down(&release.service_name(&px.config().instance));
-    report::progress(
-        px,
-        deployment,
-        Level::Info,
-        format!("All new requests go to release {}", release.number),
-    );
-    Ok(())
-}
-
-/// `success` is said only when the ingress has answered a request through the new release. What
-/// speaks no HTTP is proved by its health gate alone.
-async fn prove_served(
-    px: &Platform,
-    deployment: &Deployment,
-    release: &Release,
-) -> Result<(), Stop> {
-    let HealthProbe::Http {
-        path,
-        expect_status,
-    } = &release.settings.health.probe
-    else {
-        return Ok(());
-    };
-    let Some(host) = px
-        .config()
-        .host_of(&deployment.app, &deployment.environment)
-    else {
-        return Ok(());
-    };
-    let service = release.service_name(&px.config().instance);
-    let mut last = String::new();
-    for _ in 0..3 {
-        let timeout_ms = release.settings.health.timeout_ms.max(2_000);
-        let answers = tokio::select! {
-            () = px.stopping().cancelled() => return Err(Stop::Interrupted),
-            answers = px.parts().traffic.request(&host, path, timeout_ms) => answers,
-        };
-        match answers {
-            // An answer of nobody proves nothing.
-            Ok(answers)
-                if !answers.is_empty()
-                    && answers.iter().all(|served| {
-                        served.service.as_deref() == Some(&service)
-                            && served.status.is_some_and(|status| {
-                                status < 500 || Some(status) == *expect_status
-                            })
-                    }) =>
-            {
-                return Ok(());
-            }
-            Ok(answers) => last = format!("{answers:?}"),
-            Err(error) => last = error.to_string(),
-        }
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
-    Err(Diagnosis {
-        code: Cause::NotServedByIngress,
-        phase: PHASE,
-        message: format!("the replicas are healthy, but a request for {host} through the ingress did not reach them"),
-        evidence: Evidence { health_answer: Some(last), ..Evidence::default() },
-        next: vec!["run 'flukedeploy doctor' on the node".to_owned()],
-    }
-    .into())
-}
-
-/// Publishes the routes; waits a while for an ingress that is away.
-pub(super) async fn publish(px: &Platform) -> Result<(), Stop> {
-    let (mut tries, mut waited) = (0, false);
-    loop {
-        tries += 1;
-        match px.parts().routes.publish(px, true).await {
-            Ok(()) => return Ok(()),
-            Err(PublishError::Traffic(TrafficError::NoneConnected)) if !waited => {
-                (tries, waited) = (0, true);
-                tokio::select! {
-                    _ = px.parts().traffic.wait_connected(INGRESS_PATIENCE_MS) => {}
-                    () = px.stopping().cancelled() => return Err(Stop::Interrupted),
-                }
-            }
-            Err(PublishError::NotKnown) if tries < 100 => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            Err(PublishError::Traffic(_)) if tries < 5 => {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-            Err(error) => {
-                return Err(Diagnosis {
-                    code: Cause::IngressUnavailable,
-                    phase: PHASE,
-                    message: format!("the traffic cannot be moved: {error}"),
-                    evidence: Evidence::default(),
-                    next: vec!["run 'flukedeploy doctor' on the node".to_owned()],
-                }
-                .into());
-            }
-        }
-        if px.stopping().is_cancelled() {
-            return Err(Stop::Interrupted);
-        }
-    }
 }

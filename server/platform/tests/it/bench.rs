@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use flukedeploy_domain::access::Actor;
-use flukedeploy_domain::app::{EnvVars, Settings};
-use flukedeploy_domain::deployment::{Deployment, DeploymentId, State, Strategy, ValidationLevel};
+use flukedeploy_domain::app::{EnvVars, Objective, RolloutSettings, Settings};
+use flukedeploy_domain::deployment::{
+    Deployment, DeploymentId, Queue, State, Strategy, ValidationLevel,
+};
 use flukedeploy_domain::diagnosis::Diagnosis;
 use flukedeploy_domain::health::{HealthGate, HealthProbe};
 use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
@@ -199,6 +201,16 @@ pub(crate) fn settings(replicas: u32) -> Settings {
             },
             deadline_seconds: 30,
             timeout_ms: 1_000,
+            ..HealthGate::default()
+        },
+        // What stands by and what is watched has stories of its own.
+        rollout: RolloutSettings {
+            warm_seconds: Some(0),
+            ..RolloutSettings::default()
+        },
+        objective: Objective {
+            probation_seconds: 0,
+            ..Objective::default()
         },
         ..Settings::default()
     }
@@ -222,6 +234,7 @@ pub(crate) fn deploy_of(app: &str, image: &str) -> Deploy {
         strategy: None,
         validation_level: ValidationLevel::None,
         auto_rollback: true,
+        queue: Queue::Wait,
         create: false,
         container_port: None,
         reason: None,
@@ -293,6 +306,7 @@ impl Life<'_> {
             app: name(app),
             environment: production(),
             to,
+            queue: Queue::Wait,
             reason: None,
             idempotency_key: key.map(ToOwned::to_owned),
         };
@@ -369,6 +383,23 @@ impl Life<'_> {
             assert!(Instant::now() < deadline, "no end in {entries:#?}");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Whether an entry of the app holds this text.
+    pub(crate) fn told(&self, app: &str, text: &str) -> bool {
+        let request = ReadLogs {
+            filter: LogFilter {
+                app_name: Some(app.to_owned()),
+                ..LogFilter::default()
+            },
+            limit: 5_000,
+            ..ReadLogs::default()
+        };
+        let page = self.run(logs::read_logs(&self.px, &Actor::system(), request));
+        page.unwrap()
+            .entries
+            .iter()
+            .any(|entry| entry.message.contains(text))
     }
 
     pub(crate) fn entries_now(&self, id: &DeploymentId) -> Vec<LogEntry> {

@@ -37,14 +37,7 @@ fn crash_in(story: Story, count: u32, counting: Counting) -> bool {
     let life = world.boot();
     life.create_app("shop", story.settings());
     life.ship("shop", "shop:v1");
-    if story.strategy == Strategy::Recreate {
-        world.ingress.may_pause("shop");
-    }
     let crashed = life.deploy_and_die(story.command(), count, counting);
-    // Once the new release is what the app is, there is nothing left to pause for.
-    if story.good && life.active("shop") == Some(2) {
-        world.ingress.must_not_pause("shop");
-    }
     life.crash();
 
     let life = world.boot();

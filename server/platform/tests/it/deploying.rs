@@ -103,7 +103,9 @@ fn blue_green_moves_everything_at_once() {
     assert_eq!(done.state, State::Success);
     life.assert_serves("shop", 2);
     let trail = world.swarm.trail().split_off(before);
-    assert!(!trail.iter().any(|step| step.contains(", ")), "{trail:#?}");
+    // The former release may be listed for a moment, with no share.
+    let shared = |step: &String| step.contains(", ") && !step.contains("*0/");
+    assert!(!trail.iter().any(shared), "{trail:#?}");
     world.assert_sound();
 }
 
@@ -115,7 +117,6 @@ fn recreate_never_runs_two_releases_at_once() {
     settings.strategy = Strategy::Recreate;
     life.create_app("files", settings);
     life.ship("files", "files:v1");
-    world.ingress.may_pause("files");
     let before = world.swarm.trail().len();
     life.ship("files", "files:v2");
     life.assert_serves("files", 2);
@@ -129,12 +130,13 @@ fn recreate_never_runs_two_releases_at_once() {
     let steps = [
         at("route files: "),
         at(&format!("drained {}", service("files", 1))),
-        at(&format!("remove {}", service("files", 1))),
+        at(&format!("scale {} 0", service("files", 1))),
         at(&format!("ensure {}", service("files", 2))),
+        at(&format!("remove {}", service("files", 1))),
     ];
     assert!(steps.is_sorted(), "{steps:?} in {trail:#?}");
     assert_eq!(
-        trail[steps[0]], "route files: ",
+        trail[steps[0]], "route files:  (they wait)",
         "nobody is sent to what is about to stop"
     );
     world.assert_sound();

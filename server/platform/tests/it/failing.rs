@@ -253,7 +253,7 @@ fn a_release_that_is_gone_by_the_time_the_old_one_would_be_retired_is_no_success
     let found = diagnosis(&done);
     assert_eq!(
         (found.code, found.phase),
-        (Cause::ExitedWithCode, PhaseName::PostDeploy)
+        (Cause::CrashLoop, PhaseName::PostDeploy)
     );
     life.assert_serves("shop", 1);
     world.assert_sound();
@@ -284,6 +284,7 @@ fn a_release_whose_image_is_gone_cannot_be_gone_back_to() {
     life.create_app("shop", settings(1));
     life.ship("shop", "shop:v1");
     life.ship("shop", "shop:v2");
+    life.assert_serves("shop", 2);
     world.swarm.image(
         "shop:v1",
         Behaviour {

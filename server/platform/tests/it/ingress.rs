@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flukedeploy_domain::health::HealthProbe;
-use flukedeploy_domain::names::Hostname;
+use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
 use flukedeploy_domain::routing::{ProbeOutcome, Route, RoutingSnapshot, ServiceTraffic, Upstream};
+use flukedeploy_domain::traffic::LatencyCounts;
 use flukedeploy_platform::ports::{Served, Traffic, TrafficError};
 use flukedeploy_platform::secret::Secret;
+
+use tokio::sync::broadcast;
 
 use crate::swarm::Swarm;
 use crate::tap::{Tap, Trouble};
@@ -25,6 +28,7 @@ struct State {
     /// Apps that may be without a replica for a while.
     may_pause: HashSet<String>,
     in_flight: HashMap<String, u64>,
+    totals: HashMap<String, ServiceTraffic>,
     faults: Vec<String>,
 }
 
@@ -32,6 +36,7 @@ struct State {
 pub(crate) struct Ingress {
     swarm: Arc<Swarm>,
     state: Mutex<State>,
+    wanted: broadcast::Sender<(AppName, EnvironmentName)>,
 }
 
 fn gets_requests(upstream: &Upstream) -> bool {
@@ -42,6 +47,7 @@ impl Ingress {
     pub(crate) fn new(swarm: Arc<Swarm>) -> Self {
         Self {
             swarm,
+            wanted: broadcast::channel(16).0,
             state: Mutex::new(State {
                 connected: true,
                 ..State::default()
@@ -58,12 +64,49 @@ impl Ingress {
         self.lock().may_pause.insert(app.to_owned());
     }
 
-    pub(crate) fn must_not_pause(&self, app: &str) {
-        self.lock().may_pause.remove(app);
-    }
-
     pub(crate) fn set_in_flight(&self, service: &str, count: u64) {
         self.lock().in_flight.insert(service.to_owned(), count);
+    }
+
+    /// Requests come and are answered, or not, each in so many microseconds.
+    pub(crate) fn count(&self, service: &str, requests: u64, failed: u64, micros: u64) {
+        let mut state = self.lock();
+        let total = state
+            .totals
+            .entry(service.to_owned())
+            .or_insert_with(|| ServiceTraffic {
+                service: service.to_owned(),
+                requests: 0,
+                server_errors: 0,
+                failed: 0,
+                in_flight: 0,
+                latency: LatencyCounts::default(),
+            });
+        total.requests += requests;
+        total.server_errors += failed;
+        let mut buckets: Vec<(u8, u64)> = total.latency.clone().into();
+        let bucket = u8::try_from(LatencyCounts::bucket_of(micros)).unwrap();
+        match buckets.iter_mut().find(|(found, _)| *found == bucket) {
+            Some((_, count)) => *count += requests,
+            None => buckets.push((bucket, requests)),
+        }
+        total.latency = buckets.into();
+    }
+
+    /// Somebody waits for an app that sleeps.
+    pub(crate) fn want(&self, app: &str) {
+        let _ = self
+            .wanted
+            .send((app.parse().unwrap(), EnvironmentName::production()));
+    }
+
+    /// Whether requests to an app wait at this moment, and whether all of them do.
+    pub(crate) fn holds(&self, app: &str) -> Option<bool> {
+        let state = self.lock();
+        let routes = state.applied.iter().flat_map(|applied| &applied.routes);
+        routes
+            .filter(|route| route.app.as_str() == app)
+            .find_map(|route| route.hold.map(|hold| hold.all))
     }
 
     /// The line breaks; it goes on with the table it has.
@@ -163,13 +206,20 @@ impl Ingress {
                 .upstreams
                 .iter()
                 .map(|u| format!("{}*{}/{}", u.service, u.weight, u.endpoints.len()));
+            let waits = match route.hold {
+                Some(hold) if hold.all => " (all wait)",
+                Some(_) => " (they wait)",
+                None => "",
+            };
             self.swarm.note(format!(
-                "route {}: {}",
+                "route {}: {}{waits}",
                 route.app,
                 told.collect::<Vec<_>>().join(", ")
             ));
             let answers = self.check(route, &mut faults);
-            if answers {
+            // A request that waits (bounded) is not dropped; it must not wait for ever, which
+            // the end of each story shows.
+            if answers || route.hold.is_some() {
                 state.served.insert(route.app.to_string());
             } else if state.served.contains(route.app.as_str())
                 && !state.may_pause.contains(route.app.as_str())
@@ -278,13 +328,32 @@ impl Traffic for SimTraffic {
                 status,
                 body_start: String::new(),
             },
-            (Some(_), HealthProbe::Tcp | HealthProbe::Docker) => {
-                ProbeOutcome::Healthy { status: None }
-            }
+            (Some(_), _) => ProbeOutcome::Healthy { status: None },
         })
     }
 
-    async fn await_drained(&self, service: &str, _: u64) -> Result<u64, TrafficError> {
+    async fn fresh_totals(
+        &self,
+        services: &[String],
+    ) -> Result<HashMap<String, ServiceTraffic>, TrafficError> {
+        self.before("fresh_totals", "").await?;
+        let state = self.ingress.lock();
+        let known = services
+            .iter()
+            .filter_map(|name| Some((name.clone(), state.totals.get(name)?.clone())));
+        Ok(known.collect())
+    }
+
+    fn wanted(&self) -> broadcast::Receiver<(AppName, EnvironmentName)> {
+        self.ingress.wanted.subscribe()
+    }
+
+    async fn await_drained(
+        &self,
+        service: &str,
+        _: u64,
+        _: Option<u64>,
+    ) -> Result<u64, TrafficError> {
         self.before("await_drained", service).await?;
         self.swarm.note(format!("drained {service}"));
         let left = self

@@ -16,6 +16,7 @@ mod deploying;
 mod failing;
 mod ingress;
 mod journal;
+mod moving;
 mod outages;
 mod queueing;
 mod reconciling;

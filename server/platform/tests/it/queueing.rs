@@ -114,6 +114,7 @@ fn going_back_twice_in_a_row_is_harmless() {
     life.create_app("shop", settings(1));
     life.ship("shop", "shop:v1");
     life.ship("shop", "shop:v2");
+    life.assert_serves("shop", 2);
     life.tap.hang("image_available", "");
     let first = life.rollback("shop", 1);
     until("the first", || life.tap.is_hanging("image_available"));

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use flukedeploy_domain::app::{App, Environment, Settings};
+use flukedeploy_domain::app::{App, Environment, RunMode, Settings};
 use flukedeploy_domain::audit::AuditEntry;
-use flukedeploy_domain::deployment::{Deployment, DeploymentId};
+use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
 use flukedeploy_domain::log_entry::LogEntry;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_platform::ports::{
-    Account, AppOverview, AuditRow, LogPage, LogQuery, LogStore, NewRelease, Opened, Store,
-    StoreError, StoredToken,
+    Account, AppOverview, AuditRow, LogPage, LogQuery, LogStore, NewRelease, Opened, Scale, Store,
+    StoreError, StoredToken, Switch,
 };
 use flukedeploy_store::{SqliteLogStore, SqliteStore};
 use time::OffsetDateTime;
@@ -63,7 +63,11 @@ tapped! { Store for TappedStore {
         audit: &AuditEntry) -> Environment;
     true delete_app(app: &AppName, audit: &AuditEntry) -> ();
     true open_deployment(
-        deployment: &Deployment, idempotency: Option<(&str, &str)>, audit: &AuditEntry) -> Opened;
+        deployment: &Deployment, queue: Queue, idempotency: Option<(&str, &str)>,
+        audit: &AuditEntry) -> Opened;
+    false replayed(
+        actor_id: &str, idempotency: (&str, &str), now: OffsetDateTime) -> Option<Deployment>;
+    true set_wishes(id: &DeploymentId, wishes: &Wishes, audit: &AuditEntry) -> bool;
     false deployment(id: &DeploymentId) -> Option<Deployment>;
     true save_deployment(deployment: &Deployment) -> ();
     true request_cancel(id: &DeploymentId, audit: &AuditEntry) -> bool;
@@ -76,8 +80,13 @@ tapped! { Store for TappedStore {
     false release(
         app: &AppName, environment: &EnvironmentName, number: ReleaseNo) -> Option<Release>;
     false releases(app: &AppName, environment: &EnvironmentName, limit: u32) -> Vec<Release>;
-    true activate_release(
-        app: &AppName, environment: &EnvironmentName, release: Option<ReleaseNo>) -> ();
+    true switch_release(app: &AppName, environment: &EnvironmentName, switch: &Switch) -> ();
+    true end_standby(app: &AppName, environment: &EnvironmentName, release: ReleaseNo) -> ();
+    true end_probation(
+        app: &AppName, environment: &EnvironmentName, deployment: &DeploymentId,
+        withdrawn: Option<&str>) -> ();
+    true set_mode(app: &AppName, environment: &EnvironmentName, mode: RunMode) -> ();
+    true scale(app: &AppName, environment: &EnvironmentName, scale: Scale) -> ();
     false has_accounts() -> bool;
     false account_by_name(name: &str) -> Option<Account>;
     false account(id: &str) -> Option<Account>;

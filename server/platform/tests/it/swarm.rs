@@ -10,7 +10,7 @@ use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_platform::ports::{
     Clock, Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, NetworkReady, RawLine,
     ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState, SystemClock, Task,
-    TaskState,
+    TaskState, VolumeUser,
 };
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use time::OffsetDateTime;
@@ -372,7 +372,7 @@ fn failed(trouble: Trouble, doing: &str) -> EngineError {
 
 impl SimEngine {
     async fn before(&self, call: &'static str, about: &str) -> Result<(), EngineError> {
-        let changes = matches!(call, "ensure_service" | "remove_service");
+        let changes = matches!(call, "ensure_service" | "scale_service" | "remove_service");
         // "engine" stands for all of its calls.
         for rule in ["engine", call] {
             let counts = rule == call;
@@ -387,7 +387,7 @@ impl SimEngine {
     }
 
     async fn after(&self, call: &'static str) {
-        let changes = matches!(call, "ensure_service" | "remove_service");
+        let changes = matches!(call, "ensure_service" | "scale_service" | "remove_service");
         self.tap.after(changes).await;
     }
 }
@@ -484,8 +484,38 @@ impl Engine for SimEngine {
         Ok(())
     }
 
+    async fn volume_users(&self, volumes: &[String]) -> Result<Vec<VolumeUser>, EngineError> {
+        self.before("volume_users", "").await?;
+        let state = self.swarm.lock();
+        let users = state.services.values().flat_map(|service| {
+            let mounts = service.spec.mounts.iter();
+            let runs = service
+                .replicas
+                .iter()
+                .any(|replica| replica.ended.is_none());
+            mounts
+                .filter(move |mount| runs && volumes.contains(&mount.volume))
+                .map(|mount| VolumeUser {
+                    volume: mount.volume.clone(),
+                    container: format!("{}.1", service.spec.name),
+                    service: Some(service.spec.name.clone()),
+                })
+        });
+        Ok(users.collect())
+    }
+
+    async fn differences(&self, spec: &ServiceSpec) -> Result<Option<Vec<String>>, EngineError> {
+        self.before("differences", &spec.name).await?;
+        let state = self.swarm.lock();
+        Ok(state.services.get(&spec.name).map(|service| {
+            let differs = service.spec.image != spec.image;
+            differs.then(|| "image".to_owned()).into_iter().collect()
+        }))
+    }
+
     async fn scale_service(&self, name: &str, replicas: u32) -> Result<(), EngineError> {
         self.before("scale_service", name).await?;
+        self.swarm.note(format!("scale {name} {replicas}"));
         match self.swarm.lock().services.get_mut(name) {
             Some(service) => service.spec.replicas = replicas,
             None => {
@@ -494,6 +524,8 @@ impl Engine for SimEngine {
                 });
             }
         }
+        let _ = self.swarm.events.send(());
+        self.after("scale_service").await;
         Ok(())
     }
 

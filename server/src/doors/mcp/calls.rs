@@ -6,7 +6,9 @@ use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::deployment::{DeploymentId, DeploymentSummary};
 use flukedeploy_domain::log_entry::{Level, LogFilter};
 use flukedeploy_domain::names::AppName;
-use flukedeploy_platform::deployments::{self, Accepted, Deploy, Rollback};
+use flukedeploy_platform::deployments::{
+    self, Accepted, Deploy, DeploymentPlan, Restart, Rollback, Scale, SetMode, Steer,
+};
 use flukedeploy_platform::logs::{ReadLogs, read_logs};
 use flukedeploy_platform::validate::{self, Validate};
 use flukedeploy_platform::views::{AppView, CheckStatus};
@@ -67,6 +69,26 @@ enum Call {
         limit: u32,
         include_rollbacks: bool,
     },
+    PlanDeploy(Deploy),
+    PlanRollback(Rollback),
+    /// `None`: abort.
+    Steer {
+        id: DeploymentId,
+        how: Option<Steer>,
+        wait_seconds: u64,
+    },
+    Scale {
+        cmd: Scale,
+        wait_seconds: u64,
+    },
+    Restart {
+        cmd: Restart,
+        wait_seconds: u64,
+    },
+    SetMode {
+        cmd: SetMode,
+        wait_seconds: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -101,7 +123,36 @@ pub(super) async fn call(
             let found = apps::list_apps(px, actor).await?;
             Ok(list_apps(&found, query.as_deref(), limit, offset))
         }
-        Call::Deploy { cmd, wait_seconds } => deploy(px, actor, cmd, wait_seconds).await,
+        Call::Deploy { cmd, wait_seconds } => {
+            let accepted = deployments::deploy(px, actor, cmd).await?;
+            started(px, actor, accepted, wait_seconds).await
+        }
+        Call::Scale { cmd, wait_seconds } => {
+            let accepted = deployments::scale(px, actor, cmd).await?;
+            started(px, actor, accepted, wait_seconds).await
+        }
+        Call::Restart { cmd, wait_seconds } => {
+            let accepted = deployments::restart(px, actor, cmd).await?;
+            started(px, actor, accepted, wait_seconds).await
+        }
+        Call::SetMode { cmd, wait_seconds } => {
+            let accepted = deployments::set_mode(px, actor, cmd).await?;
+            started(px, actor, accepted, wait_seconds).await
+        }
+        Call::PlanDeploy(cmd) => Ok(planned(&deployments::plan_deploy(px, actor, &cmd).await?)),
+        Call::PlanRollback(cmd) => Ok(planned(&deployments::plan_rollback(px, actor, &cmd).await?)),
+        Call::Steer {
+            id,
+            how,
+            wait_seconds,
+        } => {
+            match how {
+                Some(how) => deployments::steer(px, actor, &id, how).await?,
+                None => deployments::cancel(px, actor, &id).await?,
+            };
+            let found = deployments::wait_for_deployment(px, actor, &id, wait_seconds).await?;
+            Ok(status(found))
+        }
         Call::Status { id, wait_seconds } => {
             let found = deployments::wait_for_deployment(px, actor, &id, wait_seconds).await?;
             Ok(status(found))
@@ -148,10 +199,51 @@ fn read(tool: ToolName, mut fields: Fields) -> Result<Call, Error> {
         }
         ToolName::Deploy => {
             let wait_seconds = wait_seconds(&mut fields);
-            Ok(Call::Deploy {
-                cmd: requests::deploy(fields)?,
+            let dry_run = requests::dry_run(&mut fields);
+            let cmd = requests::deploy(fields)?;
+            Ok(if dry_run {
+                Call::PlanDeploy(cmd)
+            } else {
+                Call::Deploy { cmd, wait_seconds }
+            })
+        }
+        ToolName::Steer => {
+            let id = fields.required("deployment_id");
+            let wait_seconds = wait_seconds(&mut fields);
+            let how = match fields.text("action").as_deref() {
+                Some("pause") => Some(Steer::Pause),
+                Some("resume") => Some(Steer::Resume),
+                Some("promote") => Some(Steer::Promote),
+                Some("abort") => None,
+                _ => {
+                    fields.fault("action", "must be pause, resume, promote or abort");
+                    None
+                }
+            };
+            let Some(id) = id else {
+                return Err(fields.into_error());
+            };
+            fields.finish()?;
+            Ok(Call::Steer {
+                id,
+                how,
                 wait_seconds,
             })
+        }
+        ToolName::Scale => {
+            let wait_seconds = wait_seconds(&mut fields);
+            let cmd = requests::scale(fields, None)?;
+            Ok(Call::Scale { cmd, wait_seconds })
+        }
+        ToolName::Restart => {
+            let wait_seconds = wait_seconds(&mut fields);
+            let cmd = requests::restart(fields, None)?;
+            Ok(Call::Restart { cmd, wait_seconds })
+        }
+        ToolName::SetMode => {
+            let wait_seconds = wait_seconds(&mut fields);
+            let cmd = requests::set_mode(fields, None, None)?;
+            Ok(Call::SetMode { cmd, wait_seconds })
         }
         ToolName::Status => {
             let id = fields.required("deployment_id");
@@ -165,9 +257,12 @@ fn read(tool: ToolName, mut fields: Fields) -> Result<Call, Error> {
         ToolName::Logs => read_logs_call(fields).map(Call::Logs),
         ToolName::Rollback => {
             let wait_seconds = wait_seconds(&mut fields);
-            Ok(Call::Rollback {
-                cmd: requests::rollback(fields, None)?,
-                wait_seconds,
+            let dry_run = requests::dry_run(&mut fields);
+            let cmd = requests::rollback(fields, None)?;
+            Ok(if dry_run {
+                Call::PlanRollback(cmd)
+            } else {
+                Call::Rollback { cmd, wait_seconds }
             })
         }
         ToolName::Validate => requests::validate(fields, None).map(Call::Validate),
@@ -268,13 +363,13 @@ fn brief(app: &AppView) -> Value {
     value
 }
 
-async fn deploy(
+/// The answer to an act that is recorded like a deployment.
+async fn started(
     px: &Platform,
     actor: &Actor,
-    cmd: Deploy,
+    accepted: Accepted,
     wait_seconds: u64,
 ) -> Result<Outcome, Error> {
-    let accepted = deployments::deploy(px, actor, cmd).await?;
     let summary = waited(px, actor, &accepted, wait_seconds).await?;
     let text = told(&summary);
     let answer = DeploymentAccepted::new(px.config(), summary, accepted.replayed);
@@ -310,6 +405,17 @@ async fn waited(
         deployments::wait_for_deployment(px, actor, id, wait_seconds).await?
     };
     Ok(tame_summary(summary))
+}
+
+fn planned(plan: &DeploymentPlan) -> Outcome {
+    let text = format!(
+        "Dry run for {}: nothing was done. {} changes, {} steps, {} risks.",
+        plan.app_name,
+        plan.changes.len(),
+        plan.steps.len(),
+        plan.risks.len()
+    );
+    Outcome::new(text, to_value(plan))
 }
 
 fn status(found: DeploymentSummary) -> Outcome {
@@ -547,6 +653,10 @@ mod tests {
                 deploy: phase(PhaseStatus::Failed),
                 post_deploy: phase(PhaseStatus::Pending),
             },
+            act: "deploy".to_owned(),
+            because: None,
+            rollout: None,
+            receipt: None,
             returned_to: Some(ReleaseNo(1)),
             diagnosis: Some(Diagnosis {
                 code: Cause::ExitedWithCode,

@@ -60,6 +60,13 @@ fn wait_seconds() -> Value {
     )
 }
 
+fn queue() -> Value {
+    json!({
+        "type": "string", "enum": ["wait", "supersede"], "default": "wait",
+        "description": "supersede: end the app's running deployment first"
+    })
+}
+
 fn idempotency_key() -> Value {
     text("Your own unique id, e.g. release-4711; a repeated call with it is not done twice")
 }
@@ -97,7 +104,7 @@ pub(super) fn deploy_input() -> Value {
             },
             "strategy": {
                 "type": "string", "enum": ["rolling", "blue_green", "recreate", "canary"],
-                "description": "Default: as the app is set, else rolling. canary is not available yet"
+                "description": "Default: as the app is set, else rolling"
             },
             "validation_level": {
                 "type": "string", "enum": ["none", "basic", "strict"], "default": "basic",
@@ -111,8 +118,9 @@ pub(super) fn deploy_input() -> Value {
             },
             "reason": text("Why, for the audit trail"),
             "idempotency_key": idempotency_key(),
+            "queue": queue(),
             "wait_seconds": wait_seconds(),
-            "dry_run": flag("Not available yet", false),
+            "dry_run": flag("Only tell the plan: changes, steps, risks", false),
         }),
     )
 }
@@ -154,8 +162,9 @@ pub(super) fn rollback_input() -> Value {
             "environment": environment(),
             "reason": text("Why, for the audit trail"),
             "idempotency_key": idempotency_key(),
+            "queue": queue(),
             "wait_seconds": wait_seconds(),
-            "dry_run": flag("Not available yet", false),
+            "dry_run": flag("Only tell the plan", false),
         }),
     )
 }
@@ -181,6 +190,57 @@ pub(super) fn history_input() -> Value {
             "limit": count("How many", 1, MAX_HISTORY.into(), DEFAULT_HISTORY.into()),
             "include_rollbacks": flag("Rollbacks too", true),
         }),
+    )
+}
+
+pub(super) fn steer_input() -> Value {
+    input(
+        &["deployment_id", "action"],
+        json!({
+            "deployment_id": text("E.g. dep-1770200000000-9f3c1a7e"),
+            "action": {
+                "type": "string", "enum": ["pause", "resume", "promote", "abort"],
+                "description": "What to do with it"
+            },
+            "wait_seconds": wait_seconds(),
+        }),
+    )
+}
+
+/// What every everyday act takes.
+fn act_input(required: &[&str], mut own: Value) -> Value {
+    let common = json!({
+        "app_name": app_name(),
+        "reason": text("Why, for the audit trail"),
+        "idempotency_key": idempotency_key(),
+        "wait_seconds": wait_seconds(),
+    });
+    if let (Value::Object(own), Value::Object(common)) = (&mut own, common) {
+        own.extend(common);
+    }
+    input(required, own)
+}
+
+pub(super) fn scale_input() -> Value {
+    act_input(
+        &["app_name", "replicas"],
+        json!({"replicas": {
+            "type": "integer", "minimum": 1, "maximum": 500, "description": "Copies to run"
+        }}),
+    )
+}
+
+pub(super) fn restart_input() -> Value {
+    act_input(&["app_name"], json!({}))
+}
+
+pub(super) fn set_mode_input() -> Value {
+    act_input(
+        &["app_name", "mode"],
+        json!({"mode": {
+            "type": "string", "enum": ["running", "stopped", "asleep", "maintenance"],
+            "description": "What the app is to be"
+        }}),
     )
 }
 
@@ -280,6 +340,10 @@ fn summary() -> Value {
                 }))
             },
             "diagnosis": diagnosis(),
+            "act": string(),
+            "because": {"type": "object"},
+            "rollout": {"type": "object"},
+            "receipt": {"type": "object"},
         }),
     )
 }

@@ -188,7 +188,7 @@ mod tests {
         let reading = names(Tier::Extended);
         assert!(!reading.contains(&"deploy_app") && !reading.contains(&"deploy_rollback"));
         assert_eq!(reading.len(), 5);
-        assert_eq!(names(Tier::Advanced).len(), 7);
+        assert_eq!(names(Tier::Advanced).len(), 11);
     }
 
     #[test]

@@ -19,6 +19,10 @@ pub(super) enum ToolName {
     Rollback,
     Validate,
     History,
+    Steer,
+    Scale,
+    Restart,
+    SetMode,
 }
 
 /// Hints for clients; all four are always given, since the defaults frighten.
@@ -44,6 +48,13 @@ const READS: Hints = Hints {
 const LOOKS_OUTSIDE: Hints = Hints {
     open_world: true,
     ..READS
+};
+/// Changes, and takes nothing away.
+const SCALES: Hints = Hints {
+    read_only: false,
+    destructive: false,
+    idempotent: true,
+    open_world: false,
 };
 const CHANGES: Hints = Hints {
     read_only: false,
@@ -171,6 +182,55 @@ pub(super) const TOOLS: &[ToolSpec] = &[
         hints: READS,
         input: schemas::history_input,
         output: schemas::history_output,
+    },
+    ToolSpec {
+        tool: ToolName::Steer,
+        name: "deploy_control",
+        title: "Steer a running deployment",
+        description: "Pauses, resumes, promotes or aborts a deployment that is under way. promote \
+                      takes the present canary step without further judgement; abort goes back to \
+                      the former release.",
+        action: Action::SteerDeployment,
+        hints: CHANGES,
+        input: schemas::steer_input,
+        output: schemas::status_output,
+    },
+    ToolSpec {
+        tool: ToolName::Scale,
+        name: "flukedeploy_scale",
+        title: "Scale an app",
+        description: "Changes how many replicas of an app run, without a lost request. Recorded \
+                      like a deployment; returns like deploy_app.",
+        action: Action::Scale,
+        hints: SCALES,
+        input: schemas::scale_input,
+        output: schemas::deploy_output,
+    },
+    ToolSpec {
+        tool: ToolName::Restart,
+        name: "flukedeploy_restart",
+        title: "Restart an app",
+        description: "Starts the same image anew, with the settings as they are now, and without \
+                      downtime. Returns like deploy_app.",
+        action: Action::Restart,
+        hints: Hints {
+            idempotent: false,
+            ..SCALES
+        },
+        input: schemas::restart_input,
+        output: schemas::deploy_output,
+    },
+    ToolSpec {
+        tool: ToolName::SetMode,
+        name: "flukedeploy_set_mode",
+        title: "Stop, start or pause an app",
+        description: "stopped: requests get 503. asleep: the first request starts the app and \
+                      waits for it. maintenance: requests are held, then get 503. running: as \
+                      ever. Returns like deploy_app.",
+        action: Action::StopStart,
+        hints: CHANGES,
+        input: schemas::set_mode_input,
+        output: schemas::deploy_output,
     },
 ];
 

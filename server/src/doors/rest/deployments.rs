@@ -3,10 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use flukedeploy_domain::access::Actor;
-use flukedeploy_domain::deployment::DeploymentSummary;
+use flukedeploy_domain::app::RunMode;
+use flukedeploy_domain::deployment::{DeploymentSummary, Receipt};
 use flukedeploy_domain::names::Invalid;
-use flukedeploy_platform::deployments::{self, Accepted};
+use flukedeploy_platform::deployments::{self, Accepted, Steer};
 use flukedeploy_platform::views::{DeploymentLogs, DeploymentStats};
 use flukedeploy_platform::{Error, Platform};
 use serde::Serialize;
@@ -42,15 +44,115 @@ pub(super) async fn create(
     Caller(actor): Caller,
     query: Params,
     headers: HeaderMap,
-    JsonBody(body): JsonBody,
-) -> Result<(StatusCode, Json<DeploymentAccepted>), Problem> {
+    JsonBody(mut body): JsonBody,
+) -> Result<Response, Problem> {
     let wait = wait_seconds(query)?;
+    let dry_run = requests::dry_run(&mut body);
     let mut cmd = requests::deploy(body)?;
+    if dry_run {
+        let plan = deployments::plan_deploy(&px, &actor, &cmd).await?;
+        return Ok(Json(plan).into_response());
+    }
     cmd.idempotency_key = idempotency_key(&headers, cmd.idempotency_key)?;
     let accepted = deployments::deploy(&px, &actor, cmd).await?;
-    let (status, summary) = waited(&px, &actor, &accepted, wait).await?;
+    started(&px, &actor, accepted, wait).await
+}
+
+/// The answer to an act that is recorded like a deployment.
+async fn started(
+    px: &Platform,
+    actor: &Actor,
+    accepted: Accepted,
+    wait: u64,
+) -> Result<Response, Problem> {
+    let (status, summary) = waited(px, actor, &accepted, wait).await?;
     let answer = DeploymentAccepted::new(px.config(), summary, accepted.replayed);
-    Ok((status, Json(answer)))
+    Ok((status, Json(answer)).into_response())
+}
+
+pub(super) async fn scale(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    AppPath(name): AppPath,
+    query: Params,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Problem> {
+    let wait = wait_seconds(query)?;
+    let mut cmd = requests::scale(body, Some(name))?;
+    cmd.idempotency_key = idempotency_key(&headers, cmd.idempotency_key)?;
+    let accepted = deployments::scale(&px, &actor, cmd).await?;
+    started(&px, &actor, accepted, wait).await
+}
+
+pub(super) async fn restart(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    AppPath(name): AppPath,
+    query: Params,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Problem> {
+    let wait = wait_seconds(query)?;
+    let mut cmd = requests::restart(body, Some(name))?;
+    cmd.idempotency_key = idempotency_key(&headers, cmd.idempotency_key)?;
+    let accepted = deployments::restart(&px, &actor, cmd).await?;
+    started(&px, &actor, accepted, wait).await
+}
+
+/// One handler for each address that changes the mode: they differ in nothing else.
+macro_rules! mode_handler {
+    ($name:ident, $mode:expr) => {
+        pub(super) async fn $name(
+            State(px): State<Platform>,
+            Caller(actor): Caller,
+            AppPath(name): AppPath,
+            query: Params,
+            headers: HeaderMap,
+            JsonBody(body): JsonBody,
+        ) -> Result<Response, Problem> {
+            let wait = wait_seconds(query)?;
+            let mut cmd = requests::set_mode(body, Some(name), Some($mode))?;
+            cmd.idempotency_key = idempotency_key(&headers, cmd.idempotency_key)?;
+            let accepted = deployments::set_mode(&px, &actor, cmd).await?;
+            started(&px, &actor, accepted, wait).await
+        }
+    };
+}
+
+mode_handler!(stop, RunMode::Stopped);
+mode_handler!(sleep, RunMode::Asleep);
+mode_handler!(start, RunMode::Running);
+mode_handler!(maintenance, RunMode::Maintenance);
+
+/// One handler for each way to steer a rollout.
+macro_rules! steer_handler {
+    ($name:ident, $how:expr) => {
+        pub(super) async fn $name(
+            State(px): State<Platform>,
+            Caller(actor): Caller,
+            DeploymentPath(id): DeploymentPath,
+        ) -> Result<(StatusCode, Json<DeploymentSummary>), Problem> {
+            let summary = deployments::steer(&px, &actor, &id, $how).await?;
+            Ok((StatusCode::ACCEPTED, Json(summary)))
+        }
+    };
+}
+
+steer_handler!(pause, Steer::Pause);
+steer_handler!(resume, Steer::Resume);
+steer_handler!(promote, Steer::Promote);
+
+pub(super) async fn receipt(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    DeploymentPath(id): DeploymentPath,
+) -> Result<Json<Receipt>, Problem> {
+    let summary = deployments::get_deployment(&px, &actor, &id).await?;
+    let missing = Error::NotFound {
+        what: format!("receipt of deployment '{id}' yet: it is written when the deployment ends"),
+    };
+    Ok(Json(summary.receipt.ok_or(missing)?))
 }
 
 pub(super) async fn roll_back(
@@ -59,17 +161,20 @@ pub(super) async fn roll_back(
     AppPath(name): AppPath,
     query: Params,
     headers: HeaderMap,
-    JsonBody(body): JsonBody,
-) -> Result<(StatusCode, Json<RollbackAccepted>), Problem> {
+    JsonBody(mut body): JsonBody,
+) -> Result<Response, Problem> {
     let wait = wait_seconds(query)?;
+    let dry_run = requests::dry_run(&mut body);
     let mut cmd = requests::rollback(body, Some(name))?;
+    if dry_run {
+        let plan = deployments::plan_rollback(&px, &actor, &cmd).await?;
+        return Ok(Json(plan).into_response());
+    }
     cmd.idempotency_key = idempotency_key(&headers, cmd.idempotency_key)?;
     let accepted = deployments::rollback(&px, &actor, cmd).await?;
     let (status, summary) = waited(&px, &actor, &accepted, wait).await?;
-    Ok((
-        status,
-        Json(RollbackAccepted::new(px.config(), accepted, summary)),
-    ))
+    let answer = RollbackAccepted::new(px.config(), accepted, summary);
+    Ok((status, Json(answer)).into_response())
 }
 
 pub(super) async fn recent(

@@ -60,6 +60,10 @@ fn with_token() -> Router<AppState> {
         .route("/deployments/{id}", get(deployments::show))
         .route("/deployments/{id}/logs", get(deployments::logs))
         .route("/deployments/{id}/cancel", post(deployments::cancel))
+        .route("/deployments/{id}/pause", post(deployments::pause))
+        .route("/deployments/{id}/resume", post(deployments::resume))
+        .route("/deployments/{id}/promote", post(deployments::promote))
+        .route("/deployments/{id}/receipt", get(deployments::receipt))
         .route("/apps", get(apps::list).post(apps::create))
         .route(
             "/apps/{name}",
@@ -68,6 +72,12 @@ fn with_token() -> Router<AppState> {
         .route("/apps/{name}/deployments", get(deployments::of_app))
         .route("/apps/{name}/releases", get(apps::releases))
         .route("/apps/{name}/rollback", post(deployments::roll_back))
+        .route("/apps/{name}/scale", post(deployments::scale))
+        .route("/apps/{name}/restart", post(deployments::restart))
+        .route("/apps/{name}/stop", post(deployments::stop))
+        .route("/apps/{name}/sleep", post(deployments::sleep))
+        .route("/apps/{name}/start", post(deployments::start))
+        .route("/apps/{name}/maintenance", post(deployments::maintenance))
         .route("/apps/{name}/validate", post(apps::validate))
         .route("/logs", get(logs::read))
         .route("/tokens", get(tokens::list).post(tokens::create))

@@ -68,7 +68,7 @@ async fn every_era_is_served() {
         );
         let list = ask(&house, ADMIN, era, "tools/list", json!({})).await;
         let tools = list.body["result"]["tools"].as_array().unwrap();
-        assert_eq!(tools.len(), 7, "{era}");
+        assert_eq!(tools.len(), 11, "{era}");
         assert!(
             list.body.to_string().len() <= 24_000,
             "{}",
@@ -165,7 +165,7 @@ async fn refusals_are_results_that_an_agent_can_act_on() {
     let problem = &typo["result"]["structuredContent"];
     assert_eq!(problem["did_you_mean"], json!(["shop"]));
     assert_eq!(problem["retryable"], false);
-    let wrong = json!({"app_nam": "shop", "replicas": 0, "dry_run": true});
+    let wrong = json!({"app_nam": "shop", "replicas": 0, "queue": "jump"});
     let wrong = tool(&house, ADMIN, "deploy_app", wrong).await;
     let fields = wrong["result"]["structuredContent"]["fields"]
         .as_array()

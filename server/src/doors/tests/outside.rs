@@ -1,21 +1,23 @@
 //! An engine and ingresses that do not answer.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use async_trait::async_trait;
 use flukedeploy_domain::health::HealthProbe;
 use flukedeploy_domain::image::{ImageRef, PinnedImage};
-use flukedeploy_domain::names::Hostname;
+use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
 use flukedeploy_domain::routing::{ProbeOutcome, RoutingSnapshot, ServiceTraffic};
 use flukedeploy_platform::ports::{
     Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, NetworkReady, RawLine,
     ReplicaFailure, ResolveError, ResolvedImage, Served, ServiceSpec, ServiceState, Task, Traffic,
-    TrafficError,
+    TrafficError, VolumeUser,
 };
 use flukedeploy_platform::secret::Secret;
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, empty, pending};
 use time::OffsetDateTime;
+use tokio::sync::broadcast;
 
 pub(super) struct SilentEngine;
 
@@ -52,6 +54,12 @@ impl Engine for SilentEngine {
     }
     async fn ensure_service(&self, _spec: &ServiceSpec) -> Result<(), EngineError> {
         silent("making a service")
+    }
+    async fn volume_users(&self, _volumes: &[String]) -> Result<Vec<VolumeUser>, EngineError> {
+        silent("looking at volumes")
+    }
+    async fn differences(&self, _spec: &ServiceSpec) -> Result<Option<Vec<String>>, EngineError> {
+        silent("comparing a service")
     }
     async fn scale_service(&self, _name: &str, _replicas: u32) -> Result<(), EngineError> {
         silent("scaling a service")
@@ -112,8 +120,22 @@ impl Traffic for NoIngress {
     ) -> Result<ProbeOutcome, TrafficError> {
         Err(TrafficError::NoneConnected)
     }
-    async fn await_drained(&self, _service: &str, _timeout_ms: u64) -> Result<u64, TrafficError> {
+    async fn await_drained(
+        &self,
+        _service: &str,
+        _timeout_ms: u64,
+        _close_after_ms: Option<u64>,
+    ) -> Result<u64, TrafficError> {
         Err(TrafficError::NoneConnected)
+    }
+    async fn fresh_totals(
+        &self,
+        _services: &[String],
+    ) -> Result<HashMap<String, ServiceTraffic>, TrafficError> {
+        Err(TrafficError::NoneConnected)
+    }
+    fn wanted(&self) -> broadcast::Receiver<(AppName, EnvironmentName)> {
+        broadcast::channel(1).1
     }
     async fn request(
         &self,

@@ -1,3 +1,4 @@
+use flukedeploy_domain::deployment::Queue;
 use flukedeploy_domain::names::EnvironmentName;
 use flukedeploy_platform::ports::{Store, StoreError};
 use flukedeploy_store::SqliteStore;
@@ -169,7 +170,7 @@ async fn deleting_an_app_takes_everything_of_it_and_nothing_else() {
     let kept = open_deployment(&store, "other", 1).await;
     let gone = deployment("shop", 2);
     store
-        .open_deployment(&gone, Some(("key", "hash")), &audit("deploy"))
+        .open_deployment(&gone, Queue::Wait, Some(("key", "hash")), &audit("deploy"))
         .await
         .unwrap();
     let release = store.create_release(&new_release(&gone)).await.unwrap();
@@ -217,7 +218,7 @@ async fn overviews_are_by_name_with_the_newest_deployment_of_each_environment() 
     let mut staging = deployment("ant", 3);
     staging.environment = "staging".parse().unwrap();
     store
-        .open_deployment(&staging, None, &audit("deploy"))
+        .open_deployment(&staging, Queue::Wait, None, &audit("deploy"))
         .await
         .unwrap();
     let zebra = open_deployment(&store, "zebra", 4).await;

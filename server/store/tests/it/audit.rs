@@ -1,4 +1,4 @@
-use flukedeploy_domain::deployment::Event;
+use flukedeploy_domain::deployment::{Event, Queue};
 use flukedeploy_platform::ports::{Account, Store, StoreError, StoredToken};
 use flukedeploy_store::{AuditVerdict, SqliteStore};
 
@@ -164,7 +164,7 @@ async fn no_change_without_its_entry() {
             .map(|_| ()),
         store.delete_app(&shop, &entry).await,
         store
-            .open_deployment(&second, Some(("key", "hash")), &entry)
+            .open_deployment(&second, Queue::Wait, Some(("key", "hash")), &entry)
             .await
             .map(|_| ()),
         store

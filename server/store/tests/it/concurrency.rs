@@ -1,6 +1,7 @@
+use flukedeploy_domain::deployment::Queue;
 use std::collections::BTreeSet;
 
-use flukedeploy_platform::ports::{Opened, Store, StoreError};
+use flukedeploy_platform::ports::{Store, StoreError};
 use flukedeploy_store::{AuditVerdict, SqliteStore};
 use tokio::task::JoinSet;
 
@@ -45,6 +46,7 @@ async fn one_key_sent_a_hundred_times_at_once_makes_one_deployment() {
             store
                 .open_deployment(
                     &deployment("shop", number),
+                    Queue::Wait,
                     Some(("key", "hash")),
                     &audit("deploy"),
                 )
@@ -54,7 +56,7 @@ async fn one_key_sent_a_hundred_times_at_once_makes_one_deployment() {
     }
     let mut made = 0;
     while let Some(opened) = tasks.join_next().await {
-        made += u32::from(opened.unwrap() == Opened::New);
+        made += u32::from(opened.unwrap() == NEW);
     }
     assert_eq!(made, 1);
     assert_eq!(store.recent_deployments(100).await.unwrap().len(), 1);

@@ -1,6 +1,9 @@
 use std::collections::BTreeSet;
 
-use flukedeploy_domain::deployment::{Deployment, Event, HealthStatus, PhaseName, Source, State};
+use flukedeploy_domain::deployment::rollout::Progress;
+use flukedeploy_domain::deployment::{
+    Deployment, Event, HealthStatus, PhaseName, Queue, Source, State,
+};
 use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence};
 use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_platform::ports::{Opened, Store, StoreError};
@@ -33,10 +36,10 @@ async fn a_deployment_comes_back_as_it_was_at_every_step() {
     let mut deployment = deployment("shop", 1);
     deployment.reason = Some("it's time; DROP TABLE apps".to_owned());
     let opened = store
-        .open_deployment(&deployment, None, &audit("deploy"))
+        .open_deployment(&deployment, Queue::Wait, None, &audit("deploy"))
         .await
         .unwrap();
-    assert_eq!(opened, Opened::New);
+    assert_eq!(opened, NEW);
 
     let mut now = NOW;
     let mut events = vec![Event::Started];
@@ -57,6 +60,13 @@ async fn a_deployment_comes_back_as_it_was_at_every_step() {
         deployment.replicas_ready += 1;
         deployment.health_status = HealthStatus::Unhealthy;
         deployment.settings.replicas = 7;
+        deployment.progress = Progress {
+            step: deployment.progress.step + 1,
+            touched: true,
+            activated: false,
+            former: Some(2),
+            ..Progress::default()
+        };
         store.save_deployment(&deployment).await.unwrap();
     }
     assert!(matches!(deployment.state, State::RolledBack { .. }));
@@ -73,10 +83,11 @@ async fn a_rollback_to_a_release_comes_back() {
     let mut deployment = deployment("shop", 1);
     deployment.source = Source::Release {
         number: ReleaseNo(3),
+        because: Some(Box::new(diagnosis())),
     };
     deployment.version = None;
     store
-        .open_deployment(&deployment, None, &audit("rollback"))
+        .open_deployment(&deployment, Queue::Wait, None, &audit("rollback"))
         .await
         .unwrap();
     assert_eq!(
@@ -90,7 +101,12 @@ async fn a_deployment_needs_its_environment_and_a_new_id() {
     let (_dir, store) = open().await;
     let orphan = deployment("shop", 1);
     let error = store
-        .open_deployment(&orphan, Some(("key", "hash")), &audit("deploy"))
+        .open_deployment(
+            &orphan,
+            Queue::Wait,
+            Some(("key", "hash")),
+            &audit("deploy"),
+        )
         .await
         .unwrap_err();
     assert!(matches!(error, StoreError::Missing { .. }), "{error:?}");
@@ -101,7 +117,7 @@ async fn a_deployment_needs_its_environment_and_a_new_id() {
     create_app(&store, "shop", &[]).await;
     let stored = open_deployment(&store, "shop", 1).await;
     let error = store
-        .open_deployment(&stored, None, &audit("deploy"))
+        .open_deployment(&stored, Queue::Wait, None, &audit("deploy"))
         .await
         .unwrap_err();
     assert!(matches!(error, StoreError::Exists { .. }), "{error:?}");
@@ -180,22 +196,38 @@ async fn a_repeated_request_gets_the_deployment_of_the_first() {
     let first = deployment("shop", 1);
     let key = Some(("key", "hash"));
     let opened = store
-        .open_deployment(&first, key, &audit("deploy"))
+        .open_deployment(&first, Queue::Wait, key, &audit("deploy"))
         .await
         .unwrap();
-    assert_eq!(opened, Opened::New);
+    assert_eq!(opened, NEW);
 
     let second = deployment("shop", 2);
     let replayed = store
-        .open_deployment(&second, key, &audit("deploy"))
+        .open_deployment(&second, Queue::Wait, key, &audit("deploy"))
         .await
         .unwrap();
     assert_eq!(replayed, Opened::Replayed(Box::new(first.clone())));
     assert_eq!(store.deployment(&second.id).await.unwrap(), None);
     assert_eq!(audited(&store).await, 2);
 
+    // Those who only want to know are told the same.
+    let ask = async |actor: &str, hash: &str, after: u32| {
+        let now = NOW + Duration::seconds(i64::from(after));
+        store.replayed(actor, ("key", hash), now).await
+    };
+    assert_eq!(ask("t1", "hash", 2).await.unwrap(), Some(first.clone()));
+    assert_eq!(ask("t2", "hash", 2).await.unwrap(), None);
+    assert_eq!(ask("t1", "hash", 2 + 24 * 60 * 60).await.unwrap(), None);
+    let reused = ask("t1", "other hash", 2).await;
+    assert!(matches!(reused, Err(StoreError::KeyReused)), "{reused:?}");
+
     let error = store
-        .open_deployment(&second, Some(("key", "other hash")), &audit("deploy"))
+        .open_deployment(
+            &second,
+            Queue::Wait,
+            Some(("key", "other hash")),
+            &audit("deploy"),
+        )
         .await
         .unwrap_err();
     assert!(matches!(error, StoreError::KeyReused), "{error:?}");
@@ -204,10 +236,15 @@ async fn a_repeated_request_gets_the_deployment_of_the_first() {
     let mut of_another = deployment("shop", 3);
     of_another.initiated_as = actor("t2");
     let opened = store
-        .open_deployment(&of_another, Some(("key", "other hash")), &audit("deploy"))
+        .open_deployment(
+            &of_another,
+            Queue::Wait,
+            Some(("key", "other hash")),
+            &audit("deploy"),
+        )
         .await
         .unwrap();
-    assert_eq!(opened, Opened::New);
+    assert_eq!(opened, NEW);
 }
 
 #[tokio::test]
@@ -220,10 +257,10 @@ async fn a_key_is_forgotten_after_a_day() {
     for (number, is_new) in [(0, true), (day - 1, false), (day, true), (day + 1, false)] {
         let deployment = deployment("shop", number);
         let opened = store
-            .open_deployment(&deployment, key, &audit("deploy"))
+            .open_deployment(&deployment, Queue::Wait, key, &audit("deploy"))
             .await
             .unwrap();
-        assert_eq!(opened == Opened::New, is_new, "after {number} s");
+        assert_eq!(opened == NEW, is_new, "after {number} s");
     }
     let kept: Vec<String> = sqlx::query_scalar("SELECT deployment FROM idempotency_keys")
         .fetch_all(&mut raw(&dir.path()).await)

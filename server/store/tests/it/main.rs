@@ -15,5 +15,7 @@ mod logs;
 mod memory;
 mod plans;
 mod releases;
+mod rollouts;
 mod sessions;
 mod support;
+mod upgrade;

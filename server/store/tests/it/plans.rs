@@ -77,7 +77,8 @@ async fn overviews_of_many_apps_take_one_index_step_for_each() {
            SELECT 2 + i, 'dep-' || i, 'app-' || (i % 200), environment, 'success', 1, 0,
              initiated_at, completed_at, version, reason, strategy, replicas, replicas_ready,
              health_status, validation_level, auto_rollback, initiated_by, release, from_release,
-             source, initiated_as, '{\"name\":\"success\"}', phases, image, settings
+             source, initiated_as, '{\"name\":\"success\"}', phases, image, settings,
+             wishes, progress, receipt
            FROM n, deployments",
     )
     .execute(&mut db)

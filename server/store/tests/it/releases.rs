@@ -80,28 +80,28 @@ async fn the_active_release_is_marked_healthy() {
     };
     assert_eq!(active().await, None);
     store
-        .activate_release(&shop, &production, Some(number))
+        .switch_release(&shop, &production, &switch(Some(number)))
         .await
         .unwrap();
     assert_eq!(active().await, Some(number));
 
     // One that does not exist is refused, and what serves stays.
     let error = store
-        .activate_release(&shop, &production, Some(ReleaseNo(9)))
+        .switch_release(&shop, &production, &switch(Some(ReleaseNo(9))))
         .await
         .unwrap_err();
     assert!(matches!(error, StoreError::Missing { .. }), "{error:?}");
     assert_eq!(active().await, Some(number));
 
     store
-        .activate_release(&shop, &production, None)
+        .switch_release(&shop, &production, &switch(None))
         .await
         .unwrap();
     assert_eq!(active().await, None);
     let release = store.release(&shop, &production, number).await.unwrap();
     assert!(release.unwrap().was_healthy);
     let error = store
-        .activate_release(&name("nobody"), &production, None)
+        .switch_release(&name("nobody"), &production, &switch(None))
         .await
         .unwrap_err();
     assert!(matches!(error, StoreError::Missing { .. }), "{error:?}");

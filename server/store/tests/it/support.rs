@@ -4,15 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use flukedeploy_domain::access::{Action, Actor, ActorKind, Door, Tier};
-use flukedeploy_domain::app::{App, Environment, Settings};
+use flukedeploy_domain::app::{App, Environment, RunMode, Settings};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::deployment::{
-    Deployment, DeploymentId, HealthStatus, InitiatedBy, PhaseRecord, Source, State, Strategy,
-    ValidationLevel,
+    Deployment, DeploymentId, HealthStatus, InitiatedBy, PhaseRecord, Queue, SettingsPatch, Source,
+    State, Strategy, ValidationLevel, Wishes, rollout::Progress,
 };
 use flukedeploy_domain::image::PinnedImage;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
-use flukedeploy_platform::ports::{NewRelease, Store};
+use flukedeploy_domain::release::ReleaseNo;
+use flukedeploy_platform::ports::{NewRelease, Opened, Store, Switch};
 use flukedeploy_store::SqliteStore;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
@@ -105,6 +106,9 @@ pub(crate) fn app(app: &str, domains: &[&str]) -> (App, Environment) {
         settings: settings(domains),
         settings_version: 1,
         active_release: None,
+        mode: RunMode::Running,
+        standby: None,
+        probation: None,
         created_at: NOW,
     };
     let app = App {
@@ -131,6 +135,7 @@ pub(crate) fn deployment(app: &str, number: u32) -> Deployment {
         environment: production(),
         source: Source::Image {
             image: "registry.example.com/shop:v2".parse().unwrap(),
+            changes: SettingsPatch::default(),
         },
         version: Some("v2".to_owned()),
         strategy: Strategy::BlueGreen,
@@ -150,14 +155,22 @@ pub(crate) fn deployment(app: &str, number: u32) -> Deployment {
         replicas_ready: 0,
         health_status: HealthStatus::Starting,
         cancel_requested: false,
+        wishes: Wishes::default(),
+        progress: Progress::default(),
+        receipt: None,
         settings: settings(&[]),
     }
 }
 
+/// A new deployment that ended no other.
+pub(crate) const NEW: Opened = Opened::New {
+    superseded: Vec::new(),
+};
+
 pub(crate) async fn open_deployment(store: &SqliteStore, app: &str, number: u32) -> Deployment {
     let deployment = deployment(app, number);
     store
-        .open_deployment(&deployment, None, &audit("deploy"))
+        .open_deployment(&deployment, Queue::Wait, None, &audit("deploy"))
         .await
         .unwrap();
     deployment
@@ -184,6 +197,15 @@ pub(crate) fn new_release(of: &Deployment) -> NewRelease {
         settings: settings(&[]),
         version: Some("v2".to_owned()),
         created_at: NOW,
+    }
+}
+
+/// Nothing but another release that serves.
+pub(crate) fn switch(active: Option<ReleaseNo>) -> Switch {
+    Switch {
+        active,
+        standby: None,
+        probation: None,
     }
 }
 

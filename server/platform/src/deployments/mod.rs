@@ -1,0 +1,19 @@
+//! Deployments: everything that changes what serves, and the look at it.
+
+mod commands;
+mod everyday;
+mod plan;
+mod queries;
+mod steer;
+
+pub(crate) use commands::open_return;
+pub use commands::{Accepted, Deploy, Rollback, RollbackTarget, deploy, rollback};
+pub(crate) use everyday::wake;
+pub use everyday::{Restart, Scale, SetMode, restart, scale, set_mode};
+pub use plan::{DeploymentPlan, PlannedStep, plan_deploy, plan_rollback};
+pub use queries::{
+    active_deployments, deployment_logs, deployment_stats, get_deployment, history,
+    recent_deployments, wait_for_deployment,
+};
+pub(crate) use steer::pause_for_quiet;
+pub use steer::{Steer, cancel, steer};

@@ -1,0 +1,205 @@
+//! Dry runs: what a deployment would do, without doing it.
+
+use flukedeploy_domain::access::{Action, Actor, Resource};
+use flukedeploy_domain::app::{Environment, Settings};
+use flukedeploy_domain::deployment::rollout::Plan;
+use flukedeploy_domain::deployment::{SettingsChange, Strategy, changes_between};
+use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_domain::release::{Release, ReleaseNo};
+use serde::{Deserialize, Serialize};
+
+use super::commands::{Deploy, Rollback, find_target, settings_of, strategy_of};
+use crate::apps::require_environment;
+use crate::authorise::authorise;
+use crate::error::Error;
+use crate::platform::Platform;
+
+/// What would happen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentPlan {
+    pub dry_run: bool,
+    pub app_name: AppName,
+    pub environment: EnvironmentName,
+    pub image: String,
+    pub strategy: Strategy,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_release: Option<ReleaseNo>,
+    /// For a rollback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_release: Option<ReleaseNo>,
+    /// Settings that would be different; of variables, names only.
+    pub changes: Vec<SettingsChange>,
+    pub steps: Vec<PlannedStep>,
+    /// What could go wrong, or be noticed by users.
+    pub risks: Vec<String>,
+    /// Deployments of the same environment that it would wait for or supersede.
+    pub before_it: Vec<String>,
+    /// Who would have to agree first; nobody, as long as no policy asks for it.
+    pub needs_approval_of: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    pub new_replicas: u32,
+    pub old_replicas: u32,
+    /// Percent of new requests for the new release.
+    pub percent: u32,
+    /// It is measured against the former release before the next step.
+    pub judged: bool,
+}
+
+pub async fn plan_deploy(
+    px: &Platform,
+    actor: &Actor,
+    cmd: &Deploy,
+) -> Result<DeploymentPlan, Error> {
+    authorise(actor, Action::Deploy, Resource::App(&cmd.app))?;
+    let environment = match require_environment(px, &cmd.app, &cmd.environment).await {
+        Err(Error::AppNotFound { .. }) if cmd.create && cmd.environment.is_production() => {
+            authorise(actor, Action::CreateApp, Resource::App(&cmd.app))?;
+            None
+        }
+        other => Some(other?),
+    };
+    let base = environment
+        .as_ref()
+        .map_or_else(Settings::default, |found| found.settings.clone());
+    let settings = settings_of(&base, cmd)?;
+    let strategy = strategy_of(&settings, cmd.strategy)?;
+    let mut plan = plan(px, &cmd.app, environment.as_ref(), &settings, strategy).await?;
+    plan.environment = cmd.environment.clone();
+    plan.image = cmd.image.to_string();
+    if !cmd.image.is_pinned() && cmd.image.tag().is_none_or(|tag| tag == "latest") {
+        plan.risks.push(format!(
+            "{} names no version: what it is now may differ from what it was",
+            cmd.image
+        ));
+    }
+    if environment.is_none() {
+        plan.risks
+            .push("the app does not exist yet: it would be made".to_owned());
+    }
+    Ok(plan)
+}
+
+pub async fn plan_rollback(
+    px: &Platform,
+    actor: &Actor,
+    cmd: &Rollback,
+) -> Result<DeploymentPlan, Error> {
+    authorise(actor, Action::Rollback, Resource::App(&cmd.app))?;
+    let environment = require_environment(px, &cmd.app, &cmd.environment).await?;
+    let releases = px
+        .parts()
+        .store
+        .releases(&cmd.app, &environment.name, 1_000)
+        .await?;
+    let target = find_target(&environment, &releases, &cmd.to)?;
+    let strategy = target.settings.usual_strategy();
+    let mut plan = plan(px, &cmd.app, Some(&environment), &target.settings, strategy).await?;
+    plan.image = target.image.requested.to_string();
+    plan.to_release = Some(target.number);
+    if let Some(why) = &target.withdrawn {
+        plan.risks
+            .push(format!("release {} was withdrawn: {why}", target.number));
+    }
+    Ok(plan)
+}
+
+async fn plan(
+    px: &Platform,
+    app: &AppName,
+    environment: Option<&Environment>,
+    settings: &Settings,
+    strategy: Strategy,
+) -> Result<DeploymentPlan, Error> {
+    let active = match environment.and_then(|e| Some((e, e.active_release?))) {
+        Some((environment, number)) => {
+            px.parts()
+                .store
+                .release(app, &environment.name, number)
+                .await?
+        }
+        None => None,
+    };
+    let runs = environment.is_some_and(|environment| environment.mode.has_replicas());
+    let former = active
+        .as_ref()
+        .filter(|_| runs)
+        .map(|a| a.settings.replicas);
+    let plan = Plan::new(strategy, settings.replicas, former, &settings.rollout);
+    let before_it = match environment {
+        Some(environment) => px
+            .parts()
+            .store
+            .unfinished_deployments()
+            .await?
+            .into_iter()
+            .filter(|d| d.app == environment.app && d.environment == environment.name)
+            .map(|d| d.id.to_string())
+            .collect(),
+        None => Vec::new(),
+    };
+    let nothing = Settings::default();
+    let before = active
+        .as_ref()
+        .map_or(&nothing, |release| &release.settings);
+    Ok(DeploymentPlan {
+        dry_run: true,
+        app_name: app.clone(),
+        environment: environment.map_or_else(EnvironmentName::production, |e| e.name.clone()),
+        image: String::new(),
+        strategy,
+        from_release: active.as_ref().map(|release| release.number),
+        to_release: None,
+        changes: changes_between(before, settings),
+        steps: plan
+            .steps
+            .iter()
+            .map(|step| PlannedStep {
+                new_replicas: step.new,
+                old_replicas: step.old,
+                percent: step.share.percent(),
+                judged: step.judged,
+            })
+            .collect(),
+        risks: risks(settings, &plan, active.as_ref()),
+        before_it,
+        needs_approval_of: Vec::new(),
+    })
+}
+
+fn risks(settings: &Settings, plan: &Plan, active: Option<&Release>) -> Vec<String> {
+    let mut risks = Vec::new();
+    if plan.stop_first {
+        risks.push(format!(
+            "the release that serves stops before the new one starts; requests wait up to {} s",
+            settings.rollout.hold_seconds
+        ));
+    }
+    if plan.may_miss > 0 {
+        risks.push(format!(
+            "up to {} replicas may be missing on the way",
+            plan.may_miss
+        ));
+    }
+    if let Some(active) = active {
+        for gone in active
+            .settings
+            .env_vars
+            .names()
+            .filter(|name| !settings.env_vars.0.contains_key(*name))
+        {
+            risks.push(format!("the variable {gone} would be missing"));
+        }
+        for volume in &active.settings.volumes {
+            if !settings.volumes.iter().any(|kept| kept.name == volume.name) {
+                risks.push(format!("the volume {} would not be mounted", volume.name));
+            }
+        }
+    }
+    if plan.former.is_none() && active.is_none() {
+        risks.push("there is no former release to go back to".to_owned());
+    }
+    risks
+}
