@@ -5,6 +5,11 @@ import "./times.js";
 import { calmly, showCopyButtons } from "./live.js";
 import { follow, sayState } from "./stream.js";
 
+// A refused button's form is answered at the button's address, which is no page: what is shown has
+// one of its own, for reloading and for what is drawn anew.
+const address = document.querySelector("[data-address]")?.dataset.address;
+if (address && address !== location.pathname) history.replaceState(null, "", address);
+
 // Copy.
 showCopyButtons();
 document.addEventListener("click", async (event) => {

@@ -47,11 +47,26 @@ where
         .route("/apps/{name}/delete", post(forms::apps::delete))
         .route("/apps/{name}/deploy", post(forms::deployments::deploy))
         .route("/apps/{name}/rollback", post(forms::deployments::rollback))
-        .route("/apps/{name}/scale", post(forms::everyday::scale))
-        .route("/apps/{name}/restart", post(forms::everyday::restart))
-        .route("/apps/{name}/mode", post(forms::everyday::mode))
-        .route("/deployments/{id}/cancel", post(forms::deployments::cancel))
-        .route("/deployments/{id}/steer", post(forms::deployments::steer))
+        .route(
+            "/apps/{name}/scale",
+            post(forms::everyday::scale).get(to_page),
+        )
+        .route(
+            "/apps/{name}/restart",
+            post(forms::everyday::restart).get(to_page),
+        )
+        .route(
+            "/apps/{name}/mode",
+            post(forms::everyday::mode).get(to_page),
+        )
+        .route(
+            "/deployments/{id}/cancel",
+            post(forms::deployments::cancel).get(to_page),
+        )
+        .route(
+            "/deployments/{id}/steer",
+            post(forms::deployments::steer).get(to_page),
+        )
         .route(paths::TOKENS, post(forms::tokens::create))
         .route("/tokens/{id}/revoke", post(forms::tokens::revoke))
         .fallback(show)
@@ -94,6 +109,15 @@ async fn show(
         .path_and_query()
         .map_or("/", |address| address.as_str());
     render::page(&px, visitor, address, Typed::default(), StatusCode::OK).await
+}
+
+/// A button has an address but no page: who reloads there is led to the page it stands on.
+async fn to_page(request: Request) -> Response {
+    let path = request.uri().path();
+    render::see_other(
+        path.rsplit_once('/')
+            .map_or(paths::OVERVIEW, |(page, _)| page),
+    )
 }
 
 async fn wrong_method() -> Response {

@@ -5,6 +5,7 @@ use flukedeploy_domain::app::RunMode;
 use flukedeploy_domain::deployment::{
     DeploymentSummary, InitiatedBy, PhaseName, RolloutSummary, Status, Strategy,
 };
+use flukedeploy_domain::diagnosis::Cause;
 use flukedeploy_domain::health::HealthProbe;
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -80,13 +81,23 @@ pub(crate) fn phase(phase: PhaseName) -> &'static str {
 }
 
 /// What a phase is there for.
-pub(crate) fn phase_duty(phase: PhaseName) -> &'static str {
-    match phase {
-        PhaseName::PreBuild => "Checks the request",
-        PhaseName::Build => "Gets the image and pins it",
-        PhaseName::PreDeploy => "Checks the release",
-        PhaseName::Deploy => "Starts replicas, moves traffic",
-        PhaseName::PostDeploy => "Retires the former release",
+pub(crate) fn phase_duty(phase: PhaseName, act: &str) -> &'static str {
+    match (phase, act) {
+        (PhaseName::PreBuild, _) => "Checks the request",
+        (PhaseName::Build, "scale" | "stop" | "sleep" | "start" | "maintenance") => {
+            "Needs no other image"
+        }
+        (PhaseName::Deploy, "scale") => "Changes how many replicas run",
+        (PhaseName::Deploy, "stop" | "sleep") => "Stops the replicas",
+        (PhaseName::Deploy, "start") => "Starts the replicas",
+        (PhaseName::Deploy, "maintenance") => "Holds new requests",
+        (PhaseName::PostDeploy, "scale" | "stop" | "sleep" | "start" | "maintenance") => {
+            "Writes down what was done"
+        }
+        (PhaseName::Build, _) => "Gets the image and pins it",
+        (PhaseName::PreDeploy, _) => "Checks the release",
+        (PhaseName::Deploy, _) => "Starts replicas, moves traffic",
+        (PhaseName::PostDeploy, _) => "Retires the former release",
     }
 }
 
@@ -202,26 +213,42 @@ pub(crate) fn story(deployment: &DeploymentSummary) -> String {
         Status::Building => "Gets the image.".to_owned(),
         Status::Deploying => under_way(deployment),
         Status::Success => done(deployment),
-        Status::Failed => match (deployment.act.as_str(), deployment.from_release) {
-            ("deploy" | "rollback" | "restart", Some(release)) => {
-                format!("It failed. Release {release} was not touched.")
-            }
-            (_, Some(release)) => format!("It failed. Release {release} is what it was."),
-            (_, None) => "It failed. Nothing served before, and nothing does now.".to_owned(),
-        },
-        Status::RolledBack => match deployment.returned_to {
-            Some(release) => format!("It failed. Release {release} serves all traffic again."),
-            None => "It failed, and what served before serves again.".to_owned(),
-        },
+        Status::Failed => {
+            let end = match (deployment.act.as_str(), deployment.from_release) {
+                ("deploy" | "rollback" | "restart", Some(release)) => {
+                    format!("Release {release} was not touched.")
+                }
+                (_, Some(release)) => format!("Release {release} is what it was."),
+                (_, None) => "Nothing served before, and nothing does now.".to_owned(),
+            };
+            format!("{} {end}", ended_without(deployment))
+        }
+        Status::RolledBack => {
+            let end = match deployment.returned_to {
+                Some(release) => format!("Release {release} serves all traffic again."),
+                None => "What served before serves again.".to_owned(),
+            };
+            format!("{} {end}", ended_without(deployment))
+        }
+    }
+}
+
+/// What somebody stopped did not fail.
+fn ended_without(deployment: &DeploymentSummary) -> &'static str {
+    match deployment.diagnosis.as_ref().map(|found| found.code) {
+        Some(Cause::Cancelled) => "It was cancelled.",
+        Some(Cause::Superseded) => "A newer one took its place.",
+        _ => "It failed.",
     }
 }
 
 fn under_way(deployment: &DeploymentSummary) -> String {
     if deployment.diagnosis.is_some() {
-        return match deployment.from_release {
-            Some(release) => format!("It failed. It goes back to release {release}."),
-            None => "It failed. What it started is taken away.".to_owned(),
+        let end = match deployment.from_release {
+            Some(release) => format!("It goes back to release {release}."),
+            None => "What it started is taken away.".to_owned(),
         };
+        return format!("{} {end}", ended_without(deployment));
     }
     let counts = &deployment.replicas;
     let healthy = format!("{} of {} replicas healthy.", counts.ready, counts.requested);

@@ -1,19 +1,24 @@
 // Every page in both themes: no violation that axe-core can find, nothing wider than a telephone, and a
 // keyboard is enough.
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { after, before, test } from 'node:test';
 import { arrive } from './deployment_page.mjs';
-import { PASSWORD, finalDeployment, launchBrowser, rest, signIn, startInstance, withPage } from './support.mjs';
+import {
+  PASSWORD,
+  finalDeployment,
+  launchBrowser,
+  rest,
+  signIn,
+  startInstance,
+  violations,
+  withPage,
+} from './support.mjs';
 
 let browser;
 let instance;
-let axe;
 let pages;
 
 before(async () => {
-  axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
   [browser, instance] = await Promise.all([launchBrowser(), startInstance({ adminPassword: PASSWORD })]);
   await rest(instance, 'POST', '/apps', { app_name: 'shop-web', container_port: 8080, env_vars: { LOG_LEVEL: 'info' } });
   const ids = [];
@@ -65,14 +70,6 @@ for (const colorScheme of ['light', 'dark']) {
       assert.deepEqual(found, []);
     });
   });
-}
-
-/** Evaluated in the page's own world, past its content policy, which rightly refuses foreign scripts. */
-async function violations(page, path) {
-  await page.evaluate(axe);
-  const result = await page.evaluate(() =>
-    globalThis.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }));
-  return result.violations.flatMap(({ id, nodes }) => nodes.map((node) => `${path} ${id}: ${node.target} ${node.html.slice(0, 120)}`));
 }
 
 test('no page is wider than its screen', async () => {

@@ -168,6 +168,10 @@ async function failedDeployment(page, look, app) {
 
   await page.goto('/');
   await page.getByRole('row', { name: app }).filter({ hasText: 'Failed' }).first().waitFor();
+  // It serves, so it is not among those that are not well, and still somebody should look.
+  const needy = page.getByRole('region', { name: 'Needs you' }).getByRole('listitem').filter({ hasText: app });
+  await needy.getByText('Release 2 serves. The last deployment failed.').waitFor();
+  await needy.getByText('Running', { exact: true }).waitFor();
   await look('overview');
 }
 

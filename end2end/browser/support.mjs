@@ -1,8 +1,9 @@
 // What the browser tests share: an instance of the product, and the distribution's Chromium.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
+import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,6 +17,7 @@ export const PASSWORD = 'correct horse battery';
 export const DEPLOYMENT_TIMEOUT_MS = 90_000;
 const DESKTOP = { width: 1280, height: 800 };
 const PHONE = { width: 390, height: 844 };
+let axe;
 const artifacts = join(dirname(fileURLToPath(import.meta.url)), '..', 'artifacts');
 
 /**
@@ -123,6 +125,18 @@ function lookAt(page, name) {
     await page.emulateMedia({ colorScheme: 'light' });
     await page.setViewportSize(DESKTOP);
   };
+}
+
+/**
+ * What axe-core finds on the page that is shown. Evaluated in the page's own world, past its content
+ * policy, which rightly refuses foreign scripts.
+ */
+export async function violations(page, what) {
+  axe ??= await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+  await page.evaluate(axe);
+  const result = await page.evaluate(() =>
+    globalThis.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }));
+  return result.violations.flatMap(({ id, nodes }) => nodes.map((node) => `${what} ${id}: ${node.target} ${node.html.slice(0, 120)}`));
 }
 
 /** Signs in as `admin` on the page that is shown, or on the sign-in page. */

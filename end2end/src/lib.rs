@@ -2,6 +2,7 @@
 //! HTTP, WebSocket, MCP and the Docker API. It must never depend on one of the product's crates.
 
 pub mod api;
+pub mod cluster;
 pub mod engine_proxy;
 pub mod images;
 pub mod instance;

@@ -1,6 +1,6 @@
 //! Why a deployment failed: the cause, its proof, what to try.
 
-use flukedeploy_domain::diagnosis::{Diagnosis, Evidence};
+use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence};
 use leptos::prelude::*;
 
 use super::copy_button;
@@ -8,7 +8,11 @@ use crate::words;
 
 /// Why this deployment failed.
 pub(crate) fn diagnosis(diagnosis: &Diagnosis) -> impl IntoView + use<> {
-    let lead = format!("Failed in {}", words::phase(diagnosis.phase));
+    let verb = match diagnosis.code {
+        Cause::Cancelled | Cause::Superseded => "Stopped",
+        _ => "Failed",
+    };
+    let lead = format!("{verb} in {}", words::phase(diagnosis.phase));
     card("diagnosis-title", lead, diagnosis)
 }
 

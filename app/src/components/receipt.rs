@@ -1,6 +1,6 @@
 //! What a deployment did, in figures, once it has ended.
 
-use flukedeploy_domain::deployment::{Receipt, SwitchTraffic};
+use flukedeploy_domain::deployment::{Receipt, Status, SwitchTraffic};
 use flukedeploy_domain::release::ReleaseNo;
 use leptos::prelude::*;
 use time::OffsetDateTime;
@@ -34,7 +34,7 @@ pub(crate) fn receipt(receipt: &Receipt, now: OffsetDateTime) -> impl IntoView +
             <dl class="facts">
                 <div><dt>"Outcome"</dt><dd>{state(deployment_mark(receipt.outcome))}</dd></div>
                 <div><dt>"By"</dt><dd>{by}" through "{words::door(receipt.door)}</dd></div>
-                <div><dt>"Releases"</dt><dd>{releases(receipt.old_release, receipt.new_release)}</dd></div>
+                <div><dt>"Releases"</dt><dd>{releases(receipt)}</dd></div>
                 <div><dt>"Ended after"</dt><dd>{words::duration(took)}", "{age(receipt.ended_at, now)}</dd></div>
                 <div class="wide"><dt>"Requests during the switch"</dt><dd>{requests(receipt.requests, receipt.new_release)}</dd></div>
                 {receipt.pinned_image.clone().map(|image| view! {
@@ -52,8 +52,15 @@ pub(crate) fn receipt(receipt: &Receipt, now: OffsetDateTime) -> impl IntoView +
     }
 }
 
-fn releases(old: Option<ReleaseNo>, new: Option<ReleaseNo>) -> String {
+fn releases(receipt: &Receipt) -> String {
+    let (old, new) = (receipt.old_release, receipt.new_release);
     match (old, new) {
+        (Some(old), Some(new)) if old != new && receipt.outcome != Status::Success => {
+            format!("{old}, as before; {new} was tried")
+        }
+        (None, Some(new)) if receipt.outcome != Status::Success => {
+            format!("none; {new} was tried")
+        }
         (Some(old), Some(new)) if old == new => format!("{old}, as before"),
         (Some(old), Some(new)) => format!("{old} → {new}"),
         (None, Some(new)) => format!("none → {new}"),

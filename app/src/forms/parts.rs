@@ -41,8 +41,8 @@ impl Reader<'_> {
         let placement = self.each_line("placement", |line, _| line.parse::<PlacementRule>());
         parts.insert("placement".to_owned(), placement);
         parts.insert("volumes".to_owned(), self.each_line("volumes", volume));
-        let ports = self.each_line("published_ports", published_port);
-        parts.insert("published_ports".to_owned(), ports);
+        let published = self.each_line("published_ports", published_port);
+        parts.insert("published_ports".to_owned(), published);
         let serves_http = self.has("expose_http", "true");
         parts.insert("expose_http".to_owned(), Value::Bool(serves_http));
         parts

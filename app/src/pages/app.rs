@@ -67,7 +67,7 @@ async fn app(desk: Desk, name: &AppName, saved: bool) -> Result<AnyView, Error> 
         deployment_table(deployments, desk.now, false).into_any()
     };
     let content = view! {
-        <div data-follow="" data-app=name.to_string()>
+        <div data-follow="" data-app=name.to_string() data-address=paths::app(name)>
             {PageHead::new(name.to_string())
                 .crumbs(vec![Crumb::new("Apps", paths::APPS)])
                 .lead(view! {

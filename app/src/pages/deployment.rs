@@ -31,7 +31,7 @@ async fn deployment(desk: Desk, id: &DeploymentId) -> Result<AnyView, Error> {
     }
     let title = words::deployment_title(one);
     let content = view! {
-        <div data-deployment=id.to_string()>
+        <div data-deployment=id.to_string() data-address=paths::deployment(id)>
             {PageHead::new(title)
                 .crumbs(vec![Crumb::new("Apps", paths::APPS), Crumb::new(one.app_name.to_string(), paths::app(&one.app_name))])
                 .lead(view! { <span class="id">{id.to_string()}</span>" "{copy_button("Copy id", Some(id.to_string()), None)} })

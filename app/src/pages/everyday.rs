@@ -14,10 +14,12 @@ use crate::{paths, words};
 /// What a person should know before anything else: a former release that stands by, a release that
 /// is watched, a service that is not as it should be.
 pub(super) fn announcements(app: &AppView, now: OffsetDateTime) -> impl IntoView + use<> {
+    // Of an app that is stopped nothing stands by and nothing can be watched.
+    let runs = app.mode.has_replicas();
     view! {
         {drift(app)}
-        {app.standby.map(|standby| stands_by(app, standby, now))}
-        {app.probation.as_ref().map(|probation| view! {
+        {app.standby.filter(|_| runs).map(|standby| stands_by(app, standby, now))}
+        {app.probation.as_ref().filter(|_| runs).map(|probation| view! {
             <p class="aside-line">
                 "Release "{probation.release.to_string()}" is watched on real traffic until "{clock(probation.until, now)}
                 ". If it does not keep what the app promises, FlukeDeploy goes back by itself."
@@ -101,7 +103,7 @@ pub(super) fn everyday(typed: &Typed, app: &AppView) -> Option<impl IntoView + u
             <div class="section-head"><h2 id="everyday-title">"Everyday"</h2></div>
             {mine.then(|| problem(typed))}
             <div class="panel acts">
-                {scale}
+                {app.mode.has_replicas().then_some(scale)}
                 <div id="everyday-run" data-live="replace">{run(app)}</div>
             </div>
             <div class="acts acts-apart" id="everyday-out" data-live="replace">{out_of_service(app)}</div>

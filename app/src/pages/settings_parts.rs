@@ -100,6 +100,8 @@ fn moving(typed: &Typed, app: &AppView) -> impl IntoView + use<> {
         </div>
         <div class="row">
             {maybe(typed, "warm_seconds", "Stand-by in seconds", shown(rollout.warm_seconds), format!("The former release runs on. Else {usual}."))}
+        </div>
+        <div class="row">
             {number(typed, "drain_seconds", "Drain in seconds", &rollout.drain_seconds, "For open requests.")}
             {number(typed, "hold_seconds", "Hold in seconds", &rollout.hold_seconds, "For requests nobody can answer yet.")}
         </div>
@@ -126,7 +128,7 @@ fn canary(typed: &Typed, app: &AppView) -> impl IntoView + use<> {
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(", ");
-    let now = format!("{steps}%, {} s each", canary.step_seconds);
+    let now = format!("{steps} %, {} s each", canary.step_seconds);
     let quiet = match canary.when_quiet {
         WhenQuiet::Wait => "wait",
         WhenQuiet::Pause => "pause",

@@ -28,6 +28,10 @@ async fn replicas_are_scaled_or_the_number_stays_with_its_fault() {
         .has("Must be 1 to 500, not '0'.")
         .has("id=\"scale_to\" name=\"scale_to\" type=\"text\" value=\"0\"")
         .lacks("id=\"replicas-fault\"");
+    // The answer is drawn at the button's address: reloading it leads to the page.
+    page.has("data-address=\"/apps/shop\"");
+    let reloaded = browser.get("/apps/shop/scale").await;
+    assert_eq!(reloaded.location(), "/apps/shop");
     let page = browser.post("/apps/shop/scale", &scale("")).await;
     page.has("Must be given.");
 
@@ -89,6 +93,8 @@ async fn an_app_is_taken_out_of_service_and_brought_back() {
             .unwrap();
         let page = browser.get("/apps/shop").await;
         page.has(there).lacks(gone);
+        // What does not run cannot be scaled.
+        assert_eq!(page.html.contains("scale_to"), mode.has_replicas());
     }
 }
 

@@ -177,6 +177,33 @@ async fn a_deployment_tells_its_story() {
 }
 
 #[tokio::test]
+async fn what_somebody_cancelled_did_not_fail() {
+    let stand = Stand::new().await;
+    let app = stand.app("shop", settings(1)).await;
+    stand
+        .deployment(&app, "shop:v1", Duration::hours(2), End::Success)
+        .await;
+    let cancelled = Diagnosis {
+        code: Cause::Cancelled,
+        phase: PhaseName::Deploy,
+        message: "the deployment was cancelled".to_owned(),
+        evidence: Evidence::default(),
+        next: Vec::new(),
+    };
+    let end = End::Failed(Box::new(cancelled));
+    let one = stand
+        .deployment(&app, "shop:v2", Duration::hours(1), end)
+        .await;
+    let mut browser = Browser::signed_in(&stand).await;
+    browser
+        .get(&format!("/deployments/{}", one.id))
+        .await
+        .has("It was cancelled. Release 1 serves all traffic again.")
+        .has("Stopped in Deploy")
+        .lacks("It failed.");
+}
+
+#[tokio::test]
 async fn a_failure_behind_an_app_that_serves_is_told_without_contradiction() {
     let stand = Stand::new().await;
     // The pretended engine has two replicas of its second release.

@@ -93,8 +93,21 @@ async fn rest_mcp_and_stream_tell_the_same_story() -> Result<()> {
     others.push(handshake.call_ok("deploy_status", question.clone()).await?);
     let mut stdio = bed.instance.mcp_stdio().await?;
     others.push(stdio.call_ok("deploy_status", question).await?);
+    // Lists leave the receipt to the single deployment.
+    let mut listed = rest.clone();
+    let receipt = listed
+        .as_object_mut()
+        .context("no object")?
+        .remove("receipt");
+    ensure!(
+        receipt.is_some_and(|receipt| receipt["outcome"] == "success"),
+        "{rest:#}"
+    );
     let history = bed.api.history("shop").await?;
-    others.push(history["deployments"][0].clone());
+    ensure!(
+        history["deployments"][0] == listed,
+        "two stories:\n{listed:#}\n{history:#}"
+    );
     let logs = bed.api.deployment_logs(&id).await?;
     others.push(logs["deployment"].clone());
     for other in &others {

@@ -11,4 +11,5 @@ mod house;
 mod ingress_alone;
 mod soak;
 mod strategies;
+mod two_nodes;
 mod zero_drop;

@@ -19,7 +19,7 @@ async fn deploy_by(bed: &Bed, app: &str, image: &str, strategy: &str) -> Result<
     bed.api.wait_final(&id).await
 }
 
-async fn expect_success(summary: &Value) -> Result<()> {
+fn expect_success(summary: &Value) -> Result<()> {
     ensure!(
         summary["status"] == "success",
         "it ended otherwise: {summary:#}"
@@ -42,7 +42,7 @@ async fn every_strategy_and_every_everyday_act_drops_nothing() -> Result<()> {
     bed.load_sees(&load, "v1").await?;
 
     let v2 = bed.image(Sample::version("v2")).await?;
-    expect_success(&deploy_by(&bed, "shop", &v2, "blue_green").await?).await?;
+    expect_success(&deploy_by(&bed, "shop", &v2, "blue_green").await?)?;
     bed.load_sees(&load, "v2").await?;
 
     // No room for a whole second set: one more at most, so the old one shrinks on the way.
@@ -50,11 +50,11 @@ async fn every_strategy_and_every_everyday_act_drops_nothing() -> Result<()> {
         .await?;
     let v3 = bed.image(Sample::version("v3")).await?;
     let rolled = deploy_by(&bed, "shop", &v3, "rolling").await?;
-    expect_success(&rolled).await?;
+    expect_success(&rolled)?;
     bed.load_sees(&load, "v3").await?;
 
     let v4 = bed.image(Sample::version("v4")).await?;
-    expect_success(&deploy_by(&bed, "shop", &v4, "canary").await?).await?;
+    expect_success(&deploy_by(&bed, "shop", &v4, "canary").await?)?;
     bed.load_sees(&load, "v4").await?;
 
     for (act, body) in [
@@ -81,7 +81,7 @@ async fn every_strategy_and_every_everyday_act_drops_nothing() -> Result<()> {
         .api
         .wait_final(back["deployment_id"].as_str().context("id")?)
         .await?;
-    expect_success(&back).await?;
+    expect_success(&back)?;
     bed.load_sees(&load, "v3").await?;
 
     let report = load.stop().await?;
@@ -159,8 +159,12 @@ async fn one_replica_with_a_volume_is_replaced_while_requests_wait() -> Result<(
     bed.api
         .deploy_and_wait("files", &image("v1").await?)
         .await?;
-    // Requests may wait as long as they are held.
-    let load = bed.load_of("files", |options| options.timeout = Duration::from_secs(60));
+    // Requests may wait as long as they are held. Fewer than elsewhere: all that wait are open at
+    // once, and Docker's proxy for 127.0.0.1 needs six file descriptors for each.
+    let load = bed.load_of("files", |options| {
+        options.timeout = Duration::from_mins(1);
+        options.requests_per_second = 100;
+    });
     bed.load_sees(&load, "v1").await?;
     let second = bed
         .api
@@ -185,7 +189,7 @@ async fn one_replica_with_a_volume_is_replaced_while_requests_wait() -> Result<(
 
     let report = load.stop().await?;
     eprintln!("one replica with a volume: {report}");
-    report.expect_no_failure(LEAST_LOAD)?;
+    report.expect_no_failure(80.0)?;
     let (_, starts) = bed.instance.get_app("files", "/data").await?;
     let starts: Vec<&str> = starts.lines().collect();
     ensure!(
@@ -295,7 +299,7 @@ async fn testers_meet_the_canary_and_it_is_promoted_by_hand() -> Result<()> {
         .await?
         .ok()?;
     let done = bed.api.wait_final(&id).await?;
-    expect_success(&done).await?;
+    expect_success(&done)?;
     bed.expect_serving("shop", "v2").await?;
     let late = bed
         .api

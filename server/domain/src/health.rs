@@ -184,7 +184,7 @@ mod tests {
             ),
             ("health.start_grace_seconds", |g| g.start_grace_seconds = 61),
             ("health.progress_deadline_seconds", |g| {
-                g.progress_deadline_seconds = Some(59)
+                g.progress_deadline_seconds = Some(59);
             }),
             ("health.max_restarts", |g| g.max_restarts = 101),
             ("health.command", |g| {

@@ -123,6 +123,7 @@ impl Traffic {
 
     /// What came after `before`. An ingress that began anew counts from 0 again: then all it has
     /// is new.
+    #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         if self.requests < before.requests {
             return self.clone();

@@ -205,6 +205,10 @@ impl State {
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time exists, for the moment of a step"
+)]
 pub enum Event {
     /// Its turn has come.
     Started,

@@ -58,26 +58,23 @@ pub(super) async fn undo(px: &Platform, deployment: &mut Deployment) -> Option<E
     let Some(mut release) = stored_release(px, deployment, number).await? else {
         return Some(Event::Returned { serving: None });
     };
-    let replicas = match deployment.source {
-        Source::Scale { from, .. } => {
-            release.settings.replicas = from;
-            while let Err(error) = store_scale(px, &release, from).await {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the scale could not be stored"
-                );
-                pause(px, Duration::from_secs(1)).await?;
-            }
-            from
+    let replicas = if let Source::Scale { from, .. } = deployment.source {
+        release.settings.replicas = from;
+        while let Err(error) = store_scale(px, &release, from).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the scale could not be stored"
+            );
+            pause(px, Duration::from_secs(1)).await?;
         }
-        _ => {
-            let mode = deployment.progress.former_mode;
-            cleanup::set_mode(px, deployment, mode).await?;
-            if mode.has_replicas() {
-                release.settings.replicas
-            } else {
-                0
-            }
+        from
+    } else {
+        let mode = deployment.progress.former_mode;
+        cleanup::set_mode(px, deployment, mode).await?;
+        if mode.has_replicas() {
+            release.settings.replicas
+        } else {
+            0
         }
     };
     let routes = &px.parts().routes;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use flukedeploy_domain::deployment::{Deployment, PhaseName, SwitchTraffic};
 use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence};
 use flukedeploy_domain::release::{Release, ReleaseNo, service_name};
+use flukedeploy_domain::routing::ServiceTraffic;
 use flukedeploy_domain::traffic::Traffic;
 
 use super::drive::Stop;
@@ -146,7 +147,12 @@ pub(super) async fn count(px: &Platform, pair: &Pair) -> Option<Counts> {
     let names = pair.names();
     let asked = px.parts().traffic.fresh_totals(&names);
     let totals = tokio::time::timeout(COUNTING, asked).await.ok()?.ok()?;
-    let of = |name: &str| totals.get(name).map(|t| t.traffic()).unwrap_or_default();
+    let of = |name: &str| {
+        totals
+            .get(name)
+            .map(ServiceTraffic::traffic)
+            .unwrap_or_default()
+    };
     Some(Counts {
         new: of(&pair.new),
         old: pair.old.as_deref().map(of).unwrap_or_default(),

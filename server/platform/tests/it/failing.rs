@@ -155,7 +155,6 @@ fn recreate_starts_the_old_release_again() {
     settings.strategy = Strategy::Recreate;
     life.create_app("files", settings);
     life.ship("files", "files:v1");
-    world.ingress.may_pause("files");
     let before = world.swarm.trail().len();
     let done = life.end(&life.deploy("files", "files:bad"));
     let State::RolledBack { diagnosis, to } = &done.state else {
@@ -172,7 +171,7 @@ fn recreate_starts_the_old_release_again() {
     };
     assert!(
         at(format!("remove {}", service("files", 2)))
-            < at(format!("ensure {}", service("files", 1))),
+            < at(format!("scale {} 1", service("files", 1))),
         "{trail:#?}"
     );
     world.assert_sound();

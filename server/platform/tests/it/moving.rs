@@ -187,9 +187,9 @@ fn rolling_without_room_never_runs_more_than_it_may() {
     let wanted = [
         format!("ensure {new} 1"),
         format!("scale {old} 2"),
-        format!("ensure {new} 2"),
+        format!("scale {new} 2"),
         format!("scale {old} 1"),
-        format!("ensure {new} 3"),
+        format!("scale {new} 3"),
     ];
     assert_eq!(steps, wanted.iter().collect::<Vec<_>>());
     world.assert_sound();

@@ -51,6 +51,10 @@ enum End {
     Failed,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent things that can be so or not"
+)]
 struct World {
     plan: Plan,
     good: bool,
