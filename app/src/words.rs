@@ -97,7 +97,7 @@ pub(crate) fn phase_duty(phase: PhaseName, act: &str) -> &'static str {
         (PhaseName::Build, _) => "Gets the image and pins it",
         (PhaseName::PreDeploy, _) => "Checks the release",
         (PhaseName::Deploy, _) => "Starts replicas, moves traffic",
-        (PhaseName::PostDeploy, _) => "Retires the former release",
+        (PhaseName::PostDeploy, _) => "Looks once more, keeps the settings",
     }
 }
 

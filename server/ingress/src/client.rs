@@ -65,6 +65,11 @@ impl Client {
         }
     }
 
+    /// It is this process itself, which proves that a release serves: no traffic that users made.
+    pub(crate) fn is_ourselves(&self) -> bool {
+        self.stream.is_none()
+    }
+
     /// Whether it has left while its request was held.
     pub(crate) fn left_while_held(&self) -> bool {
         self.is_held.get() && self.stream.as_ref().is_some_and(StreamWatch::has_ended)

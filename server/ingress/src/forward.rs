@@ -71,6 +71,7 @@ pub(crate) async fn forward_parts(
     };
     let mut forwarded = outcome.unwrap_or_else(|failure| {
         if failure.refusal.is_failure_of_app()
+            && !client.is_ourselves()
             && let Some(service) = &failure.service
         {
             service.count_failure();

@@ -265,6 +265,12 @@ impl<'a> Journey<'a> {
         }
     }
 
+    fn count(&self, service: &Service, status: StatusCode) {
+        if !self.client.is_ourselves() {
+            service.count_answer(status, self.started.elapsed());
+        }
+    }
+
     fn answered(
         &self,
         response: Response<Incoming>,
@@ -278,13 +284,13 @@ impl<'a> Journey<'a> {
                 return Err(self.failed(Refusal::BadAnswer));
             };
             let response = self.switch(response, client_side, flight, connection);
-            service.count_answer(response.status(), self.started.elapsed());
+            self.count(&service, response.status());
             return Ok(Forwarded {
                 response,
                 service: Some(service),
             });
         }
-        service.count_answer(response.status(), self.started.elapsed());
+        self.count(&service, response.status());
         let (mut head, incoming) = response.into_parts();
         head.version = http::Version::HTTP_11;
         strip_hop_by_hop(&mut head.headers);

@@ -1,5 +1,8 @@
 //! Apps: list, look at, make, change, remove.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use flukedeploy_domain::access::{Action, Actor, Resource};
 use flukedeploy_domain::app::{App, EnvVars, Environment, RunMode, Settings};
 use flukedeploy_domain::audit::AuditEntry;
@@ -42,14 +45,65 @@ pub struct ChangeApp {
 }
 
 /// Every app the actor may see, by name.
-pub async fn list_apps(px: &Platform, actor: &Actor) -> Result<Vec<AppView>, Error> {
+///
+/// Kept until something changes: dashboards and agents ask for it all the time.
+pub async fn list_apps(px: &Platform, actor: &Actor) -> Result<Arc<Vec<AppView>>, Error> {
     authorise(actor, Action::ListApps, Resource::System)?;
+    // Before the reading, so that what changes meanwhile counts as newer.
+    let stamp = Stamp {
+        store: px.parts().store.changes(),
+        fleet: px.parts().fleet.change_count(),
+        drift: px.parts().drift.change_count(),
+    };
+    if let Some(kept) = px.parts().app_list.get(stamp) {
+        return Ok(kept);
+    }
     let overviews = px.parts().store.app_overviews().await?;
     let mut views = Vec::with_capacity(overviews.len());
     for overview in &overviews {
         views.push(production_view(px, overview).await?);
     }
+    let views = Arc::new(views);
+    px.parts().app_list.keep(stamp, &views);
     Ok(views)
+}
+
+/// What a list was made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    store: u64,
+    fleet: u64,
+    drift: u64,
+}
+
+/// The newest list of apps.
+#[derive(Default)]
+pub(crate) struct AppList(Mutex<Option<Kept>>);
+
+struct Kept {
+    of: Stamp,
+    since: Instant,
+    views: Arc<Vec<AppView>>,
+}
+
+/// However sure we are that nothing has changed.
+const LIST_AGE: Duration = Duration::from_secs(1);
+
+impl AppList {
+    fn get(&self, stamp: Stamp) -> Option<Arc<Vec<AppView>>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref()
+            .filter(|kept| kept.of == stamp && kept.since.elapsed() < LIST_AGE)
+            .map(|kept| Arc::clone(&kept.views))
+    }
+
+    fn keep(&self, stamp: Stamp, views: &Arc<Vec<AppView>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Kept {
+            of: stamp,
+            since: Instant::now(),
+            views: Arc::clone(views),
+        });
+    }
 }
 
 /// One app's production environment.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 
@@ -9,7 +10,10 @@ type Key = (AppName, EnvironmentName);
 
 /// What the last comparison found.
 #[derive(Default)]
-pub(crate) struct Drift(Mutex<HashMap<Key, Vec<String>>>);
+pub(crate) struct Drift {
+    found: Mutex<HashMap<Key, Vec<String>>>,
+    changes: AtomicU64,
+}
 
 impl Drift {
     /// Notes what a comparison found; true if it is news.
@@ -20,20 +24,30 @@ impl Drift {
         found: Vec<String>,
     ) -> bool {
         let mut all = self
-            .0
+            .found
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let key = (app.clone(), environment.clone());
+        if all.get(&key).map_or(&[][..], Vec::as_slice) == found {
+            return false;
+        }
+        self.changes.fetch_add(1, Ordering::Relaxed);
         if found.is_empty() {
             all.remove(&key);
             return false;
         }
-        all.insert(key, found.clone()) != Some(found)
+        all.insert(key, found);
+        true
+    }
+
+    /// Rises with every change.
+    pub(crate) fn change_count(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn of(&self, app: &AppName, environment: &EnvironmentName) -> Vec<String> {
         let all = self
-            .0
+            .found
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         all.get(&(app.clone(), environment.clone()))
@@ -44,7 +58,7 @@ impl Drift {
     /// Apps with anything, in words.
     pub(crate) fn all(&self) -> Vec<String> {
         let all = self
-            .0
+            .found
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut words: Vec<String> = all

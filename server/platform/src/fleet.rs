@@ -194,6 +194,11 @@ impl Fleet {
         self.changed.subscribe()
     }
 
+    /// Rises with every change.
+    pub(crate) fn change_count(&self) -> u64 {
+        *self.changed.borrow()
+    }
+
     fn bump(&self) {
         self.changed
             .send_modify(|count| *count = count.wrapping_add(1));

@@ -62,9 +62,10 @@ pub(crate) async fn run(px: Platform) {
                     "a probation could not be followed"
                 );
             }
+            // What does not serve at all has nothing standing by.
             let due = environment
                 .standby
-                .filter(|standby| standby.until <= px.now());
+                .filter(|standby| standby.until <= px.now() || !environment.mode.has_replicas());
             let Some(standby) = due else { continue };
             let Ok(Some(release)) = px
                 .parts()
@@ -129,7 +130,7 @@ async fn watch(
             .end_probation(app, name, &probation.deployment, withdrawn)
             .await
     };
-    if environment.active_release != Some(probation.release) {
+    if environment.active_release != Some(probation.release) || !environment.mode.has_replicas() {
         over(None).await?;
         return Ok(());
     }

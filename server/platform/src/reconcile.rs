@@ -367,9 +367,10 @@ pub(crate) async fn end_standby(px: &Platform, release: &Release) -> Result<bool
     let Some(environment) = store.environment(app, name).await? else {
         return Ok(false);
     };
+    let is_over = |until| until <= px.now() || !environment.mode.has_replicas();
     let is_due = environment
         .standby
-        .is_some_and(|standby| standby.release == number && standby.until <= px.now());
+        .is_some_and(|standby| standby.release == number && is_over(standby.until));
     let in_use = store.unfinished_deployments().await?.iter().any(|d| {
         let goes_there = matches!(d.source, Source::Release { number: to, .. } if to == number);
         d.app == *app

@@ -5,8 +5,11 @@
 //! only. Readers see the last commit and never wait for the writer (WAL).
 
 use std::fs::{OpenOptions, Permissions};
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use flukedeploy_platform::ports::StoreError;
@@ -15,7 +18,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, Sqlite, Transaction};
+use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, Transaction};
 
 use crate::error::Doing;
 use crate::migration::migrate;
@@ -31,6 +34,45 @@ const WAL_LIMIT_BYTES: &str = "67108864";
 pub(crate) struct Database {
     writer: SqlitePool,
     readers: SqlitePool,
+    /// Rises with every writing transaction, once it is over.
+    changes: Arc<AtomicU64>,
+}
+
+/// A writing transaction. When it is over, however it ended, readers of [`Database::changes`] know
+/// that what they have may be old.
+pub(crate) struct Write {
+    transaction: Transaction<'static, Sqlite>,
+    over: Over,
+}
+
+struct Over(Arc<AtomicU64>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Write {
+    pub(crate) async fn commit(self) -> Result<(), sqlx::Error> {
+        let Self { transaction, over } = self;
+        let result = transaction.commit().await;
+        drop(over);
+        result
+    }
+}
+
+impl Deref for Write {
+    type Target = SqliteConnection;
+    fn deref(&self) -> &SqliteConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Write {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.transaction
+    }
 }
 
 impl Database {
@@ -85,16 +127,27 @@ impl Database {
                 .connect_with(options.read_only(true))
                 .await
                 .doing("opening the database for reading")?,
+            changes: Arc::default(),
         })
     }
 
     /// Begins a transaction that holds the write lock from its first statement, so that what it
     /// reads stays true until it commits.
-    pub(crate) async fn write(
-        &self,
-        doing: &'static str,
-    ) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.doing(doing)
+    pub(crate) async fn write(&self, doing: &'static str) -> Result<Write, StoreError> {
+        let transaction = self
+            .writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .doing(doing)?;
+        Ok(Write {
+            transaction,
+            over: Over(Arc::clone(&self.changes)),
+        })
+    }
+
+    /// A number that rises with every writing transaction of this process.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// A connection for one query.

@@ -73,6 +73,10 @@ impl SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
+    fn changes(&self) -> u64 {
+        self.database.changes()
+    }
+
     async fn app_overviews(&self) -> Result<Vec<AppOverview>, StoreError> {
         let mut db = self.database.snapshot("reading the apps").await?;
         apps::overviews(&mut db).await

@@ -14,6 +14,9 @@ use time::OffsetDateTime;
 /// state carries its audit entry.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// A number that rises with every change, so that what was read can be kept until then.
+    fn changes(&self) -> u64;
+
     // Apps and environments.
 
     /// All apps by name, each with its environments and newest deployment per environment.

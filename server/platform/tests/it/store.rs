@@ -37,9 +37,12 @@ fn failed(_: Trouble) -> StoreError {
 
 /// Each method passes the tap, does it, and passes the tap again.
 macro_rules! tapped {
-    ($port:ident for $type:ident { $($changes:literal $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)* }) => {
+    ($port:ident for $type:ident { $(sync fn $plain:ident() -> $plain_ret:ty;)* $($changes:literal $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)* }) => {
         #[async_trait]
         impl $port for $type {
+            $(fn $plain(&self) -> $plain_ret {
+                self.inner.$plain()
+            })*
             $(async fn $name(&self, $($arg: $ty),*) -> Result<$ret, StoreError> {
                 self.tap.before("store", stringify!($name), false).await.map_err(failed)?;
                 self.tap.before(stringify!($name), "", $changes).await.map_err(failed)?;
@@ -52,6 +55,7 @@ macro_rules! tapped {
 }
 
 tapped! { Store for TappedStore {
+    sync fn changes() -> u64;
     false app_overviews() -> Vec<AppOverview>;
     false app_overview(app: &AppName) -> Option<AppOverview>;
     false app_names() -> Vec<AppName>;

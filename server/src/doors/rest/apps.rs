@@ -3,18 +3,22 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use flukedeploy_domain::app::MERGED_PARTS;
 use flukedeploy_platform::views::{ReleaseView, ValidationReport};
 use flukedeploy_platform::{Platform, apps, validate as validation};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::path::AppPath;
-use crate::doors::answers::app_answer;
+use crate::doors::answers::{app_answer, to_value};
 use crate::doors::auth::Caller;
 use crate::doors::body::JsonBody;
 use crate::doors::problem::Problem;
 use crate::doors::query::Params;
 use crate::doors::requests;
+use crate::doors::state::AppState;
 
 #[derive(Serialize)]
 pub(super) struct AppList {
@@ -29,19 +33,30 @@ pub(super) struct ReleaseList {
     releases: Vec<ReleaseView>,
 }
 
+/// Without the parts of the settings that only the single app shows.
 pub(super) async fn list(
-    State(px): State<Platform>,
+    State(state): State<AppState>,
     Caller(actor): Caller,
-) -> Result<Json<AppList>, Problem> {
-    let apps: Vec<_> = apps::list_apps(&px, &actor)
-        .await?
-        .iter()
-        .map(app_answer)
-        .collect();
-    Ok(Json(AppList {
-        total: apps.len(),
-        apps,
-    }))
+) -> Result<Response, Problem> {
+    let apps = apps::list_apps(&state.px, &actor).await?;
+    let body = state.rendered.of(&apps, || {
+        let answers: Vec<Value> = apps
+            .iter()
+            .map(|app| {
+                let mut answer = app_answer(app);
+                if let Value::Object(object) = &mut answer {
+                    object.retain(|part, _| !MERGED_PARTS.contains(&part.as_str()));
+                }
+                answer
+            })
+            .collect();
+        to_value(&AppList {
+            total: answers.len(),
+            apps: answers,
+        })
+        .to_string()
+    });
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 pub(super) async fn create(
