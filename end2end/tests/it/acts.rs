@@ -70,8 +70,13 @@ async fn an_app_is_stopped_started_put_to_sleep_and_woken_by_a_request() -> Resu
         status == 503 && body.contains("Maintenance"),
         "{status}: {body}"
     );
+    // What maintenance is for: the next release is there before anybody is let in again.
+    let v2 = bed.image(Sample::version("v2")).await?;
+    bed.api.deploy_and_wait("shop", &v2).await?;
+    let (status, _) = bed.instance.get_app("shop", "/version").await?;
+    ensure!(status == 503, "users were let in: {status}");
     bed.act("shop", "start", &json!({})).await?;
-    bed.expect_serving("shop", "v1").await?;
+    bed.expect_serving("shop", "v2").await?;
     bed.finish().await
 }
 

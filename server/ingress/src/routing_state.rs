@@ -111,7 +111,7 @@ impl RoutingState {
             let Some(route) = table.hosts.get(host) else {
                 return Pick::UnknownHost;
             };
-            if let Some(hold) = route.hold.filter(|hold| hold.all) {
+            if let Some(hold) = route.hold.filter(|hold| hold.all && !seeker.passes_hold) {
                 return held(route, hold, None);
             }
             let chosen = match route.choose(seeker) {
@@ -242,6 +242,7 @@ mod tests {
             tried: &[],
             turn: &mut None,
             now_ms: 0,
+            passes_hold: false,
         };
         state.pick(host, &mut seeker)
     }

@@ -69,6 +69,8 @@ pub(crate) struct Seeker<'a> {
     /// Whose turn this request was; it stays so however often it is tried.
     pub(crate) turn: &'a mut Option<Arc<Service>>,
     pub(crate) now_ms: u64,
+    /// It need not wait where all others do: an app in maintenance can be proved to serve.
+    pub(crate) passes_hold: bool,
 }
 
 /// The endpoint for a request. `trial`: it has failed before, and this request is the only one
@@ -349,6 +351,7 @@ mod tests {
             tried,
             turn,
             now_ms,
+            passes_hold: false,
         };
         let chosen = route.choose(&mut seeker).ok()?;
         Some(chosen.endpoint.address.port())

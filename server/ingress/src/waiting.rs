@@ -117,6 +117,7 @@ impl Journey<'_> {
             tried: &self.patience.tried,
             turn: &mut self.turn,
             now_ms: self.worker.now_ms(),
+            passes_hold: self.client.is_ourselves(),
         };
         self.worker.routing.pick(self.host, &mut seeker)
     }

@@ -297,7 +297,7 @@ pub(crate) fn app_view(
             requested: wanted,
             ready,
         },
-        strategy: settings.strategy,
+        strategy: settings.usual_strategy(),
         health: settings.health.clone(),
         expose_http: settings.expose_http,
         rollout: settings.rollout.clone(),

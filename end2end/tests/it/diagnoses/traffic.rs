@@ -1,8 +1,10 @@
 //! Causes that take traffic, another caller, or an engine that is away.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use bollard::query_parameters::ListContainersOptionsBuilder;
 use flukedeploy_end2end::images::Sample;
 use flukedeploy_end2end::instance::Options;
 use flukedeploy_end2end::wait;
@@ -157,6 +159,37 @@ async fn an_engine_that_is_away_while_a_release_starts() -> Result<()> {
             Ok((health.body["status"] == "healthy").then_some(()))
         },
     )
+    .await?;
+    doors.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ingress_that_hangs_while_a_release_starts() -> Result<()> {
+    let doors = Doors::open("dxing", Options::default()).await?;
+    let (bed, docker) = (&doors.bed, &doors.bed.instance.docker);
+    // Longer than it takes to give a silent line up.
+    let health = json!({"path": "/health", "deadline_seconds": 22});
+    doors.app("unseen", json!({"health": health})).await?;
+    let image = bed.image(Sample::version("v1")).await?;
+    bed.api.deploy_and_wait("unseen", &image).await?;
+
+    let ingress = format!("fd-{}-ingress", bed.instance.name);
+    let filters = HashMap::from([("name", vec![ingress.as_str()])]);
+    let options = ListContainersOptionsBuilder::default()
+        .filters(&filters)
+        .build();
+    let found = docker.list_containers(Some(options)).await?;
+    let container = found.first().and_then(|container| container.id.clone());
+    let container = container.context("found no container of the ingress")?;
+    docker.pause_container(&container).await?;
+    let second = bed.image(Sample::version("v2")).await?;
+    let outcome = doors.fails("unseen", &second, "ingress_unavailable").await;
+    docker.unpause_container(&container).await?;
+    outcome?;
+    wait::until("v1 serves", Duration::from_secs(30), || async {
+        let (status, body) = bed.instance.get_app("unseen", "/version").await?;
+        Ok((status == 200 && body == "v1").then_some(()))
+    })
     .await?;
     doors.finish().await
 }

@@ -141,7 +141,7 @@ pub async fn rollback(px: &Platform, actor: &Actor, cmd: Rollback) -> Result<Acc
         .iter()
         .find(|r| Some(r.number) == environment.active_release);
     let request = Request {
-        strategy: target.settings.usual_strategy(),
+        strategy: way_back(&environment, target),
         queue: cmd.queue,
         validation_level: ValidationLevel::None,
         auto_rollback: true,
@@ -311,6 +311,21 @@ pub(super) fn strategy_of(settings: &Settings, asked: Option<Strategy>) -> Resul
     }
 }
 
+/// How to go back: at once, since what is gone back to has proved itself. Step by step only where
+/// there is no room for both releases.
+pub(super) fn way_back(environment: &Environment, target: &Release) -> Strategy {
+    let settings = &target.settings;
+    let stands_by = environment
+        .standby
+        .is_some_and(|standby| standby.release == target.number);
+    let has_room = settings.rollout.max_surge.of(settings.replicas) >= settings.replicas;
+    match settings.usual_strategy() {
+        Strategy::Recreate => Strategy::Recreate,
+        _ if stands_by || has_room => Strategy::BlueGreen,
+        Strategy::Rolling | Strategy::BlueGreen | Strategy::Canary => Strategy::Rolling,
+    }
+}
+
 /// What the same request made before, if it did.
 async fn replayed(
     px: &Platform,
@@ -440,7 +455,7 @@ pub(crate) async fn open_return(
     };
     let reason = because.message.clone();
     let request = Request {
-        strategy: target.settings.usual_strategy(),
+        strategy: way_back(environment, target),
         queue: Queue::Wait,
         validation_level: ValidationLevel::None,
         auto_rollback: true,

@@ -8,7 +8,7 @@ use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
 use serde::{Deserialize, Serialize};
 
-use super::commands::{Deploy, Rollback, find_target, settings_of, strategy_of};
+use super::commands::{Deploy, Rollback, find_target, settings_of, strategy_of, way_back};
 use crate::apps::require_environment;
 use crate::authorise::authorise;
 use crate::error::Error;
@@ -95,7 +95,7 @@ pub async fn plan_rollback(
         .releases(&cmd.app, &environment.name, 1_000)
         .await?;
     let target = find_target(&environment, &releases, &cmd.to)?;
-    let strategy = target.settings.usual_strategy();
+    let strategy = way_back(&environment, target);
     let mut plan = plan(px, &cmd.app, Some(&environment), &target.settings, strategy).await?;
     plan.image = target.image.requested.to_string();
     plan.to_release = Some(target.number);

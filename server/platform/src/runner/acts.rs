@@ -12,7 +12,7 @@ use super::back::{pause, stored_release};
 use super::drive::{Stop, cancelled, save};
 use super::phases::{internal, with_patience};
 use super::traffic::{self, Pair};
-use super::{cleanup, diagnose, report, rollout};
+use super::{cleanup, diagnose, report, rollout, services};
 use crate::platform::Platform;
 use crate::ports::{EngineError, Scale};
 use crate::routes::Shift;
@@ -81,7 +81,7 @@ pub(super) async fn undo(px: &Platform, deployment: &mut Deployment) -> Option<E
     routes.pause(&deployment.app, &deployment.environment, false);
     routes.set_shift(&deployment.app, &deployment.environment, None);
     let service = release.service_name(&px.config().instance);
-    if let Err(error) = rollout::set_replicas(px, &release, replicas, deployment).await {
+    if let Err(error) = services::set_replicas(px, &release, replicas, deployment).await {
         // The reconciler makes it so.
         tracing::warn!(error = %error, "the former scale could not be restored now");
     }
@@ -110,7 +110,7 @@ async fn scale(
         shrink(px, &release, to).await?;
     } else {
         with_patience(px, PHASE, || {
-            rollout::set_replicas(px, &release, to, deployment)
+            services::set_replicas(px, &release, to, deployment)
         })
         .await?;
         px.parts().fleet.look_now();
@@ -189,7 +189,7 @@ async fn change_mode(
             let replicas = release.settings.replicas;
             diagnose::volumes_are_free(px, &release).await?;
             with_patience(px, PHASE, || {
-                rollout::set_replicas(px, &release, replicas, deployment)
+                services::set_replicas(px, &release, replicas, deployment)
             })
             .await?;
             px.parts().fleet.look_now();

@@ -9,7 +9,7 @@ use flukedeploy_domain::release::{Release, ReleaseNo};
 use tokio::time::Instant;
 
 use super::drive::Stop;
-use super::{acts, cleanup, report, rollout, traffic};
+use super::{acts, cleanup, report, services, traffic};
 use crate::platform::Platform;
 use crate::ports::Switch;
 use crate::routes::Shift;
@@ -164,7 +164,7 @@ impl<'a> Back<'a> {
             self.seen.old_given_up = true;
             return Some(());
         };
-        match rollout::set_replicas(self.px, former, to, deployment).await {
+        match services::set_replicas(self.px, former, to, deployment).await {
             Ok(()) => {
                 self.seen.old_asked = to;
                 self.asked_at = Some(Instant::now());
@@ -242,7 +242,7 @@ impl<'a> Back<'a> {
 
     async fn remove_new(&mut self) -> Option<()> {
         self.px.parts().fleet.forget(&self.new);
-        match rollout::remove_service(self.px, &self.new).await {
+        match services::remove_service(self.px, &self.new).await {
             Ok(()) => {
                 self.seen.new_asked = 0;
                 self.going_since = Some(Instant::now());

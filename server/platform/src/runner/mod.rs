@@ -10,8 +10,10 @@ mod prove;
 mod queue;
 mod report;
 mod rollout;
+mod services;
 mod spec;
 mod traffic;
+mod trial;
 
 pub(crate) use queue::Runner;
 pub(crate) use rollout::shift_after_restart;

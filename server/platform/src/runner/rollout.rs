@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use flukedeploy_domain::app::{Probation, Standby, WhenQuiet};
-use flukedeploy_domain::deployment::rollout::{
-    Decision, Judgement, Plan, Seen, Share, WhyBack, decide, judge,
-};
+use flukedeploy_domain::app::{Probation, Standby};
+use flukedeploy_domain::deployment::rollout::{Decision, Plan, Seen, Share, WhyBack, decide};
 use flukedeploy_domain::deployment::{
     Deployment, HealthStatus, PhaseName, Source, State, Strategy,
 };
@@ -18,9 +16,9 @@ use super::drive::{Stop, cancelled, save};
 use super::phases::{internal, with_patience};
 use super::queue::Steering;
 use super::traffic::{self, Counts, Pair};
-use super::{acts, diagnose, prove, report, service_spec, spec};
+use super::{acts, diagnose, prove, report, service_spec, services, spec};
 use crate::platform::Platform;
-use crate::ports::{EngineError, ServiceSpec, Switch};
+use crate::ports::{EngineError, Switch};
 use crate::routes::Shift;
 
 const PHASE: PhaseName = PhaseName::Deploy;
@@ -102,12 +100,12 @@ pub(super) async fn stored(
 }
 
 /// One rollout in this process: what cannot be read from elsewhere.
-struct Rollout<'a> {
-    px: &'a Platform,
-    plan: Plan,
-    release: &'a Release,
+pub(super) struct Rollout<'a> {
+    pub(super) px: &'a Platform,
+    pub(super) plan: Plan,
+    pub(super) release: &'a Release,
     former: Option<Release>,
-    pair: Pair,
+    pub(super) pair: Pair,
     steering: Steering,
     new_asked: u32,
     old_asked: u32,
@@ -117,7 +115,7 @@ struct Rollout<'a> {
     asked_at: Instant,
     best: (u32, Instant),
     /// A canary's window: its beginning and what was counted then.
-    window: Option<(Instant, Counts)>,
+    pub(super) window: Option<(Instant, Counts)>,
     told: Option<String>,
     verdict: Option<Diagnosis>,
 }
@@ -186,6 +184,10 @@ impl<'a> Rollout<'a> {
             deployment.wishes = wishes.borrow_and_update().clone();
             let seen = self.look(deployment).await?;
             let decision = decide(&self.plan, deployment.progress, &seen);
+            if matches!(decision, Decision::Judge | Decision::Stay) {
+                // This may take hours; events tell of what dies meanwhile.
+                self.px.parts().fleet.calm_down(&self.pair.new);
+            }
             match decision {
                 Decision::Hold => self.hold(deployment).await?,
                 Decision::ScaleOld(to) => self.scale_old(deployment, to).await?,
@@ -309,86 +311,19 @@ impl<'a> Rollout<'a> {
         let gate = &self.release.settings.health;
         let since = self.asked_at.max(self.best.1);
         let view = self.px.parts().fleet.service(&self.pair.new);
-        let runs = |task: &crate::ports::Task| {
-            task.wanted && task.state == crate::ports::TaskState::Running
-        };
-        let seconds = if view.tasks.iter().any(runs) {
-            gate.deadline_seconds
-        } else {
+        let wanted = || view.tasks.iter().filter(|task| task.wanted);
+        let runs = wanted().any(|task| {
+            task.container_id.is_some() || task.state == crate::ports::TaskState::Running
+        });
+        let is_placed = wanted().any(|task| task.node_id.is_some());
+        // Between being placed and its start lies what the node does: pulling, above all. What has
+        // not even been placed shows the engine's words.
+        let seconds = if is_placed && !runs {
             gate.progress_deadline()
-                .min(gate.deadline_seconds.saturating_add(60))
-        };
-        // What has not even been placed shows the engine's words; that may take as long as the
-        // first deadline, no longer.
-        let placed = view.tasks.iter().any(|task| task.node_id.is_some());
-        let seconds = if placed {
-            seconds
         } else {
             gate.deadline_seconds
         };
         since.elapsed() >= Duration::from_secs(u64::from(seconds))
-    }
-
-    async fn judge(&mut self, deployment: &mut Deployment) -> Result<Option<Judgement>, Stop> {
-        let settings = &self.release.settings.rollout.canary;
-        let Some(now) = traffic::count(self.px, &self.pair).await else {
-            // No ingress to ask: nothing is known, and nothing is decided.
-            return Ok(None);
-        };
-        let Some((began, before)) = &self.window else {
-            self.window = Some((Instant::now(), now));
-            return Ok(None);
-        };
-        let seen = now.since(before);
-        let is_over = began.elapsed() >= Duration::from_secs(u64::from(settings.step_seconds));
-        let judgement = judge(settings, &seen.new, &seen.old, is_over);
-        match &judgement {
-            Judgement::Fine => {
-                let share =
-                    self.plan.steps[usize::try_from(deployment.progress.step).unwrap_or(0)].share;
-                let text = format!(
-                    "The canary passed at {} %: {} of its {} requests failed, {} of {} of the former release",
-                    share.percent(),
-                    seen.new.failed,
-                    seen.new.requests,
-                    seen.old.failed,
-                    seen.old.requests
-                );
-                report::progress(self.px, deployment, Level::Info, text);
-            }
-            Judgement::Quiet => return self.quiet(deployment, seen.new.requests).await,
-            Judgement::Undecided | Judgement::Worse(_) => {}
-        }
-        Ok(Some(judgement))
-    }
-
-    async fn quiet(
-        &mut self,
-        deployment: &mut Deployment,
-        requests: u64,
-    ) -> Result<Option<Judgement>, Stop> {
-        let settings = &self.release.settings.rollout.canary;
-        let few = format!(
-            "The canary got {requests} requests in {} s; {} are needed to judge it",
-            settings.step_seconds, settings.min_requests
-        );
-        Ok(Some(match settings.when_quiet {
-            WhenQuiet::Wait => {
-                self.tell(deployment, &format!("{few}; waiting for more"));
-                Judgement::Undecided
-            }
-            WhenQuiet::Promote => {
-                self.tell(deployment, &format!("{few}; promoted, as configured"));
-                Judgement::Fine
-            }
-            WhenQuiet::Pause => {
-                self.tell(deployment, &format!("{few}; paused"));
-                crate::deployments::pause_for_quiet(self.px, deployment).await;
-                // Resumed, it gets a window of its own.
-                self.window = None;
-                Judgement::Quiet
-            }
-        }))
     }
 
     async fn hold(&mut self, deployment: &mut Deployment) -> Result<(), Stop> {
@@ -470,12 +405,12 @@ impl<'a> Rollout<'a> {
         if self.new_asked == 0 {
             let spec = service_spec(self.px, self.release, to, deployment.id.as_str());
             with_patience(self.px, PHASE, || {
-                ensure_service(self.px, self.release, &spec)
+                services::ensure_service(self.px, self.release, &spec)
             })
             .await?;
         } else {
             with_patience(self.px, PHASE, || {
-                set_replicas(self.px, self.release, to, deployment)
+                services::set_replicas(self.px, self.release, to, deployment)
             })
             .await?;
         }
@@ -522,6 +457,9 @@ impl<'a> Rollout<'a> {
             .await
             .map_err(|error| internal(PHASE, &error))?;
         deployment.progress.activated = true;
+        // Whatever was wrong with the service of the former release is over.
+        let (app, environment) = (&deployment.app, &deployment.environment);
+        px.parts().drift.note(app, environment, Vec::new());
         if deployment.progress.former.is_none() {
             // Deploying to an app that was stopped starts it.
             let mode = flukedeploy_domain::app::RunMode::Running;
@@ -604,7 +542,7 @@ impl<'a> Rollout<'a> {
         }
     }
 
-    fn tell(&mut self, deployment: &Deployment, text: &str) {
+    pub(super) fn tell(&mut self, deployment: &Deployment, text: &str) {
         if self.told.as_deref() != Some(text) {
             self.told = Some(text.to_owned());
             report::progress(self.px, deployment, Level::Warn, text);
@@ -642,50 +580,4 @@ impl<'a> Rollout<'a> {
             },
         }
     }
-}
-
-/// Makes a release's service and watches it.
-pub(super) async fn ensure_service(
-    px: &Platform,
-    release: &Release,
-    spec: &ServiceSpec,
-) -> Result<(), EngineError> {
-    let _turn = px.parts().runner.service_changes.read().await;
-    // Each time: the reconciler forgets what it took for a leftover a moment ago.
-    let settings = &release.settings;
-    px.parts()
-        .fleet
-        .watch(&spec.name, settings.container_port, &settings.health, true);
-    px.parts().engine.ensure_service(spec).await
-}
-
-/// Gives a release so many replicas. A service that exists is only scaled: anything else of its
-/// specification, be it a label, would make Swarm replace the replicas that run.
-pub(super) async fn set_replicas(
-    px: &Platform,
-    release: &Release,
-    replicas: u32,
-    deployment: &Deployment,
-) -> Result<(), EngineError> {
-    let service = release.service_name(&px.config().instance);
-    let scaled = {
-        let _turn = px.parts().runner.service_changes.read().await;
-        let settings = &release.settings;
-        px.parts()
-            .fleet
-            .watch(&service, settings.container_port, &settings.health, true);
-        px.parts().engine.scale_service(&service, replicas).await
-    };
-    match scaled {
-        Err(EngineError::NotFound { .. }) => {
-            let spec = service_spec(px, release, replicas, deployment.id.as_str());
-            ensure_service(px, release, &spec).await
-        }
-        result => result,
-    }
-}
-
-pub(super) async fn remove_service(px: &Platform, service: &str) -> Result<(), EngineError> {
-    let _turn = px.parts().runner.service_changes.read().await;
-    px.parts().engine.remove_service(service).await
 }

@@ -26,6 +26,32 @@ fn told(life: &Life<'_>, app: &str, text: &str) -> bool {
     page.total > 0
 }
 
+/// Changing it back would restart its replicas: that is not for the reconciler to do by itself.
+#[test]
+fn a_service_that_somebody_changed_is_told_and_a_restart_puts_it_right() {
+    let world = World::new();
+    let life = world.boot();
+    life.create_app("shop", settings(1));
+    life.ship("shop", "shop:v1");
+    life.crash();
+    world.ingress.may_pause("shop");
+    let mut changed = world.swarm.spec(&service("shop", 1)).unwrap();
+    changed.image.pinned = "shop@sha256:other".to_owned();
+    world.swarm.add_behind_our_back(changed);
+
+    let life = world.boot();
+    let view = || {
+        life.run(apps::get_app(&life.px, &Actor::system(), &name("shop")))
+            .unwrap()
+    };
+    until("the report", || view().drift == ["image"]);
+    assert!(told(&life, "shop", "was changed behind our back"));
+    let spec = world.swarm.spec(&service("shop", 1)).unwrap();
+    assert_eq!(spec.image.pinned, "shop@sha256:other", "it was not touched");
+    life.ship("shop", "shop:v1");
+    life.assert_serves("shop", 2);
+}
+
 #[test]
 fn drift_is_repaired_and_told() {
     let world = World::new();
