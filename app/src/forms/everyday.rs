@@ -7,7 +7,7 @@ use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::app::{MAX_REPLICAS, RunMode};
 use flukedeploy_domain::deployment::Queue;
 use flukedeploy_domain::names::{AppName, EnvironmentName, Invalid};
-use flukedeploy_platform::deployments::{self, Accepted, Restart, Scale, SetMode};
+use flukedeploy_platform::deployments::{self, Accepted, Everyday, What};
 use flukedeploy_platform::{Error, Platform};
 use http::Uri;
 
@@ -46,15 +46,9 @@ async fn scale_to(
     let Some(replicas) = replicas else {
         return Err(Error::invalid(SCALE_TO, "must be given"));
     };
-    let cmd = Scale {
-        app,
-        environment: EnvironmentName::production(),
-        replicas,
-        queue: Queue::Wait,
-        reason: None,
-        idempotency_key: None,
-    };
-    deployments::scale(px, actor, cmd).await.map_err(of_scale)
+    act(px, actor, app, What::Scale(replicas))
+        .await
+        .map_err(of_scale)
 }
 
 /// What the settings call replicas is the number in this form.
@@ -80,16 +74,7 @@ pub(crate) async fn restart(
     Posted(typed): Posted,
 ) -> Response {
     let result = match addressed::<AppName>(&visitor, &name) {
-        Ok((actor, app)) => {
-            let cmd = Restart {
-                app,
-                environment: EnvironmentName::production(),
-                queue: Queue::Wait,
-                reason: None,
-                idempotency_key: None,
-            };
-            deployments::restart(&px, actor, cmd).await
-        }
+        Ok((actor, app)) => act(&px, actor, app, What::Restart).await,
         Err(error) => Err(error),
     };
     lead_on(&px, visitor, &name, typed, result).await
@@ -127,15 +112,20 @@ async fn set_mode(
             "must be running, stopped, asleep or maintenance",
         ));
     };
-    let cmd = SetMode {
+    act(px, actor, app, What::Mode(mode)).await
+}
+
+/// A button says what, and nothing else.
+async fn act(px: &Platform, actor: &Actor, app: AppName, what: What) -> Result<Accepted, Error> {
+    let cmd = Everyday {
         app,
         environment: EnvironmentName::production(),
-        mode,
+        what,
         queue: Queue::Wait,
         reason: None,
         idempotency_key: None,
     };
-    deployments::set_mode(px, actor, cmd).await
+    deployments::act(px, actor, cmd).await
 }
 
 /// On to what was started. There is no page at the address of a button; failures show on the

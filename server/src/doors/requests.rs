@@ -10,9 +10,7 @@ use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_domain::timestamp;
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::{ChangeApp, NewApp};
-use flukedeploy_platform::deployments::{
-    Deploy, Restart, Rollback, RollbackTarget, Scale, SetMode,
-};
+use flukedeploy_platform::deployments::{Deploy, Everyday, Rollback, RollbackTarget, What};
 use flukedeploy_platform::identity::CreateToken;
 use flukedeploy_platform::validate::Validate;
 use serde_json::{Map, Value};
@@ -99,16 +97,8 @@ pub(crate) fn rollback(mut fields: Fields, app: Option<AppName>) -> Result<Rollb
     })
 }
 
-/// What every everyday act has; `app` is known already where it is part of the address.
-struct Act {
-    app: AppName,
-    environment: EnvironmentName,
-    queue: Queue,
-    reason: Option<String>,
-    idempotency_key: Option<String>,
-}
-
-fn act(mut fields: Fields, app: Option<AppName>) -> Result<Act, Error> {
+/// `app` is known already where it is part of the address.
+fn everyday(mut fields: Fields, app: Option<AppName>, what: What) -> Result<Everyday, Error> {
     let app = app.or_else(|| fields.required("app_name"));
     let environment = environment(&mut fields);
     let queue = queue(&mut fields);
@@ -118,40 +108,26 @@ fn act(mut fields: Fields, app: Option<AppName>) -> Result<Act, Error> {
         return Err(fields.into_error());
     };
     fields.finish()?;
-    Ok(Act {
+    Ok(Everyday {
         app,
         environment,
+        what,
         queue,
         reason,
         idempotency_key,
     })
 }
 
-pub(crate) fn scale(mut fields: Fields, app: Option<AppName>) -> Result<Scale, Error> {
+pub(crate) fn scale(mut fields: Fields, app: Option<AppName>) -> Result<Everyday, Error> {
     let replicas = fields.number("replicas", 1..=MAX_REPLICAS);
     if replicas.is_none() {
         fields.fault("replicas", "must be given");
     }
-    let act = act(fields, app)?;
-    Ok(Scale {
-        app: act.app,
-        environment: act.environment,
-        replicas: replicas.unwrap_or(1),
-        queue: act.queue,
-        reason: act.reason,
-        idempotency_key: act.idempotency_key,
-    })
+    everyday(fields, app, What::Scale(replicas.unwrap_or(1)))
 }
 
-pub(crate) fn restart(fields: Fields, app: Option<AppName>) -> Result<Restart, Error> {
-    let act = act(fields, app)?;
-    Ok(Restart {
-        app: act.app,
-        environment: act.environment,
-        queue: act.queue,
-        reason: act.reason,
-        idempotency_key: act.idempotency_key,
-    })
+pub(crate) fn restart(fields: Fields, app: Option<AppName>) -> Result<Everyday, Error> {
+    everyday(fields, app, What::Restart)
 }
 
 /// `mode` is known already where the address says it.
@@ -159,7 +135,7 @@ pub(crate) fn set_mode(
     mut fields: Fields,
     app: Option<AppName>,
     mode: Option<RunMode>,
-) -> Result<SetMode, Error> {
+) -> Result<Everyday, Error> {
     let mode = mode.or_else(|| match fields.text("mode").as_deref() {
         Some("running") => Some(RunMode::Running),
         Some("stopped") => Some(RunMode::Stopped),
@@ -170,15 +146,7 @@ pub(crate) fn set_mode(
             None
         }
     });
-    let act = act(fields, app)?;
-    Ok(SetMode {
-        app: act.app,
-        environment: act.environment,
-        mode: mode.unwrap_or_default(),
-        queue: act.queue,
-        reason: act.reason,
-        idempotency_key: act.idempotency_key,
-    })
+    everyday(fields, app, What::Mode(mode.unwrap_or_default()))
 }
 
 fn queue(fields: &mut Fields) -> Queue {

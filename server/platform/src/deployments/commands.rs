@@ -73,6 +73,18 @@ pub struct Accepted {
     pub to_version: Option<String>,
 }
 
+/// What [`open`] answers, of an act that goes back to nothing.
+impl From<(Deployment, bool)> for Accepted {
+    fn from((deployment, replayed): (Deployment, bool)) -> Self {
+        Self {
+            deployment: (&deployment).into(),
+            replayed,
+            from_version: None,
+            to_version: None,
+        }
+    }
+}
+
 /// Starts a deployment and returns at once.
 pub async fn deploy(px: &Platform, actor: &Actor, cmd: Deploy) -> Result<Accepted, Error> {
     authorise(actor, Action::Deploy, Resource::App(&cmd.app))?;
@@ -111,14 +123,9 @@ pub async fn deploy(px: &Platform, actor: &Actor, cmd: Deploy) -> Result<Accepte
             &format!("{cmd:?}{:?}", cmd.env_vars.0),
         ),
     };
-    let (deployment, replayed) =
-        open(px, actor, &environment, source, version, settings, request).await?;
-    Ok(Accepted {
-        deployment: (&deployment).into(),
-        replayed,
-        from_version: None,
-        to_version: None,
-    })
+    open(px, actor, &environment, source, version, settings, request)
+        .await
+        .map(Accepted::from)
 }
 
 /// Starts going back to a kept release, with the image, settings and variables it had.
@@ -154,11 +161,7 @@ pub async fn rollback(px: &Platform, actor: &Actor, cmd: Rollback) -> Result<Acc
         number: target.number,
         because: None,
     };
-    // Host names belong to the environment, not to a release: going back must not move them.
-    let settings = Settings {
-        domains: environment.settings.domains.clone(),
-        ..target.settings.clone()
-    };
+    let settings = settings_of_return(&environment, target);
     let (deployment, replayed) = open(
         px,
         actor,
@@ -326,6 +329,14 @@ pub(super) fn way_back(environment: &Environment, target: &Release) -> Strategy 
     }
 }
 
+/// Host names belong to the environment, not to a release: going back must not move them.
+fn settings_of_return(environment: &Environment, target: &Release) -> Settings {
+    Settings {
+        domains: environment.settings.domains.clone(),
+        ..target.settings.clone()
+    }
+}
+
 /// What the same request made before, if it did.
 async fn replayed(
     px: &Platform,
@@ -449,10 +460,7 @@ pub(crate) async fn open_return(
     because: flukedeploy_domain::diagnosis::Diagnosis,
     of: &DeploymentId,
 ) -> Result<Deployment, Error> {
-    let settings = Settings {
-        domains: environment.settings.domains.clone(),
-        ..target.settings.clone()
-    };
+    let settings = settings_of_return(environment, target);
     let reason = because.message.clone();
     let request = Request {
         strategy: way_back(environment, target),

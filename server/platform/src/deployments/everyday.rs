@@ -1,9 +1,9 @@
 //! Scale, restart, stop, start: everyday acts, recorded like deployments.
 
 use flukedeploy_domain::access::{Action, Actor, Resource};
-use flukedeploy_domain::app::{Environment, RunMode, check_replicas};
+use flukedeploy_domain::app::{Environment, RunMode, Settings, check_replicas};
 use flukedeploy_domain::deployment::{Queue, Source, ValidationLevel};
-use flukedeploy_domain::names::{AppName, EnvironmentName, Invalid};
+use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::Release;
 
 use super::commands::{Accepted, Request, check_texts, idempotency, open};
@@ -12,116 +12,105 @@ use crate::authorise::authorise;
 use crate::error::Error;
 use crate::platform::Platform;
 
-/// Another number of replicas for the release that serves. It is kept for those that come.
+/// An act on the release that serves.
 #[derive(Debug, Clone)]
-pub struct Scale {
+pub struct Everyday {
     pub app: AppName,
     pub environment: EnvironmentName,
-    pub replicas: u32,
+    pub what: What,
     pub queue: Queue,
     pub reason: Option<String>,
     pub idempotency_key: Option<String>,
 }
 
-/// The same image anew, with the settings as they are now: changed settings take effect.
-#[derive(Debug, Clone)]
-pub struct Restart {
-    pub app: AppName,
-    pub environment: EnvironmentName,
-    pub queue: Queue,
-    pub reason: Option<String>,
-    pub idempotency_key: Option<String>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// Another number of replicas. It is kept for the releases that come.
+    Scale(u32),
+    /// The same image anew, with the settings as they are now: changed settings take effect.
+    Restart,
+    /// Stopped, asleep, running again, or held for maintenance.
+    Mode(RunMode),
 }
 
-/// Stop, put to sleep, start, or hold for maintenance.
-#[derive(Debug, Clone)]
-pub struct SetMode {
-    pub app: AppName,
-    pub environment: EnvironmentName,
-    pub mode: RunMode,
-    pub queue: Queue,
-    pub reason: Option<String>,
-    pub idempotency_key: Option<String>,
-}
-
-pub async fn scale(px: &Platform, actor: &Actor, cmd: Scale) -> Result<Accepted, Error> {
-    authorise(actor, Action::Scale, Resource::App(&cmd.app))?;
-    check_texts(None, cmd.reason.as_deref(), cmd.idempotency_key.as_deref())?;
-    check_replicas(cmd.replicas).map_err(Error::from)?;
-    let (environment, release) = serving(px, &cmd.app, &cmd.environment).await?;
-    if !environment.mode.has_replicas() {
-        return Err(Error::NotNow(format!(
-            "app '{}' is {}: start it first, or change its replicas in the settings",
-            cmd.app,
-            environment.mode.as_str()
-        )));
+impl What {
+    fn action(self) -> Action {
+        match self {
+            Self::Scale(_) => Action::Scale,
+            Self::Restart => Action::Restart,
+            Self::Mode(_) => Action::StopStart,
+        }
     }
+
+    fn summary(self, app: &AppName) -> String {
+        match self {
+            Self::Scale(replicas) => format!("scales {app} to {replicas} replicas"),
+            Self::Restart => format!("restarts {app}"),
+            Self::Mode(mode) => format!("sets {app} to {}", mode.as_str()),
+        }
+    }
+}
+
+/// Starts the act and returns at once.
+pub async fn act(px: &Platform, actor: &Actor, cmd: Everyday) -> Result<Accepted, Error> {
+    authorise(actor, cmd.what.action(), Resource::App(&cmd.app))?;
+    check_texts(None, cmd.reason.as_deref(), cmd.idempotency_key.as_deref())?;
+    if let What::Scale(replicas) = cmd.what {
+        check_replicas(replicas).map_err(Error::from)?;
+    }
+    let (environment, release) = serving(px, &cmd.app, &cmd.environment).await?;
+    let (source, settings) = what_it_takes(cmd.what, &environment, &release)?;
+    let request = Request {
+        strategy: settings.usual_strategy(),
+        queue: cmd.queue,
+        validation_level: ValidationLevel::None,
+        auto_rollback: true,
+        action: cmd.what.action(),
+        summary: cmd.what.summary(&cmd.app),
+        idempotency: idempotency(cmd.idempotency_key.as_deref(), &format!("{cmd:?}")),
+        reason: cmd.reason,
+    };
+    let version = release.version.clone();
+    open(px, actor, &environment, source, version, settings, request)
+        .await
+        .map(Accepted::from)
+}
+
+fn what_it_takes(
+    what: What,
+    environment: &Environment,
+    release: &Release,
+) -> Result<(Source, Settings), Error> {
     let mut settings = release.settings.clone();
-    settings.replicas = cmd.replicas;
-    settings.validate().map_err(Error::Invalid)?;
-    let source = Source::Scale {
-        from: release.settings.replicas,
-        to: cmd.replicas,
+    let source = match what {
+        What::Scale(replicas) => {
+            if !environment.mode.has_replicas() {
+                return Err(Error::NotNow(format!(
+                    "app '{}' is {}: start it first, or change its replicas in the settings",
+                    environment.app,
+                    environment.mode.as_str()
+                )));
+            }
+            settings.replicas = replicas;
+            settings.validate().map_err(Error::Invalid)?;
+            Source::Scale {
+                from: release.settings.replicas,
+                to: replicas,
+            }
+        }
+        What::Restart => {
+            settings = environment.settings.clone();
+            Source::Restart { of: release.number }
+        }
+        What::Mode(RunMode::Asleep) if !environment.settings.expose_http => {
+            return Err(Error::invalid(
+                "mode",
+                "cannot be asleep for an app without HTTP: no request could wake it",
+            ));
+        }
+        What::Mode(to) => Source::Mode { to },
     };
-    let key = idempotency(cmd.idempotency_key.as_deref(), &format!("{cmd:?}"));
-    let request = Request {
-        strategy: release.settings.usual_strategy(),
-        queue: cmd.queue,
-        validation_level: ValidationLevel::None,
-        auto_rollback: true,
-        reason: cmd.reason,
-        action: Action::Scale,
-        summary: format!("scales {} to {} replicas", cmd.app, cmd.replicas),
-        idempotency: key,
-    };
-    accepted(px, actor, &environment, source, &release, settings, request).await
-}
-
-pub async fn restart(px: &Platform, actor: &Actor, cmd: Restart) -> Result<Accepted, Error> {
-    authorise(actor, Action::Restart, Resource::App(&cmd.app))?;
-    check_texts(None, cmd.reason.as_deref(), cmd.idempotency_key.as_deref())?;
-    let (environment, release) = serving(px, &cmd.app, &cmd.environment).await?;
-    let source = Source::Restart { of: release.number };
-    let settings = environment.settings.clone();
-    let key = idempotency(cmd.idempotency_key.as_deref(), &format!("{cmd:?}"));
-    let request = Request {
-        strategy: settings.usual_strategy(),
-        queue: cmd.queue,
-        validation_level: ValidationLevel::None,
-        auto_rollback: true,
-        reason: cmd.reason,
-        action: Action::Restart,
-        summary: format!("restarts {}", cmd.app),
-        idempotency: key,
-    };
-    accepted(px, actor, &environment, source, &release, settings, request).await
-}
-
-pub async fn set_mode(px: &Platform, actor: &Actor, cmd: SetMode) -> Result<Accepted, Error> {
-    authorise(actor, Action::StopStart, Resource::App(&cmd.app))?;
-    check_texts(None, cmd.reason.as_deref(), cmd.idempotency_key.as_deref())?;
-    let (environment, release) = serving(px, &cmd.app, &cmd.environment).await?;
-    if cmd.mode == RunMode::Asleep && !environment.settings.expose_http {
-        return Err(Invalid::new(
-            "mode",
-            "cannot be asleep for an app without HTTP: no request could wake it",
-        )
-        .into());
-    }
-    let source = Source::Mode { to: cmd.mode };
-    let settings = release.settings.clone();
-    let key = idempotency(cmd.idempotency_key.as_deref(), &format!("{cmd:?}"));
-    let request = Request {
-        strategy: settings.usual_strategy(),
-        queue: cmd.queue,
-        validation_level: ValidationLevel::None,
-        auto_rollback: true,
-        reason: cmd.reason,
-        action: Action::StopStart,
-        summary: format!("sets {} to {}", cmd.app, cmd.mode.as_str()),
-        idempotency: key,
-    };
-    accepted(px, actor, &environment, source, &release, settings, request).await
+    Ok((source, settings))
 }
 
 /// A request waits for an app that sleeps.
@@ -138,15 +127,15 @@ pub(crate) async fn wake(
     if environment.mode != RunMode::Asleep || is_busy {
         return Ok(());
     }
-    let cmd = SetMode {
+    let cmd = Everyday {
         app: app.clone(),
         environment: environment.name,
-        mode: RunMode::Running,
+        what: What::Mode(RunMode::Running),
         queue: Queue::Wait,
         reason: Some("a request came".to_owned()),
         idempotency_key: None,
     };
-    set_mode(px, &Actor::system(), cmd).await.map(|_| ())
+    act(px, &Actor::system(), cmd).await.map(|_| ())
 }
 
 async fn serving(
@@ -170,24 +159,4 @@ async fn serving(
             "app '{app}' has no release that serves; deploy it first"
         ))),
     }
-}
-
-async fn accepted(
-    px: &Platform,
-    actor: &Actor,
-    environment: &Environment,
-    source: Source,
-    release: &Release,
-    settings: flukedeploy_domain::app::Settings,
-    request: Request,
-) -> Result<Accepted, Error> {
-    let version = release.version.clone();
-    let (deployment, replayed) =
-        open(px, actor, environment, source, version, settings, request).await?;
-    Ok(Accepted {
-        deployment: (&deployment).into(),
-        replayed,
-        from_version: None,
-        to_version: None,
-    })
 }

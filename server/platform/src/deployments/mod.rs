@@ -9,7 +9,7 @@ mod steer;
 pub(crate) use commands::open_return;
 pub use commands::{Accepted, Deploy, Rollback, RollbackTarget, deploy, rollback};
 pub(crate) use everyday::wake;
-pub use everyday::{Restart, Scale, SetMode, restart, scale, set_mode};
+pub use everyday::{Everyday, What, act};
 pub use plan::{DeploymentPlan, PlannedStep, plan_deploy, plan_rollback};
 pub use queries::{
     active_deployments, deployment_logs, deployment_stats, get_deployment, history,

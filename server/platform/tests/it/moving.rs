@@ -8,8 +8,7 @@ use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, State, Sta
 use flukedeploy_domain::diagnosis::Cause;
 use flukedeploy_platform::Error;
 use flukedeploy_platform::deployments::{
-    Restart, Rollback, RollbackTarget, Scale, SetMode, Steer, plan_deploy, plan_rollback, restart,
-    scale, set_mode, steer,
+    Everyday, Rollback, RollbackTarget, Steer, What, act, plan_deploy, plan_rollback, steer,
 };
 use flukedeploy_platform::ports::Store as _;
 
@@ -38,30 +37,25 @@ impl Life<'_> {
             .map(|_| ())
     }
 
-    fn scale(&self, app: &str, replicas: u32) -> Deployment {
-        let cmd = Scale {
+    fn act(&self, app: &str, what: What) -> Deployment {
+        let cmd = Everyday {
             app: name(app),
             environment: production(),
-            replicas,
+            what,
             queue: Queue::Wait,
             reason: None,
             idempotency_key: None,
         };
-        let id = self.run(scale(&self.px, &Actor::system(), cmd)).unwrap();
+        let id = self.run(act(&self.px, &Actor::system(), cmd)).unwrap();
         self.end(&id.deployment.deployment_id)
     }
 
+    fn scale(&self, app: &str, replicas: u32) -> Deployment {
+        self.act(app, What::Scale(replicas))
+    }
+
     fn set_mode(&self, app: &str, mode: RunMode) -> Deployment {
-        let cmd = SetMode {
-            app: name(app),
-            environment: production(),
-            mode,
-            queue: Queue::Wait,
-            reason: None,
-            idempotency_key: None,
-        };
-        let id = self.run(set_mode(&self.px, &Actor::system(), cmd)).unwrap();
-        self.end(&id.deployment.deployment_id)
+        self.act(app, What::Mode(mode))
     }
 }
 
@@ -347,15 +341,7 @@ fn a_restart_is_a_new_release_of_the_same_image_with_the_settings_of_now() {
         change,
     ))
     .unwrap();
-    let cmd = Restart {
-        app: name("shop"),
-        environment: production(),
-        queue: Queue::Wait,
-        reason: None,
-        idempotency_key: None,
-    };
-    let id = life.run(restart(&life.px, &Actor::system(), cmd)).unwrap();
-    let done = life.end(&id.deployment.deployment_id);
+    let done = life.act("shop", What::Restart);
     assert_eq!(done.state, State::Success);
     life.assert_serves("shop", 2);
     let spec = world.swarm.spec(&service("shop", 2)).unwrap();

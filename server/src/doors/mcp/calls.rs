@@ -7,7 +7,7 @@ use flukedeploy_domain::deployment::{DeploymentId, DeploymentSummary};
 use flukedeploy_domain::log_entry::{Level, LogFilter};
 use flukedeploy_domain::names::AppName;
 use flukedeploy_platform::deployments::{
-    self, Accepted, Deploy, DeploymentPlan, Restart, Rollback, Scale, SetMode, Steer,
+    self, Accepted, Deploy, DeploymentPlan, Everyday, Rollback, Steer,
 };
 use flukedeploy_platform::logs::{ReadLogs, read_logs};
 use flukedeploy_platform::validate::{self, Validate};
@@ -77,16 +77,8 @@ enum Call {
         how: Option<Steer>,
         wait_seconds: u64,
     },
-    Scale {
-        cmd: Scale,
-        wait_seconds: u64,
-    },
-    Restart {
-        cmd: Restart,
-        wait_seconds: u64,
-    },
-    SetMode {
-        cmd: SetMode,
+    Everyday {
+        cmd: Everyday,
         wait_seconds: u64,
     },
 }
@@ -127,16 +119,8 @@ pub(super) async fn call(
             let accepted = deployments::deploy(px, actor, cmd).await?;
             started(px, actor, accepted, wait_seconds).await
         }
-        Call::Scale { cmd, wait_seconds } => {
-            let accepted = deployments::scale(px, actor, cmd).await?;
-            started(px, actor, accepted, wait_seconds).await
-        }
-        Call::Restart { cmd, wait_seconds } => {
-            let accepted = deployments::restart(px, actor, cmd).await?;
-            started(px, actor, accepted, wait_seconds).await
-        }
-        Call::SetMode { cmd, wait_seconds } => {
-            let accepted = deployments::set_mode(px, actor, cmd).await?;
+        Call::Everyday { cmd, wait_seconds } => {
+            let accepted = deployments::act(px, actor, cmd).await?;
             started(px, actor, accepted, wait_seconds).await
         }
         Call::PlanDeploy(cmd) => Ok(planned(&deployments::plan_deploy(px, actor, &cmd).await?)),
@@ -230,20 +214,14 @@ fn read(tool: ToolName, mut fields: Fields) -> Result<Call, Error> {
                 wait_seconds,
             })
         }
-        ToolName::Scale => {
+        ToolName::Scale | ToolName::Restart | ToolName::SetMode => {
             let wait_seconds = wait_seconds(&mut fields);
-            let cmd = requests::scale(fields, None)?;
-            Ok(Call::Scale { cmd, wait_seconds })
-        }
-        ToolName::Restart => {
-            let wait_seconds = wait_seconds(&mut fields);
-            let cmd = requests::restart(fields, None)?;
-            Ok(Call::Restart { cmd, wait_seconds })
-        }
-        ToolName::SetMode => {
-            let wait_seconds = wait_seconds(&mut fields);
-            let cmd = requests::set_mode(fields, None, None)?;
-            Ok(Call::SetMode { cmd, wait_seconds })
+            let cmd = match tool {
+                ToolName::Scale => requests::scale(fields, None)?,
+                ToolName::Restart => requests::restart(fields, None)?,
+                _ => requests::set_mode(fields, None, None)?,
+            };
+            Ok(Call::Everyday { cmd, wait_seconds })
         }
         ToolName::Status => {
             let id = fields.required("deployment_id");

@@ -19,7 +19,7 @@ use crate::doors::auth::Caller;
 use crate::doors::body::JsonBody;
 use crate::doors::problem::Problem;
 use crate::doors::query::Params;
-use crate::doors::requests;
+use crate::doors::requests::{self, set_mode};
 
 #[derive(Serialize)]
 pub(super) struct DeploymentList {
@@ -70,39 +70,9 @@ async fn started(
     Ok((status, Json(answer)).into_response())
 }
 
-pub(super) async fn scale(
-    State(px): State<Platform>,
-    Caller(actor): Caller,
-    AppPath(name): AppPath,
-    query: Params,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody,
-) -> Result<Response, Problem> {
-    let wait = wait_seconds(query)?;
-    let mut cmd = requests::scale(body, Some(name))?;
-    cmd.idempotency_key = idempotency_key(&headers, cmd.idempotency_key)?;
-    let accepted = deployments::scale(&px, &actor, cmd).await?;
-    started(&px, &actor, accepted, wait).await
-}
-
-pub(super) async fn restart(
-    State(px): State<Platform>,
-    Caller(actor): Caller,
-    AppPath(name): AppPath,
-    query: Params,
-    headers: HeaderMap,
-    JsonBody(body): JsonBody,
-) -> Result<Response, Problem> {
-    let wait = wait_seconds(query)?;
-    let mut cmd = requests::restart(body, Some(name))?;
-    cmd.idempotency_key = idempotency_key(&headers, cmd.idempotency_key)?;
-    let accepted = deployments::restart(&px, &actor, cmd).await?;
-    started(&px, &actor, accepted, wait).await
-}
-
-/// One handler for each address that changes the mode: they differ in nothing else.
-macro_rules! mode_handler {
-    ($name:ident, $mode:expr) => {
+/// One handler for each address of an everyday act: they differ in what is read from the body.
+macro_rules! everyday_handler {
+    ($name:ident, $read:expr) => {
         pub(super) async fn $name(
             State(px): State<Platform>,
             Caller(actor): Caller,
@@ -112,18 +82,36 @@ macro_rules! mode_handler {
             JsonBody(body): JsonBody,
         ) -> Result<Response, Problem> {
             let wait = wait_seconds(query)?;
-            let mut cmd = requests::set_mode(body, Some(name), Some($mode))?;
+            let mut cmd = $read(body, Some(name))?;
             cmd.idempotency_key = idempotency_key(&headers, cmd.idempotency_key)?;
-            let accepted = deployments::set_mode(&px, &actor, cmd).await?;
+            let accepted = deployments::act(&px, &actor, cmd).await?;
             started(&px, &actor, accepted, wait).await
         }
     };
 }
 
-mode_handler!(stop, RunMode::Stopped);
-mode_handler!(sleep, RunMode::Asleep);
-mode_handler!(start, RunMode::Running);
-mode_handler!(maintenance, RunMode::Maintenance);
+everyday_handler!(scale, requests::scale);
+everyday_handler!(restart, requests::restart);
+everyday_handler!(stop, |body, app| set_mode(
+    body,
+    app,
+    Some(RunMode::Stopped)
+));
+everyday_handler!(sleep, |body, app| set_mode(
+    body,
+    app,
+    Some(RunMode::Asleep)
+));
+everyday_handler!(start, |body, app| set_mode(
+    body,
+    app,
+    Some(RunMode::Running)
+));
+everyday_handler!(maintenance, |body, app| set_mode(
+    body,
+    app,
+    Some(RunMode::Maintenance)
+));
 
 /// One handler for each way to steer a rollout.
 macro_rules! steer_handler {
