@@ -94,6 +94,17 @@ pub struct Settings {
     /// Docker client configuration with registry credentials [default: ~/.docker/config.json]
     #[arg(long, env = "FLUKEDEPLOY_REGISTRY_AUTH_FILE", value_name = "FILE")]
     pub registry_auth_file: Option<PathBuf>,
+    /// Where images built here are pushed: `registry.example.com/team`. Needed with several nodes
+    #[arg(long, env = "FLUKEDEPLOY_BUILD_REGISTRY", value_name = "REGISTRY/PATH")]
+    pub build_registry: Option<String>,
+    /// Builds that may run at the same time
+    #[arg(
+        long,
+        env = "FLUKEDEPLOY_BUILDS_AT_ONCE",
+        default_value_t = 1,
+        value_name = "NUMBER"
+    )]
+    pub builds_at_once: usize,
     /// File with the password of the account `admin` (or set `FLUKEDEPLOY_ADMIN_PASSWORD`)
     #[arg(long, env = "FLUKEDEPLOY_ADMIN_PASSWORD_FILE", value_name = "FILE")]
     pub admin_password_file: Option<PathBuf>,

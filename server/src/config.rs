@@ -24,6 +24,8 @@ pub struct Config {
     pub instance: InstanceName,
     pub public_url: String,
     pub registry_auth_file: Option<PathBuf>,
+    pub build_registry: Option<String>,
+    pub builds_at_once: usize,
     pub admin_password: Option<Secret>,
     pub api_token: Option<Secret>,
     pub hold_in_phase: Option<PhaseName>,
@@ -100,6 +102,22 @@ impl Config {
         if !public_url.starts_with("http://") && !public_url.starts_with("https://") {
             faults.push("--public-url must start with http:// or https://".to_owned());
         }
+        if let Some(registry) = &settings.build_registry
+            && format!("{registry}/app")
+                .parse::<flukedeploy_domain::image::ImageRef>()
+                .is_err()
+        {
+            faults.push(format!(
+                "--build-registry must look like registry.example.com/team, not {}",
+                flukedeploy_domain::names::quoted(registry)
+            ));
+        }
+        if !(1..=64).contains(&settings.builds_at_once) {
+            faults.push(format!(
+                "--builds-at-once must be 1 to 64, not {}",
+                settings.builds_at_once
+            ));
+        }
         let hold_in_phase = hold(&mut faults, environment);
         match (instance, root_domain) {
             (Some(instance), Some(root_domain)) if faults.is_empty() => Ok(Self {
@@ -120,6 +138,8 @@ impl Config {
                 root_domain,
                 instance,
                 public_url,
+                build_registry: settings.build_registry.clone(),
+                builds_at_once: settings.builds_at_once,
                 registry_auth_file: settings.registry_auth_file.clone().or_else(|| {
                     environment("HOME").map(|home| Path::new(&home).join(".docker/config.json"))
                 }),

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use async_trait::async_trait;
+use flukedeploy_domain::credential::Credential;
 use flukedeploy_domain::health::HealthProbe;
 use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
 use flukedeploy_domain::release::{ReleaseNo, service_name};
 use flukedeploy_domain::routing::{ProbeOutcome, RoutingSnapshot, ServiceTraffic};
 use flukedeploy_platform::ports::{
-    Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, NetworkReady, RawLine,
+    Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, JobSpec, NetworkReady, RawLine,
     ReplicaFailure, ResolveError, ResolvedImage, Served, ServiceSpec, ServiceState, Task,
     TaskState, Traffic, TrafficError, VolumeUser,
 };
@@ -105,6 +106,16 @@ impl Engine for PretendedEngine {
     }
     async fn examine(&self, _: &Task) -> Result<ReplicaFailure, EngineError> {
         Ok(ReplicaFailure::default())
+    }
+    fn use_registries(&self, _: Vec<Credential>) {}
+    async fn start_job(&self, _: &JobSpec) -> Result<(), EngineError> {
+        Err(away("starting a job"))
+    }
+    async fn jobs(&self) -> Result<Vec<ServiceState>, EngineError> {
+        Ok(Vec::new())
+    }
+    async fn remove_volumes(&self, _: &[String]) -> Result<(), EngineError> {
+        Ok(())
     }
     async fn purge(&self) -> Result<(), EngineError> {
         Ok(())

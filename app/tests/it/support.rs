@@ -22,7 +22,7 @@ use flukedeploy_domain::log_entry::{
     EventType, Level, LogEntry, LogMetadata, LogSource, SourceType,
 };
 use flukedeploy_domain::names::EnvironmentName;
-use flukedeploy_platform::config::PlatformConfig;
+use flukedeploy_platform::config::{BuildsConfig, PlatformConfig};
 use flukedeploy_platform::ports::{LogStore, NewRelease, Store, Switch, SystemClock};
 use flukedeploy_platform::{Platform, Ports};
 use flukedeploy_store::{SqliteLogStore, SqliteStore};
@@ -66,6 +66,7 @@ impl Stand {
             public_url: "http://127.0.0.1:3000".to_owned(),
             stream_url: "ws://127.0.0.1:8767".to_owned(),
             bootstrap_token: None,
+            builds: BuildsConfig::default(),
             version: "0.1.0",
             hold_in_phase: None,
         };
@@ -74,6 +75,9 @@ impl Stand {
             store: store.clone(),
             log_store: logs.clone(),
             traffic: Arc::new(PretendedTraffic),
+            builder: Arc::new(flukedeploy_platform::ports::Absent),
+            workshop: Arc::new(flukedeploy_platform::ports::Absent),
+            inspector: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::new(SystemClock),
         };
         Self {
@@ -193,6 +197,7 @@ impl Stand {
             replicas_ready: 0,
             health_status: HealthStatus::Starting,
             cancel_requested: false,
+            preparation: flukedeploy_domain::deployment::Preparation::default(),
             wishes: Wishes::default(),
             progress: Progress {
                 former: serving.map(|_| environment.settings.replicas),

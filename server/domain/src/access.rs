@@ -113,10 +113,16 @@ pub enum Action {
     ListTokens,
     CreateToken,
     RevokeToken,
+    ListCredentials,
+    ChangeCredentials,
+    /// Make and remove environments other than production, and promote from one to another.
+    ChangeEnvironments,
+    ListWebhooks,
+    ChangeWebhooks,
 }
 
 impl Action {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::ListApps,
         Self::ViewApp,
         Self::CreateApp,
@@ -137,6 +143,11 @@ impl Action {
         Self::ListTokens,
         Self::CreateToken,
         Self::RevokeToken,
+        Self::ListCredentials,
+        Self::ChangeCredentials,
+        Self::ChangeEnvironments,
+        Self::ListWebhooks,
+        Self::ChangeWebhooks,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -161,6 +172,11 @@ impl Action {
             Self::ListTokens => "list_tokens",
             Self::CreateToken => "create_token",
             Self::RevokeToken => "revoke_token",
+            Self::ListCredentials => "list_credentials",
+            Self::ChangeCredentials => "change_credentials",
+            Self::ChangeEnvironments => "change_environments",
+            Self::ListWebhooks => "list_webhooks",
+            Self::ChangeWebhooks => "change_webhooks",
         }
     }
 
@@ -182,10 +198,16 @@ impl Action {
             | Self::SteerDeployment
             | Self::Scale
             | Self::Restart
-            | Self::StopStart => Tier::Advanced,
-            Self::ViewAudit | Self::ListTokens | Self::CreateToken | Self::RevokeToken => {
-                Tier::Admin
-            }
+            | Self::StopStart
+            | Self::ChangeEnvironments => Tier::Advanced,
+            Self::ViewAudit
+            | Self::ListTokens
+            | Self::CreateToken
+            | Self::RevokeToken
+            | Self::ListCredentials
+            | Self::ChangeCredentials
+            | Self::ListWebhooks
+            | Self::ChangeWebhooks => Tier::Admin,
         }
     }
 }

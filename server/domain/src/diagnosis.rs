@@ -37,6 +37,18 @@ pub enum Cause {
     Superseded,
     ReleaseGone,
     ValidationFailed,
+    /// The source could not be had: no such repository, branch or folder, or no right to it.
+    SourceNotFound,
+    /// The source was refused: unsafe, too large, or from where nothing may be fetched.
+    SourceRefused,
+    /// The build ended with an error.
+    BuildFailed,
+    /// The app's own tests did not pass.
+    TestsFailed,
+    /// The release command (migrations) did not end well.
+    ReleaseCommandFailed,
+    /// A hook before the build or after the deployment did not end well.
+    HookFailed,
     Internal,
 }
 
@@ -67,6 +79,12 @@ impl Cause {
             Self::Superseded => "superseded",
             Self::ReleaseGone => "release_gone",
             Self::ValidationFailed => "validation_failed",
+            Self::SourceNotFound => "source_not_found",
+            Self::SourceRefused => "source_refused",
+            Self::BuildFailed => "build_failed",
+            Self::TestsFailed => "tests_failed",
+            Self::ReleaseCommandFailed => "release_command_failed",
+            Self::HookFailed => "hook_failed",
             Self::Internal => "internal",
         }
     }

@@ -7,10 +7,14 @@
 pub mod access;
 pub mod app;
 pub mod audit;
+pub mod build;
+pub mod check;
+pub mod credential;
 pub mod deployment;
 pub mod diagnosis;
 pub mod health;
 pub mod image;
+pub mod job;
 pub mod log_entry;
 pub mod names;
 pub mod release;

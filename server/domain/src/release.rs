@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::app::Settings;
+use crate::deployment::DeploymentId;
 use crate::image::PinnedImage;
+use crate::job::JobKind;
 use crate::names::{AppName, EnvironmentName, InstanceName};
 
 /// 1, 2, 3… per environment.
@@ -83,6 +85,23 @@ pub fn service_name(
     shortened(
         format!("fd-{instance}-{app}-{environment}"),
         &format!("-r{number}"),
+    )
+}
+
+/// The Swarm service of a job of a deployment.
+pub fn job_name(
+    instance: &InstanceName,
+    app: &AppName,
+    environment: &EnvironmentName,
+    kind: JobKind,
+    deployment: &DeploymentId,
+) -> String {
+    // The random end of the id; what comes before it is a time.
+    let short: String = deployment.as_str().chars().rev().take(8).collect();
+    let short: String = short.chars().rev().collect();
+    shortened(
+        format!("fd-{instance}-{app}-{environment}"),
+        &format!("-job-{}-{short}", kind.as_str().replace('_', "-")),
     )
 }
 

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use flukedeploy_domain::credential::Credential;
 use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_domain::names::InstanceName;
 use flukedeploy_platform::ports::{
-    Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, NetworkReady, RawLine,
+    Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, JobSpec, NetworkReady, RawLine,
     ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState, Task, VolumeUser,
 };
 use futures_util::stream::BoxStream;
@@ -162,6 +163,22 @@ impl Engine for SwarmEngine {
 
     async fn examine(&self, task: &Task) -> Result<ReplicaFailure, EngineError> {
         self.inner.examine(task).await
+    }
+
+    fn use_registries(&self, credentials: Vec<Credential>) {
+        self.inner.use_registries(credentials);
+    }
+
+    async fn start_job(&self, spec: &JobSpec) -> Result<(), EngineError> {
+        self.inner.start_job(spec).await
+    }
+
+    async fn jobs(&self) -> Result<Vec<ServiceState>, EngineError> {
+        self.inner.jobs().await
+    }
+
+    async fn remove_volumes(&self, names: &[String]) -> Result<(), EngineError> {
+        self.inner.remove_named_volumes(names).await
     }
 
     async fn purge(&self) -> Result<(), EngineError> {

@@ -17,6 +17,7 @@ mod events;
 mod examine;
 mod images;
 mod ingress;
+mod jobs;
 mod labels;
 mod logs;
 mod program;

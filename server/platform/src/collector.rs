@@ -98,7 +98,7 @@ async fn follow(px: Platform, service: ServiceState) {
     }
 }
 
-fn entry(service: &str, app: &str, line: RawLine, metadata: LogMetadata) -> LogEntry {
+pub(crate) fn entry(service: &str, app: &str, line: RawLine, metadata: LogMetadata) -> LogEntry {
     let (level, message) = understand(&line.text);
     let source = LogSource {
         kind: SourceType::Container,

@@ -17,10 +17,30 @@ pub struct PlatformConfig {
     pub stream_url: String,
     /// Bootstrap administrator token from the environment.
     pub bootstrap_token: Option<Secret>,
+    pub builds: BuildsConfig,
     pub version: &'static str,
     /// Waits for ever in this phase; for tests that kill the control plane at a known moment.
     /// Only debug builds can set it.
     pub hold_in_phase: Option<flukedeploy_domain::deployment::PhaseName>,
+}
+
+/// How images are built here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildsConfig {
+    /// Where built images are pushed, without a slash at the end: `registry.example.com/team`. Needed
+    /// as soon as the Swarm has a second node.
+    pub registry: Option<String>,
+    /// Builds that run at the same time; others wait for their turn.
+    pub at_once: usize,
+}
+
+impl Default for BuildsConfig {
+    fn default() -> Self {
+        Self {
+            registry: None,
+            at_once: 1,
+        }
+    }
 }
 
 impl PlatformConfig {

@@ -11,7 +11,7 @@ use crate::config::PlatformConfig;
 use crate::fleet::Fleet;
 use crate::identity::SignInLimits;
 use crate::journal::Journal;
-use crate::ports::{Clock, Engine, LogStore, Store, Traffic};
+use crate::ports::{Builder, Clock, Engine, Inspector, LogStore, Store, Traffic, Workshop};
 use crate::routes::Routes;
 use crate::runner::Runner;
 
@@ -28,6 +28,11 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) log_store: Arc<dyn LogStore>,
     pub(crate) traffic: Arc<dyn Traffic>,
+    pub(crate) builder: Arc<dyn Builder>,
+    pub(crate) workshop: Arc<dyn Workshop>,
+    pub(crate) inspector: Arc<dyn Inspector>,
+    /// A place for each build that may run at once.
+    pub(crate) build_places: tokio::sync::Semaphore,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Journal,
     pub(crate) fleet: Fleet,
@@ -54,6 +59,9 @@ pub struct Ports {
     pub store: Arc<dyn Store>,
     pub log_store: Arc<dyn LogStore>,
     pub traffic: Arc<dyn Traffic>,
+    pub builder: Arc<dyn Builder>,
+    pub workshop: Arc<dyn Workshop>,
+    pub inspector: Arc<dyn Inspector>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -65,6 +73,9 @@ impl Platform {
             store,
             log_store,
             traffic,
+            builder,
+            workshop,
+            inspector,
             clock,
         } = ports;
         let started_at = clock.now();
@@ -79,11 +90,15 @@ impl Platform {
         );
         Self {
             inner: Arc::new(Inner {
+                build_places: tokio::sync::Semaphore::new(config.builds.at_once.max(1)),
                 config,
                 engine,
                 store,
                 log_store,
                 traffic,
+                builder,
+                workshop,
+                inspector,
                 clock,
                 journal,
                 fleet: Fleet::default(),

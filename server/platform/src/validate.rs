@@ -228,13 +228,7 @@ fn health_check(settings: &Settings) -> Check {
 
 /// Never reported as passed.
 fn not_run(name: &str, why: &str) -> Check {
-    check(
-        name,
-        "security",
-        CheckStatus::Warning,
-        format!("not run: {why}"),
-        None,
-    )
+    Check::not_run(name, "security", why)
 }
 
 fn check(
@@ -244,11 +238,10 @@ fn check(
     message: impl Into<String>,
     suggestion: Option<&str>,
 ) -> Check {
-    Check {
-        name: name.to_owned(),
-        category: category.to_owned(),
-        status,
-        message: message.into(),
-        suggestion: suggestion.map(ToOwned::to_owned),
+    let remedy = suggestion.unwrap_or_default();
+    match status {
+        CheckStatus::Pass => Check::pass(name, category, message),
+        CheckStatus::Warning => Check::warning(name, category, message, remedy),
+        CheckStatus::Fail => Check::fail(name, category, message, remedy),
     }
 }

@@ -4,6 +4,7 @@ use flukedeploy_domain::app::{
     Environment, Objective, PlacementRule, Probation, PublishedPort, Resources, RolloutSettings,
     RunMode, Settings, Standby, Volume,
 };
+pub use flukedeploy_domain::check::{Check, CheckStatus};
 use flukedeploy_domain::deployment::{DeploymentSummary, ReplicaCounts, State, Strategy};
 use flukedeploy_domain::health::HealthGate;
 use flukedeploy_domain::log_entry::LogEntry;
@@ -169,26 +170,6 @@ pub struct DeploymentStats {
     pub total_tracked: u64,
     #[serde(with = "timestamp")]
     pub timestamp: OffsetDateTime,
-}
-
-/// The contract's check, as validation and diagnosis use it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Check {
-    pub name: String,
-    /// `system`, `docker`, `network`, `storage`, `security`, `configuration`.
-    pub category: String,
-    pub status: CheckStatus,
-    pub message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub suggestion: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CheckStatus {
-    Pass,
-    Warning,
-    Fail,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

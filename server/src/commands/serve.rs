@@ -10,7 +10,8 @@ use axum::Router;
 use axum::serve::ListenerExt as _;
 use flukedeploy_app::{DashboardSettings, accept_session, dashboard_router};
 use flukedeploy_engine::{EngineConfig, SwarmEngine};
-use flukedeploy_platform::config::PlatformConfig;
+use flukedeploy_platform::config::{BuildsConfig, PlatformConfig};
+use flukedeploy_platform::ports::Absent;
 use flukedeploy_platform::ports::SystemClock;
 use flukedeploy_platform::{Platform, Ports, identity};
 use flukedeploy_store::{SqliteLogStore, SqliteStore};
@@ -78,6 +79,9 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
             store: Arc::new(store.clone()),
             log_store: Arc::new(log_store.clone()),
             traffic: Arc::new(IngressLink::default()),
+            builder: Arc::new(Absent),
+            workshop: Arc::new(Absent),
+            inspector: Arc::new(Absent),
             clock: Arc::new(SystemClock),
         },
     );
@@ -187,6 +191,10 @@ fn platform_config(config: &Config, stream: SocketAddr) -> PlatformConfig {
         public_url: config.public_url.clone(),
         stream_url: format!("ws://{stream}"),
         bootstrap_token: config.api_token.clone(),
+        builds: BuildsConfig {
+            registry: config.build_registry.clone(),
+            at_once: config.builds_at_once,
+        },
         version: env!("CARGO_PKG_VERSION"),
         hold_in_phase: config.hold_in_phase,
     }

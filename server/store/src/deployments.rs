@@ -37,6 +37,7 @@ struct Row {
     wishes: String,
     progress: String,
     receipt: Option<String>,
+    preparation: String,
     settings: String,
 }
 
@@ -79,6 +80,7 @@ impl Row {
             wishes: from_json(&self.wishes)?,
             progress: from_json(&self.progress)?,
             receipt: self.receipt.as_deref().map(from_json).transpose()?,
+            preparation: from_json(&self.preparation)?,
             settings: from_json(&self.settings)?,
         })
     }
@@ -93,7 +95,7 @@ macro_rules! select {
                  initiated_at, completed_at, version, reason, strategy, replicas, replicas_ready,
                  health_status, validation_level, auto_rollback AS "auto_rollback: bool",
                  initiated_by, release, from_release, source, initiated_as, state, phases, image,
-                 wishes, progress, receipt, settings
+                 wishes, progress, receipt, preparation, settings
                FROM deployments "# + $rest
             $(, $arg)*
         )
@@ -142,13 +144,14 @@ pub(crate) async fn insert(
     let wishes = to_json(&deployment.wishes)?;
     let progress = to_json(&deployment.progress)?;
     let receipt = deployment.receipt.as_ref().map(to_json).transpose()?;
+    let preparation = to_json(&deployment.preparation)?;
     let stored = sqlx::query!(
         "INSERT INTO deployments
            (id, app, environment, status, is_final, cancel_requested, initiated_at, completed_at,
             version, reason, strategy, replicas, replicas_ready, health_status, validation_level,
             auto_rollback, initiated_by, release, from_release, source, initiated_as, state,
-            phases, image, wishes, progress, receipt, settings)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            phases, image, wishes, progress, receipt, preparation, settings)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (id) DO NOTHING",
         id,
         app,
@@ -177,6 +180,7 @@ pub(crate) async fn insert(
         wishes,
         progress,
         receipt,
+        preparation,
         settings
     )
     .execute(db)
@@ -207,13 +211,15 @@ pub(crate) async fn save(
     let settings = to_json(&deployment.settings)?;
     let progress = to_json(&deployment.progress)?;
     let receipt = deployment.receipt.as_ref().map(to_json).transpose()?;
+    let preparation = to_json(&deployment.preparation)?;
     // A cancel that was accepted and a success cannot both be true: who comes first wins.
     let succeeds = deployment.state == State::Success;
     let saved = sqlx::query!(
         "UPDATE deployments
          SET status = ?, is_final = ?, completed_at = ?, version = ?, strategy = ?, replicas = ?,
              replicas_ready = ?, health_status = ?, release = ?, from_release = ?, state = ?,
-             phases = ?, image = ?, progress = ?, receipt = ?, settings = ?
+             phases = ?, image = ?, progress = ?, receipt = ?,
+             preparation = ?, settings = ?
          WHERE id = ? AND NOT (? AND cancel_requested)",
         status,
         is_final,
@@ -230,6 +236,7 @@ pub(crate) async fn save(
         image,
         progress,
         receipt,
+        preparation,
         settings,
         id,
         succeeds

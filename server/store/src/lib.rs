@@ -16,6 +16,8 @@ mod audit;
 #[cfg(feature = "queries")]
 mod columns;
 #[cfg(feature = "queries")]
+mod credentials;
+#[cfg(feature = "queries")]
 mod database;
 #[cfg(feature = "queries")]
 mod deployments;

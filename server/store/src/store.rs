@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use flukedeploy_domain::app::{App, Environment, RunMode, Settings};
 use flukedeploy_domain::audit::AuditEntry;
+use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
@@ -22,7 +23,9 @@ use crate::database::Database;
 use crate::deployments::Cancel;
 use crate::error::Doing;
 use crate::sessions::SessionStore;
-use crate::{accounts, apps, deployments, idempotency, memory, releases, schema, tokens};
+use crate::{
+    accounts, apps, credentials, deployments, idempotency, memory, releases, schema, tokens,
+};
 
 const READERS: u32 = 4;
 /// The last use of a token is kept to this precision: a write for each request would cost a flush
@@ -439,6 +442,39 @@ impl Store for SqliteStore {
         audit::append(&mut db, audit).await?;
         db.commit().await.doing(DOING)?;
         Ok(true)
+    }
+
+    async fn credentials(&self) -> Result<Vec<Credential>, StoreError> {
+        let mut db = self.database.read("reading the credentials").await?;
+        credentials::all(&mut db).await
+    }
+
+    async fn put_credential(
+        &self,
+        credential: &Credential,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "storing a credential";
+        let mut db = self.database.write(DOING).await?;
+        credentials::put(&mut db, credential).await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn delete_credential(
+        &self,
+        kind: CredentialKind,
+        host: &str,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "removing a credential";
+        let mut db = self.database.write(DOING).await?;
+        let found = credentials::delete(&mut db, kind, host).await?;
+        if found {
+            audit::append(&mut db, audit).await?;
+        }
+        db.commit().await.doing(DOING)?;
+        Ok(found)
     }
 
     async fn touch_token(&self, id: &str, at: OffsetDateTime) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use super::Settings;
 use crate::names::{Invalid, near_names, quoted};
 
 /// The parts of the settings that can be changed this way.
-pub const MERGED_PARTS: [&str; 7] = [
+pub const MERGED_PARTS: [&str; 10] = [
     "rollout",
     "objective",
     "resources",
@@ -15,6 +15,9 @@ pub const MERGED_PARTS: [&str; 7] = [
     "volumes",
     "published_ports",
     "expose_http",
+    "build",
+    "jobs",
+    "checks",
 ];
 
 impl Settings {

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::build::BuildSettings;
+use crate::check::CheckSettings;
 use crate::health::HealthGate;
+use crate::job::Jobs;
 use crate::names::{AppName, EnvironmentName, Hostname, Invalid, quoted};
 use crate::release::ReleaseNo;
 
@@ -142,6 +145,12 @@ pub struct Settings {
     pub volumes: Vec<Volume>,
     #[serde(default)]
     pub published_ports: Vec<PublishedPort>,
+    #[serde(default)]
+    pub build: BuildSettings,
+    #[serde(default)]
+    pub jobs: Jobs,
+    #[serde(default)]
+    pub checks: CheckSettings,
 }
 
 fn yes() -> bool {
@@ -164,6 +173,9 @@ impl Default for Settings {
             placement: Vec::new(),
             volumes: Vec::new(),
             published_ports: Vec::new(),
+            build: BuildSettings::default(),
+            jobs: Jobs::default(),
+            checks: CheckSettings::default(),
         }
     }
 }
@@ -203,6 +215,9 @@ impl Settings {
         }
         faults.extend(self.rollout.validate().err().into_iter().flatten());
         faults.extend(self.objective.validate().err().into_iter().flatten());
+        faults.extend(self.build.validate().err().into_iter().flatten());
+        faults.extend(self.jobs.validate().err().into_iter().flatten());
+        faults.extend(self.checks.validate().err().into_iter().flatten());
         faults.extend(self.resources.validate().err().into_iter().flatten());
         faults.extend(workload::check_volumes(&self.volumes).err());
         faults.extend(workload::check_ports(&self.published_ports).err());

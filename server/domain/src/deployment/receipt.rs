@@ -1,5 +1,7 @@
 //! What a deployment did, in figures: written once, with its final state.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -75,6 +77,13 @@ pub fn changes_between(before: &Settings, after: &Settings) -> Vec<SettingsChang
         let mut value = serde_json::to_value(settings).unwrap_or_default();
         if let Some(object) = value.as_object_mut() {
             object.remove("env_vars");
+            if let Some(build) = object
+                .get_mut("build")
+                .and_then(|build| build.as_object_mut())
+            {
+                build.remove("args");
+                build.remove("secrets");
+            }
         }
         let mut flat = Vec::new();
         flatten("", &value, &mut flat);
@@ -99,7 +108,24 @@ pub fn changes_between(before: &Settings, after: &Settings) -> Vec<SettingsChang
             });
         }
     }
-    let (old, new) = (&before.env_vars.0, &after.env_vars.0);
+    let parts = [
+        ("env_vars", &before.env_vars, &after.env_vars),
+        ("build.args", &before.build.args, &after.build.args),
+        ("build.secrets", &before.build.secrets, &after.build.secrets),
+    ];
+    for (part, before, after) in parts {
+        names_between(part, &before.0, &after.0, &mut changes);
+    }
+    changes
+}
+
+/// Which variables were set, changed or taken away; never their values.
+fn names_between(
+    part: &str,
+    old: &BTreeMap<String, String>,
+    new: &BTreeMap<String, String>,
+    changes: &mut Vec<SettingsChange>,
+) {
     for name in old
         .keys()
         .chain(new.keys().filter(|name| !old.contains_key(*name)))
@@ -107,13 +133,12 @@ pub fn changes_between(before: &Settings, after: &Settings) -> Vec<SettingsChang
         if old.get(name) != new.get(name) {
             let shown = |there: bool| there.then(|| "(set)".to_owned());
             changes.push(SettingsChange {
-                name: format!("env_vars.{name}"),
+                name: format!("{part}.{name}"),
                 before: shown(old.contains_key(name)),
                 after: shown(new.contains_key(name)),
             });
         }
     }
-    changes
 }
 
 fn flatten(prefix: &str, value: &serde_json::Value, into: &mut Vec<(String, String)>) {

@@ -6,11 +6,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize};
 use time::OffsetDateTime;
 
+use super::preparation::Preparation;
 use super::receipt::Receipt;
 use super::rollout::{Plan, Progress};
 use super::state::{Effect, Event, IllegalStep, PhaseName, PhaseRecord, PhaseStatus, State};
 use crate::access::{Actor, ActorKind, Door};
 use crate::app::{EnvVars, RunMode, Settings};
+use crate::build::BuildSource;
 use crate::diagnosis::Diagnosis;
 use crate::image::{ImageRef, PinnedImage};
 use crate::names::{AppName, EnvironmentName, Invalid, quoted};
@@ -178,6 +180,17 @@ pub enum Source {
         #[serde(default)]
         changes: SettingsPatch,
     },
+    /// Something to make an image of first.
+    Build {
+        build: BuildSource,
+        #[serde(default)]
+        changes: SettingsPatch,
+    },
+    /// The very image of another environment's release, with this environment's own settings.
+    Promote {
+        from: EnvironmentName,
+        number: ReleaseNo,
+    },
     /// Go back to (or run again) a kept release, exactly as it was.
     Release {
         number: ReleaseNo,
@@ -218,10 +231,23 @@ impl SettingsPatch {
 }
 
 impl Source {
+    /// Whether it brings something that has not run in this environment before: then it is checked
+    /// and its jobs run.
+    pub fn is_new(&self) -> bool {
+        matches!(
+            self,
+            Self::Image { .. } | Self::Build { .. } | Self::Promote { .. }
+        )
+    }
+
     /// Whether it leads to another release; else it changes what runs of the present one.
     pub fn makes_release(&self) -> bool {
         match self {
-            Self::Image { .. } | Self::Release { .. } | Self::Restart { .. } => true,
+            Self::Image { .. }
+            | Self::Build { .. }
+            | Self::Promote { .. }
+            | Self::Release { .. }
+            | Self::Restart { .. } => true,
             Self::Scale { .. } | Self::Mode { .. } => false,
         }
     }
@@ -283,6 +309,8 @@ pub struct Deployment {
     /// Somebody asked to stop it; honoured at the next safe point.
     pub cancel_requested: bool,
     pub wishes: Wishes,
+    /// What the phases before it found out and did.
+    pub preparation: Preparation,
     /// How far the deploy phase has come.
     pub progress: Progress,
     /// Written with the final state.
@@ -346,7 +374,8 @@ impl Deployment {
     /// What kind of act this is, in one word.
     pub fn act(&self) -> &'static str {
         match &self.source {
-            Source::Image { .. } => "deploy",
+            Source::Image { .. } | Source::Build { .. } => "deploy",
+            Source::Promote { .. } => "promote",
             Source::Release { .. } => "rollback",
             Source::Restart { .. } => "restart",
             Source::Scale { .. } => "scale",

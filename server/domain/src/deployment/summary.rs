@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::preparation::Preparation;
 use super::receipt::Receipt;
 use super::record::{Deployment, DeploymentId, HealthStatus, InitiatedBy, Source, Strategy};
 use super::state::{PhaseName, PhaseRecord, PhaseStatus, State, Status};
@@ -105,7 +106,12 @@ pub struct DeploymentSummary {
     /// What was found against the release that served, where the platform went back by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<Diagnosis>,
-    /// What kind of act this is: deploy, rollback, restart, scale, stop, sleep, start, maintenance.
+    /// What is built, in words, where the image is made here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub preparation: Preparation,
+    /// What kind of act this is: deploy, promote, rollback, restart, scale, stop, sleep, start, maintenance.
     pub act: String,
     /// Where the traffic is being moved, while it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,6 +119,10 @@ pub struct DeploymentSummary {
     /// What was done, once it is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Receipt>,
+}
+
+fn is_nothing(preparation: &Preparation) -> bool {
+    *preparation == Preparation::default()
 }
 
 /// A rollout that is under way.
@@ -163,6 +173,7 @@ impl From<&Deployment> for DeploymentSummary {
         };
         let requested_image = match (&deployment.source, &deployment.image) {
             (Source::Image { image, .. }, _) => Some(image.to_string()),
+            (Source::Build { build, .. }, None) => Some(build.describe()),
             (_, image) => image.as_ref().map(|image| image.requested.to_string()),
         };
         Self {
@@ -209,6 +220,12 @@ impl From<&Deployment> for DeploymentSummary {
                 Source::Release { because, .. } => because.as_deref().cloned(),
                 _ => None,
             },
+            source: match &deployment.source {
+                Source::Build { build, .. } => Some(build.describe()),
+                Source::Promote { from, number } => Some(format!("release {number} of {from}")),
+                _ => None,
+            },
+            preparation: deployment.preparation.clone(),
             act: deployment.act().to_owned(),
             rollout: rollout_of(deployment),
             receipt: deployment.receipt.clone(),

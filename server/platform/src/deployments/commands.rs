@@ -5,8 +5,8 @@ use flukedeploy_domain::app::{EnvVars, Environment, Settings};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::deployment::rollout::Progress;
 use flukedeploy_domain::deployment::{
-    Deployment, DeploymentId, DeploymentSummary, HealthStatus, InitiatedBy, PhaseRecord, Queue,
-    SettingsPatch, Source, State, Strategy, ValidationLevel, Wishes,
+    Deployment, DeploymentId, DeploymentSummary, HealthStatus, InitiatedBy, PhaseRecord,
+    Preparation, Queue, SettingsPatch, Source, State, Strategy, ValidationLevel, Wishes,
 };
 use flukedeploy_domain::image::ImageRef;
 use flukedeploy_domain::names::{AppName, EnvironmentName, Invalid};
@@ -229,6 +229,7 @@ pub(super) async fn open(
         health_status: HealthStatus::Starting,
         cancel_requested: false,
         wishes: Wishes::default(),
+        preparation: Preparation::default(),
         progress: Progress::default(),
         receipt: None,
         settings,

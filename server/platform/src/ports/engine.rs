@@ -3,6 +3,7 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 use flukedeploy_domain::app::{EnvVars, PlacementRule, PublishedPort, Resources};
+use flukedeploy_domain::credential::Credential;
 use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use futures_util::stream::BoxStream;
 use thiserror::Error;
@@ -41,6 +42,20 @@ pub trait Engine: Send + Sync + 'static {
     /// Whether a pinned image can still be had: present here, or in its registry.
     async fn image_available(&self, image: &PinnedImage) -> Result<bool, EngineError>;
 
+    /// Credentials to use beside those of Docker's own configuration on the node. Replaces those of
+    /// before.
+    fn use_registries(&self, credentials: Vec<Credential>);
+
+    /// Starts a command once, as a Swarm service that is never restarted; one that exists is left
+    /// alone. Its task, its end and its lines are seen as those of any service.
+    async fn start_job(&self, spec: &JobSpec) -> Result<(), EngineError>;
+
+    /// All job services of this instance.
+    async fn jobs(&self) -> Result<Vec<ServiceState>, EngineError>;
+
+    /// Removes volumes by their Docker names; those that are absent or in use are left.
+    async fn remove_volumes(&self, names: &[String]) -> Result<(), EngineError>;
+
     /// Makes the service exist exactly as `spec` says, with `spec.replicas` tasks.
     async fn ensure_service(&self, spec: &ServiceSpec) -> Result<(), EngineError>;
 
@@ -58,7 +73,7 @@ pub trait Engine: Send + Sync + 'static {
     /// [`Engine::tasks`].
     async fn remove_service(&self, name: &str) -> Result<(), EngineError>;
 
-    /// All release services of this instance (not the ingress).
+    /// All release services of this instance (not the ingress, no jobs).
     async fn services(&self) -> Result<Vec<ServiceState>, EngineError>;
 
     /// Current and recent tasks of one service, newest first; also of one that was removed, while
@@ -91,6 +106,22 @@ pub trait Engine: Send + Sync + 'static {
     /// Stops what serves (release services are scaled away, the ingress removed) and keeps the
     /// rest. Started again by the reconciler.
     async fn stop_all(&self) -> Result<(), EngineError>;
+}
+
+/// A command to run once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSpec {
+    /// Of the service.
+    pub name: String,
+    pub image: PinnedImage,
+    /// Program and arguments; replaces the image's entrypoint.
+    pub command: Vec<String>,
+    pub env: EnvVars,
+    /// Without the instance label, which the adapter adds, and with `com.flukedeploy.job`.
+    pub labels: BTreeMap<String, String>,
+    pub resources: Resources,
+    pub placement: Vec<PlacementRule>,
+    pub mounts: Vec<VolumeMount>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,19 +1,27 @@
 //! What the use cases need from the outside. Adapters implement these; they know nothing of each
 //! other.
 
+mod absent;
+mod builder;
 mod clock;
 mod engine;
+mod inspector;
 mod store;
 mod traffic;
+mod workshop;
 
+pub use absent::Absent;
+pub use builder::{BuildError, BuildLine, BuildSpec, Builder, Built, ImageFacts};
 pub use clock::{Clock, SystemClock};
 pub use engine::{
-    Engine, EngineError, EngineEvent, EngineInfo, HealthCommand, IngressSpec, NetworkReady,
-    RawLine, ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState, Task,
-    TaskState, VolumeMount, VolumeUser,
+    Engine, EngineError, EngineEvent, EngineInfo, HealthCommand, IngressSpec, JobSpec,
+    NetworkReady, RawLine, ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState,
+    Task, TaskState, VolumeMount, VolumeUser,
 };
+pub use inspector::{InspectError, Inspector, ScanReport};
 pub use store::{
     Account, AppOverview, AuditRow, LogPage, LogQuery, LogStore, NewRelease, Opened, Scale, Store,
     StoreError, StoredToken, Switch,
 };
 pub use traffic::{Served, Traffic, TrafficError};
+pub use workshop::{Opened as OpenedSource, Received, SourceError, Workshop};

@@ -2,6 +2,7 @@ use async_trait::async_trait;
 use flukedeploy_domain::access::Tier;
 use flukedeploy_domain::app::{App, Environment, Probation, RunMode, Settings, Standby};
 use flukedeploy_domain::audit::AuditEntry;
+use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
 use flukedeploy_domain::image::PinnedImage;
 use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
@@ -195,6 +196,21 @@ pub trait Store: Send + Sync + 'static {
         &self,
         id: &str,
         at: OffsetDateTime,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError>;
+    /// By kind and host.
+    async fn credentials(&self) -> Result<Vec<Credential>, StoreError>;
+    /// Takes the place of one of the same kind and host.
+    async fn put_credential(
+        &self,
+        credential: &Credential,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError>;
+    /// False if there was none.
+    async fn delete_credential(
+        &self,
+        kind: CredentialKind,
+        host: &str,
         audit: &AuditEntry,
     ) -> Result<bool, StoreError>;
     async fn touch_token(&self, id: &str, at: OffsetDateTime) -> Result<(), StoreError>;

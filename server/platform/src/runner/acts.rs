@@ -42,7 +42,11 @@ pub(super) async fn run(px: &Platform, deployment: &mut Deployment) -> Result<()
     match deployment.source {
         Source::Scale { from, to } => scale(px, deployment, release, from, to).await,
         Source::Mode { to } => change_mode(px, deployment, release, to).await,
-        Source::Image { .. } | Source::Release { .. } | Source::Restart { .. } => Ok(()),
+        Source::Image { .. }
+        | Source::Build { .. }
+        | Source::Promote { .. }
+        | Source::Release { .. }
+        | Source::Restart { .. } => Ok(()),
     }
 }
 

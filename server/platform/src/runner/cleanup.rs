@@ -7,10 +7,11 @@ use flukedeploy_domain::access::{Action, Actor};
 use flukedeploy_domain::app::{Environment, RunMode};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::deployment::{Deployment, HealthStatus, PhaseName, Source, Strategy};
+use flukedeploy_domain::job::JobKind;
 use flukedeploy_domain::release::{Release, ReleaseNo};
 
 use super::drive::{Stop, cancelled, phase_of, save};
-use super::{diagnose, report, rollout, service_spec};
+use super::{diagnose, jobs, report, rollout, service_spec};
 use crate::platform::Platform;
 use crate::ports::{StoreError, TaskState};
 
@@ -26,6 +27,9 @@ pub(super) async fn post_deploy(px: &Platform, deployment: &mut Deployment) -> R
     let release = rollout::release_of(px, deployment).await?;
     still_well(px, deployment, &release).await?;
     wait_for_names(px, deployment, &release).await?;
+    if deployment.source.is_new() {
+        jobs::run(px, deployment, JobKind::PostDeploy).await?;
+    }
     keep_settings(px, deployment).await;
     Ok(())
 }
@@ -147,12 +151,17 @@ async fn keep_settings(px: &Platform, deployment: &Deployment) {
         };
         let mut settings = environment.settings.clone();
         match &deployment.source {
-            Source::Image { changes, .. } => changes.apply(&mut settings),
+            Source::Image { changes, .. } | Source::Build { changes, .. } => {
+                changes.apply(&mut settings)
+            }
             Source::Release { .. } => {
                 settings = deployment.settings.clone();
                 settings.domains.clone_from(&environment.settings.domains);
             }
-            Source::Restart { .. } | Source::Scale { .. } | Source::Mode { .. } => return,
+            Source::Promote { .. }
+            | Source::Restart { .. }
+            | Source::Scale { .. }
+            | Source::Mode { .. } => return,
         }
         if settings == environment.settings {
             return;

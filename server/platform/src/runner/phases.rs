@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use flukedeploy_domain::deployment::{Deployment, PhaseName, Source, ValidationLevel};
 use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence, tame};
+use flukedeploy_domain::image::{ImageRef, PinnedImage};
+use flukedeploy_domain::job::JobKind;
 use flukedeploy_domain::log_entry::Level;
+use flukedeploy_domain::names::EnvironmentName;
 use flukedeploy_domain::release::{Release, ReleaseNo};
 
 use super::drive::{Stop, cancelled, save};
-use super::{cleanup, report, rollout};
+use super::{cleanup, jobs, report, rollout, source};
 use crate::platform::Platform;
 use crate::ports::{EngineError, NewRelease, ResolveError};
 use crate::validate::image_checks;
@@ -60,7 +63,7 @@ pub(super) fn refresh_wishes(px: &Platform, deployment: &mut Deployment) {
 }
 
 /// Is everything there that the rest needs?
-async fn pre_build(px: &Platform, deployment: &Deployment) -> Result<(), Stop> {
+async fn pre_build(px: &Platform, deployment: &mut Deployment) -> Result<(), Stop> {
     if standing_by(px, deployment).await?.is_some() {
         // Its replicas run and are well: nobody has to be asked first.
         return Ok(());
@@ -74,7 +77,13 @@ async fn pre_build(px: &Platform, deployment: &Deployment) -> Result<(), Stop> {
             let text = format!("{image} names no version: it is pinned to what it is right now");
             report::progress(px, deployment, Level::Warn, text);
         }
-        return Ok(());
+        if let Source::Build { build, .. } = deployment.source.clone() {
+            source::open(px, deployment, &build).await?;
+        }
+        if deployment.source.is_new() {
+            jobs::run(px, deployment, JobKind::PreBuild).await?;
+        }
+        return saved(px, deployment).await;
     }
     Err(Diagnosis {
         code: Cause::EngineUnavailable,
@@ -86,29 +95,14 @@ async fn pre_build(px: &Platform, deployment: &Deployment) -> Result<(), Stop> {
     .into())
 }
 
-/// Finds the image and pins it. (Builds from source come into this phase.)
+/// Builds the image, or finds it; and pins it.
 async fn build(px: &Platform, deployment: &mut Deployment) -> Result<(), Stop> {
     let image = match deployment.source.clone() {
-        Source::Image { image, .. } => {
-            let shared: &Deployment = deployment;
-            let progress = |line: String| report::progress(px, shared, Level::Info, line);
-            let mut tries = 0;
-            let resolved = loop {
-                match px.parts().engine.resolve_image(&image, &progress).await {
-                    Ok(resolved) => break resolved,
-                    Err(ResolveError::Engine(error)) if error.is_transient() && tries < 3 => {
-                        tries += 1;
-                        report::progress(px, shared, Level::Warn, format!("{error}; trying again"));
-                        tokio::time::sleep(Duration::from_secs(tries)).await;
-                    }
-                    Err(error) => return Err(unresolved(&error).into()),
-                }
-            };
-            for note in &resolved.notes {
-                report::progress(px, shared, Level::Warn, note.clone());
-            }
-            resolved.image
-        }
+        Source::Image { image, .. } => resolve(px, deployment, &image).await?,
+        // A restarted control plane does not build again what was built.
+        Source::Build { .. } if deployment.image.is_some() => return Ok(()),
+        Source::Build { build, .. } => source::build(px, deployment, &build).await?,
+        Source::Promote { from, number } => promoted(px, deployment, &from, number).await?,
         Source::Release { number, .. } => {
             let release = kept_release(px, deployment, number).await?;
             deployment.release = Some(number);
@@ -134,6 +128,54 @@ async fn build(px: &Platform, deployment: &mut Deployment) -> Result<(), Stop> {
     );
     deployment.image = Some(image);
     saved(px, deployment).await
+}
+
+/// Finds out what an image is right now, and pins it.
+pub(super) async fn resolve(
+    px: &Platform,
+    deployment: &Deployment,
+    image: &ImageRef,
+) -> Result<PinnedImage, Stop> {
+    let progress = |line: String| report::progress(px, deployment, Level::Info, line);
+    let mut tries = 0;
+    let resolved = loop {
+        match px.parts().engine.resolve_image(image, &progress).await {
+            Ok(resolved) => break resolved,
+            Err(ResolveError::Engine(error)) if error.is_transient() && tries < 3 => {
+                tries += 1;
+                report::progress(
+                    px,
+                    deployment,
+                    Level::Warn,
+                    format!("{error}; trying again"),
+                );
+                tokio::time::sleep(Duration::from_secs(tries)).await;
+            }
+            Err(error) => return Err(unresolved(&error).into()),
+        }
+    };
+    for note in &resolved.notes {
+        report::progress(px, deployment, Level::Warn, note.clone());
+    }
+    Ok(resolved.image)
+}
+
+/// The very image of another environment's release.
+async fn promoted(
+    px: &Platform,
+    deployment: &Deployment,
+    from: &EnvironmentName,
+    number: ReleaseNo,
+) -> Result<PinnedImage, Stop> {
+    let release = px
+        .parts()
+        .store
+        .release(&deployment.app, from, number)
+        .await
+        .map_err(|error| internal(PhaseName::Build, &error))?
+        .ok_or_else(|| gone(format!("release {number} of {from} is not kept any more")))?;
+    available(px, &release).await?;
+    Ok(release.image)
 }
 
 async fn saved(px: &Platform, deployment: &Deployment) -> Result<(), Stop> {
@@ -167,18 +209,23 @@ async fn kept_release(
     if standing_by(px, deployment).await?.is_some() {
         return Ok(release);
     }
+    available(px, &release).await?;
+    Ok(release)
+}
+
+async fn available(px: &Platform, release: &Release) -> Result<(), Stop> {
     let available = with_patience(px, PhaseName::Build, || {
         px.parts().engine.image_available(&release.image)
     })
     .await?;
-    if !available {
-        return Err(gone(format!(
-            "the image of release {number} ({}) is neither on this node nor in its registry",
-            release.image.requested
-        ))
-        .into());
+    if available {
+        return Ok(());
     }
-    Ok(release)
+    Err(gone(format!(
+        "the image of release {} ({}) is neither on this node nor in its registry",
+        release.number, release.image.requested
+    ))
+    .into())
 }
 
 /// The release to go to, if all of its replicas run and are well at this moment.
@@ -205,7 +252,9 @@ async fn pre_deploy(px: &Platform, deployment: &mut Deployment) -> Result<(), St
         let mut stopped_by = Vec::new();
         for check in image_checks(&image, &deployment.settings) {
             let stops = match (check.status, deployment.validation_level) {
-                (CheckStatus::Fail, _) | (CheckStatus::Warning, ValidationLevel::Strict) => true,
+                (CheckStatus::Fail, _) | (CheckStatus::Warning, ValidationLevel::Strict) => {
+                    !check.not_run
+                }
                 (CheckStatus::Pass | CheckStatus::Warning, _) => false,
             };
             if check.status != CheckStatus::Pass {
@@ -239,6 +288,10 @@ async fn pre_deploy(px: &Platform, deployment: &mut Deployment) -> Result<(), St
             }
             .into());
         }
+    }
+    if deployment.source.is_new() {
+        jobs::run(px, deployment, JobKind::Test).await?;
+        jobs::run(px, deployment, JobKind::Release).await?;
     }
     if deployment.release.is_none() {
         let new = NewRelease {

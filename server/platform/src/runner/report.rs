@@ -143,7 +143,11 @@ pub(super) async fn receipt(px: &Platform, deployment: &Deployment) -> Receipt {
             before: Some(deployment.progress.former_mode.as_str().to_owned()),
             after: Some(to.as_str().to_owned()),
         }),
-        Source::Image { .. } | Source::Release { .. } | Source::Restart { .. } => {}
+        Source::Image { .. }
+        | Source::Build { .. }
+        | Source::Promote { .. }
+        | Source::Release { .. }
+        | Source::Restart { .. } => {}
     }
     let actor = &deployment.initiated_as;
     Receipt {
@@ -196,6 +200,18 @@ pub(super) fn progress(
         message,
         metadata(deployment, EventType::of_phase_start(phase), phase),
     );
+}
+
+/// A line that a command of a build printed. What it says is its own: it is not told twice in the
+/// server's log.
+pub(super) fn build_output(px: &Platform, deployment: &Deployment, level: Level, text: &str) {
+    let phase = phase_of(deployment);
+    let message = flukedeploy_domain::diagnosis::tame(text, 4_000);
+    let metadata = LogMetadata {
+        build_id: Some(deployment.id.to_string()),
+        ..metadata(deployment, EventType::of_phase_start(phase), phase)
+    };
+    px.parts().journal.note(level, message, metadata);
 }
 
 /// The contract's scale event.

@@ -15,7 +15,7 @@ use flukedeploy_domain::health::{HealthGate, HealthProbe};
 use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::ReleaseNo;
-use flukedeploy_platform::config::PlatformConfig;
+use flukedeploy_platform::config::{BuildsConfig, PlatformConfig};
 use flukedeploy_platform::deployments::{Accepted, Deploy, Rollback, RollbackTarget};
 use flukedeploy_platform::logs::ReadLogs;
 use flukedeploy_platform::ports::{Clock, Store as _, SystemClock};
@@ -125,6 +125,7 @@ impl World {
             public_url: "http://127.0.0.1:3000".to_owned(),
             stream_url: "ws://127.0.0.1:8767".to_owned(),
             bootstrap_token: None,
+            builds: BuildsConfig::default(),
             version: "0.0.0",
             hold_in_phase: None,
         };
@@ -147,6 +148,9 @@ impl World {
                 swarm: Arc::clone(&self.swarm),
                 tap: Arc::clone(&tap),
             }),
+            builder: Arc::new(flukedeploy_platform::ports::Absent),
+            workshop: Arc::new(flukedeploy_platform::ports::Absent),
+            inspector: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
         };
         let px = Platform::new(config, ports);

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use flukedeploy_domain::credential::Credential;
 use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_platform::ports::{
-    Clock, Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, NetworkReady, RawLine,
-    ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState, SystemClock, Task,
-    TaskState, VolumeUser,
+    Clock, Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, JobSpec, NetworkReady,
+    RawLine, ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState, SystemClock,
+    Task, TaskState, VolumeUser,
 };
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use time::OffsetDateTime;
@@ -79,6 +80,8 @@ struct Service {
 struct State {
     services: BTreeMap<String, Service>,
     images: HashMap<String, Behaviour>,
+    /// Jobs, with the time they were started.
+    jobs: BTreeMap<String, (JobSpec, Instant)>,
     /// Addresses whose replica ended without being told to.
     died: HashSet<IpAddr>,
     next: u32,
@@ -372,7 +375,10 @@ fn failed(trouble: Trouble, doing: &str) -> EngineError {
 
 impl SimEngine {
     async fn before(&self, call: &'static str, about: &str) -> Result<(), EngineError> {
-        let changes = matches!(call, "ensure_service" | "scale_service" | "remove_service");
+        let changes = matches!(
+            call,
+            "ensure_service" | "scale_service" | "remove_service" | "start_job"
+        );
         // "engine" stands for all of its calls.
         for rule in ["engine", call] {
             let counts = rule == call;
@@ -531,6 +537,9 @@ impl Engine for SimEngine {
 
     async fn remove_service(&self, name: &str) -> Result<(), EngineError> {
         self.before("remove_service", name).await?;
+        if self.swarm.lock().jobs.remove(name).is_some() {
+            self.swarm.note(format!("remove job {name}"));
+        }
         if self.swarm.lock().services.contains_key(name) {
             self.ingress.about_to_be_removed(name);
             self.swarm.note(format!("remove {name}"));
@@ -559,7 +568,11 @@ impl Engine for SimEngine {
 
     async fn tasks(&self, service: &str) -> Result<Vec<Task>, EngineError> {
         self.before("tasks", service).await?;
-        Ok(self.swarm.lock().tasks(Some(service)))
+        let state = self.swarm.lock();
+        if let Some((spec, started)) = state.jobs.get(service) {
+            return Ok(vec![task_of(spec, *started)]);
+        }
+        Ok(state.tasks(Some(service)))
     }
 
     async fn all_tasks(&self) -> Result<Vec<Task>, EngineError> {
@@ -605,11 +618,69 @@ impl Engine for SimEngine {
         )
     }
 
+    fn use_registries(&self, _: Vec<Credential>) {}
+
+    async fn start_job(&self, spec: &JobSpec) -> Result<(), EngineError> {
+        self.before("start_job", &spec.name).await?;
+        if !self.swarm.lock().jobs.contains_key(&spec.name) {
+            self.swarm.note(format!("job {}", spec.name));
+            let started = (spec.clone(), Instant::now());
+            self.swarm.lock().jobs.insert(spec.name.clone(), started);
+        }
+        self.after("start_job").await;
+        Ok(())
+    }
+
+    async fn jobs(&self) -> Result<Vec<ServiceState>, EngineError> {
+        self.before("jobs", "").await?;
+        let state = self.swarm.lock();
+        let jobs = state.jobs.iter().map(|(name, (spec, _))| ServiceState {
+            id: name.clone(),
+            name: name.clone(),
+            wanted_replicas: 1,
+            labels: spec.labels.clone(),
+            created_at: None,
+        });
+        Ok(jobs.collect())
+    }
+
+    async fn remove_volumes(&self, names: &[String]) -> Result<(), EngineError> {
+        self.before("remove_volumes", "").await?;
+        for name in names {
+            self.swarm.note(format!("remove volume {name}"));
+        }
+        Ok(())
+    }
+
     async fn purge(&self) -> Result<(), EngineError> {
         self.before("purge", "").await
     }
 
     async fn stop_all(&self) -> Result<(), EngineError> {
         self.before("stop_all", "").await
+    }
+}
+
+/// The task of a job: `["true"]` ends well, `["false"]` with exit code 1, `["wait"]` never.
+fn task_of(spec: &JobSpec, started: Instant) -> Task {
+    let (state, exit_code) = match spec.command.first().map(String::as_str) {
+        _ if started.elapsed() < Duration::from_millis(20) => (TaskState::Running, None),
+        Some("true") => (TaskState::Completed, Some(0)),
+        Some("false") => (TaskState::Failed, Some(1)),
+        _ => (TaskState::Running, None),
+    };
+    Task {
+        id: format!("{}-task", spec.name),
+        service: spec.name.clone(),
+        service_id: spec.name.clone(),
+        slot: 1,
+        node_id: Some("node-1".to_owned()),
+        state,
+        wanted: true,
+        address: None,
+        container_id: None,
+        exit_code,
+        message: None,
+        created_at: None,
     }
 }

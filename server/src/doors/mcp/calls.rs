@@ -631,6 +631,8 @@ mod tests {
                 deploy: phase(PhaseStatus::Failed),
                 post_deploy: phase(PhaseStatus::Pending),
             },
+            source: None,
+            preparation: flukedeploy_domain::deployment::Preparation::default(),
             act: "deploy".to_owned(),
             because: None,
             rollout: None,
@@ -658,6 +660,7 @@ mod tests {
             public_url: "http://127.0.0.1:3000".to_owned(),
             stream_url: "ws://127.0.0.1:8767".to_owned(),
             bootstrap_token: None,
+            builds: flukedeploy_platform::config::BuildsConfig::default(),
             version: "0.0.0",
             hold_in_phase: None,
         }

@@ -15,7 +15,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::access::Tier;
-use flukedeploy_platform::config::PlatformConfig;
+use flukedeploy_platform::config::{BuildsConfig, PlatformConfig};
 use flukedeploy_platform::identity::{self, CreateToken};
 use flukedeploy_platform::ports::SystemClock;
 use flukedeploy_platform::secret::{Secret, random_id};
@@ -48,6 +48,7 @@ impl House {
             public_url: "http://127.0.0.1:3000".to_owned(),
             stream_url: "ws://127.0.0.1:8767".to_owned(),
             bootstrap_token: Some(Secret::new(ADMIN)),
+            builds: BuildsConfig::default(),
             version: "0.0.0",
             hold_in_phase: None,
         };
@@ -64,6 +65,9 @@ impl House {
                     .unwrap(),
             ),
             traffic: Arc::new(outside::NoIngress),
+            builder: Arc::new(flukedeploy_platform::ports::Absent),
+            workshop: Arc::new(flukedeploy_platform::ports::Absent),
+            inspector: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::new(SystemClock),
         };
         let px = Platform::new(config, ports);

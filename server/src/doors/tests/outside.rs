@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use async_trait::async_trait;
+use flukedeploy_domain::credential::Credential;
 use flukedeploy_domain::health::HealthProbe;
 use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
 use flukedeploy_domain::routing::{ProbeOutcome, RoutingSnapshot, ServiceTraffic};
 use flukedeploy_platform::ports::{
-    Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, NetworkReady, RawLine,
+    Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, JobSpec, NetworkReady, RawLine,
     ReplicaFailure, ResolveError, ResolvedImage, Served, ServiceSpec, ServiceState, Task, Traffic,
     TrafficError, VolumeUser,
 };
@@ -88,6 +89,16 @@ impl Engine for SilentEngine {
     }
     async fn examine(&self, _task: &Task) -> Result<ReplicaFailure, EngineError> {
         silent("examining a task")
+    }
+    fn use_registries(&self, _credentials: Vec<Credential>) {}
+    async fn start_job(&self, _spec: &JobSpec) -> Result<(), EngineError> {
+        silent("starting a job")
+    }
+    async fn jobs(&self) -> Result<Vec<ServiceState>, EngineError> {
+        silent("listing jobs")
+    }
+    async fn remove_volumes(&self, _names: &[String]) -> Result<(), EngineError> {
+        silent("removing volumes")
     }
     async fn purge(&self) -> Result<(), EngineError> {
         silent("purging")

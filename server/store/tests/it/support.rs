@@ -156,6 +156,7 @@ pub(crate) fn deployment(app: &str, number: u32) -> Deployment {
         health_status: HealthStatus::Starting,
         cancel_requested: false,
         wishes: Wishes::default(),
+        preparation: flukedeploy_domain::deployment::Preparation::default(),
         progress: Progress::default(),
         receipt: None,
         settings: settings(&[]),

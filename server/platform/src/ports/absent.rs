@@ -1,0 +1,112 @@
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use flukedeploy_domain::build::{Origin, RelativePath, UploadId};
+use flukedeploy_domain::credential::Credential;
+use flukedeploy_domain::deployment::DeploymentId;
+use flukedeploy_domain::image::PinnedImage;
+use futures_util::stream::BoxStream;
+use time::OffsetDateTime;
+
+use super::builder::{BuildError, BuildLine, BuildSpec, Builder, Built, ImageFacts};
+use super::engine::EngineError;
+use super::inspector::{InspectError, Inspector, ScanReport};
+use super::workshop::{Opened, Received, SourceError, Workshop};
+
+/// For a platform without a place to build: everything is refused with that reason, and what only
+/// looks finds nothing.
+pub struct Absent;
+
+fn refused() -> SourceError {
+    SourceError::Refused {
+        message: "this server cannot build from source".to_owned(),
+        next: "deploy an image".to_owned(),
+    }
+}
+
+#[async_trait]
+impl Workshop for Absent {
+    async fn receive(
+        &self,
+        _: &UploadId,
+        _: BoxStream<'static, std::io::Result<Bytes>>,
+    ) -> Result<Received, SourceError> {
+        Err(refused())
+    }
+
+    async fn open(
+        &self,
+        _: &DeploymentId,
+        _: &Origin,
+        _: Option<&Credential>,
+        _: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<Opened, SourceError> {
+        Err(refused())
+    }
+
+    async fn read(
+        &self,
+        _: &DeploymentId,
+        _: &RelativePath,
+        _: usize,
+    ) -> Result<Option<String>, SourceError> {
+        Ok(None)
+    }
+
+    async fn top(&self, _: &DeploymentId) -> Result<Vec<String>, SourceError> {
+        Ok(Vec::new())
+    }
+
+    async fn pack(
+        &self,
+        _: &DeploymentId,
+        _: Option<&RelativePath>,
+        _: Option<(&str, &str)>,
+    ) -> Result<PathBuf, SourceError> {
+        Err(refused())
+    }
+
+    async fn discard(&self, _: &DeploymentId) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    async fn tidy(&self, _: OffsetDateTime, _: &[DeploymentId]) -> Result<(), SourceError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Builder for Absent {
+    async fn build_image(
+        &self,
+        _: &BuildSpec,
+        _: &(dyn Fn(BuildLine) + Send + Sync),
+    ) -> Result<Built, BuildError> {
+        Err(BuildError::NotPossible {
+            message: "this server cannot build images".to_owned(),
+        })
+    }
+
+    async fn image_facts(&self, _: &PinnedImage) -> Result<ImageFacts, EngineError> {
+        Ok(ImageFacts {
+            has_command: true,
+            ..ImageFacts::default()
+        })
+    }
+
+    async fn secret_files(&self, _: &PinnedImage) -> Result<Vec<String>, EngineError> {
+        Ok(Vec::new())
+    }
+
+    async fn signed_by(&self, _: &PinnedImage, _: &str) -> Result<bool, EngineError> {
+        Ok(false)
+    }
+}
+
+#[async_trait]
+impl Inspector for Absent {
+    async fn scan(&self, _: &PinnedImage) -> Option<Result<ScanReport, InspectError>> {
+        None
+    }
+}

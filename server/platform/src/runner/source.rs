@@ -1,0 +1,475 @@
+//! From source to image: the parts of `pre_build` and `build` that are about source files.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use flukedeploy_domain::app::EnvVars;
+use flukedeploy_domain::build::{
+    BuildSource, DEFINITION_NAMES, Definition, Instructions, MAX_DEFINITION_BYTES, Origin, Recipe,
+    RelativePath, Transport,
+};
+use flukedeploy_domain::credential::{Credential, CredentialKind};
+use flukedeploy_domain::deployment::{Deployment, PhaseName};
+use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence, tame};
+use flukedeploy_domain::image::{ImageRef, PinnedImage};
+use flukedeploy_domain::log_entry::Level;
+use flukedeploy_domain::names::Invalid;
+
+use super::drive::Stop;
+use super::phases::{engine_failed, internal, resolve, with_patience};
+use super::report;
+use crate::platform::Platform;
+use crate::ports::{BuildError, BuildLine, BuildSpec, SourceError};
+
+/// A Dockerfile that comes with the request or a definition is put into the context under this name.
+const GIVEN_DOCKERFILE: &str = "flukedeploy.Dockerfile";
+/// Lines of build output kept as evidence.
+const LAST_LINES: usize = 20;
+/// Most output of one build that is kept, in bytes; the build itself goes on.
+const MAX_OUTPUT_BYTES: usize = 8 * 1024 * 1024;
+
+/// Makes the files ready, and notes what they are.
+pub(super) async fn open(
+    px: &Platform,
+    deployment: &mut Deployment,
+    build: &BuildSource,
+) -> Result<(), Stop> {
+    if build.origin == Origin::Nothing {
+        return Ok(());
+    }
+    let credential = credential_for(px, &build.origin).await?;
+    let shared: &Deployment = deployment;
+    let progress = |line: String| report::progress(px, shared, Level::Info, line);
+    report::progress(
+        px,
+        deployment,
+        Level::Info,
+        format!("Fetching {}", build.describe()),
+    );
+    let opened = px
+        .parts()
+        .workshop
+        .open(
+            &deployment.id,
+            &build.origin,
+            credential.as_ref(),
+            &progress,
+        )
+        .await
+        .map_err(|error| unfetched(PhaseName::PreBuild, &error))?;
+    let what = match &opened.commit {
+        Some(commit) => format!(
+            "The source is commit {commit}: {} files, {} bytes",
+            opened.files, opened.bytes
+        ),
+        None => format!(
+            "The source has {} files, {} bytes",
+            opened.files, opened.bytes
+        ),
+    };
+    report::progress(px, deployment, Level::Info, what);
+    if deployment.version.is_none() {
+        deployment.version = opened
+            .commit
+            .as_ref()
+            .map(|commit| commit.chars().take(12).collect());
+    }
+    deployment.preparation.commit = opened.commit;
+    Ok(())
+}
+
+/// The stored credential for where the source is, if there is one.
+async fn credential_for(px: &Platform, origin: &Origin) -> Result<Option<Credential>, Stop> {
+    let Origin::Git(git) = origin else {
+        return Ok(None);
+    };
+    let kind = match git.repository.transport() {
+        Transport::Https | Transport::Http => CredentialKind::GitToken,
+        Transport::Ssh => CredentialKind::GitKey,
+    };
+    let host = git.repository.host();
+    let with_port = git.repository.port().map(|port| format!("{host}:{port}"));
+    let all = px
+        .parts()
+        .store
+        .credentials()
+        .await
+        .map_err(|error| internal(PhaseName::PreBuild, &error))?;
+    let find = |wanted: &str| {
+        all.iter()
+            .find(|credential| credential.kind == kind && credential.host == wanted)
+            .cloned()
+    };
+    Ok(with_port
+        .and_then(|wanted| find(&wanted))
+        .or_else(|| find(&host)))
+}
+
+/// Makes the image, or finds the one that the definition names.
+pub(super) async fn build(
+    px: &Platform,
+    deployment: &mut Deployment,
+    build: &BuildSource,
+) -> Result<PinnedImage, Stop> {
+    let (recipe, folder) = recipe_of(px, deployment, build).await?;
+    if let Recipe::Image { image } = &recipe {
+        report::progress(
+            px,
+            deployment,
+            Level::Info,
+            format!("The definition names the image {image}: nothing to build"),
+        );
+        return resolve(px, deployment, image).await;
+    }
+    report::progress(px, deployment, Level::Info, "Waiting for a place to build");
+    let place = px.parts().build_places.acquire().await;
+    let _place = place.map_err(|error| internal(PhaseName::Build, &error))?;
+    let (dockerfile, given) = match &recipe {
+        Recipe::Dockerfile { path } => (path.as_str().trim_start_matches("./").to_owned(), None),
+        Recipe::Inline { dockerfile } => (
+            GIVEN_DOCKERFILE.to_owned(),
+            Some((GIVEN_DOCKERFILE, dockerfile.as_str())),
+        ),
+        Recipe::Image { .. } => return Err(internal(PhaseName::Build, &"no recipe").into()),
+    };
+    let context = px
+        .parts()
+        .workshop
+        .pack(&deployment.id, folder.as_ref(), given)
+        .await
+        .map_err(|error| unfetched(PhaseName::Build, &error))?;
+    let info = with_patience(px, PhaseName::Build, || px.parts().engine.info()).await?;
+    let spec = BuildSpec {
+        context,
+        dockerfile,
+        tag: tag_of(px, deployment, info.nodes)?,
+        args: args_of(deployment),
+        secrets: deployment.settings.build.secrets.clone(),
+        labels: labels_of(deployment),
+        cpu_limit_milli: deployment.settings.build.cpu_limit_milli,
+        memory_limit_mb: deployment.settings.build.memory_limit_mb,
+        push: px.config().builds.registry.is_some(),
+    };
+    let lines = Lines::new(px, deployment);
+    let seconds = deployment.settings.build.timeout_seconds;
+    let progress = |line: BuildLine| lines.take(line);
+    let built = tokio::time::timeout(
+        Duration::from_secs(seconds.into()),
+        px.parts().builder.build_image(&spec, &progress),
+    )
+    .await;
+    let last = lines.last();
+    match built {
+        Ok(Ok(built)) => {
+            deployment.preparation.builder = Some(built.builder);
+            Ok(built.image)
+        }
+        Ok(Err(error)) => Err(unbuilt(&error, last).into()),
+        Err(_) => Err(Diagnosis {
+            code: Cause::DeadlineExceeded,
+            phase: PhaseName::Build,
+            message: format!("the build did not end within {seconds} s and was stopped"),
+            evidence: Evidence {
+                untrusted_output: last,
+                ..Evidence::default()
+            },
+            next: vec![
+                "look in the build's output for a step that waits or never ends".to_owned(),
+                "give it more time: build.timeout_seconds".to_owned(),
+            ],
+        }
+        .into()),
+    }
+}
+
+/// What an image is named that was built here.
+fn tag_of(px: &Platform, deployment: &Deployment, nodes: u32) -> Result<ImageRef, Stop> {
+    let name = match &px.config().builds.registry {
+        Some(registry) => format!("{registry}/{}", deployment.app),
+        None if nodes > 1 => {
+            return Err(Diagnosis {
+                code: Cause::ImageNotFound,
+                phase: PhaseName::Build,
+                message: format!(
+                    "the Swarm has {nodes} nodes and no registry is configured: the other nodes could \
+                     not pull what is built here"
+                ),
+                evidence: Evidence::default(),
+                next: vec![
+                    "start the server with --build-registry REGISTRY/PATH, and store its credentials"
+                        .to_owned(),
+                ],
+            }
+            .into());
+        }
+        None => format!("flukedeploy-{}/{}", px.config().instance, deployment.app),
+    };
+    let id = deployment.id.as_str().trim_start_matches("dep-");
+    format!("{name}:{}-{id}", deployment.environment)
+        .parse()
+        .map_err(|error: Invalid| internal(PhaseName::Build, &error).into())
+}
+
+fn args_of(deployment: &Deployment) -> EnvVars {
+    let settings = &deployment.settings;
+    let mut args = EnvVars::default();
+    if settings.build.variables_as_args {
+        args.0.extend(settings.env_vars.0.clone());
+    }
+    args.0.extend(settings.build.args.0.clone());
+    if let Some(commit) = &deployment.preparation.commit {
+        for name in ["FLUKEDEPLOY_GIT_COMMIT_SHA", "CAPROVER_GIT_COMMIT_SHA"] {
+            args.0.insert(name.to_owned(), commit.clone());
+        }
+    }
+    args
+}
+
+fn labels_of(deployment: &Deployment) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([
+        ("com.flukedeploy.app".to_owned(), deployment.app.to_string()),
+        (
+            "com.flukedeploy.deployment".to_owned(),
+            deployment.id.to_string(),
+        ),
+    ]);
+    if let Some(commit) = &deployment.preparation.commit {
+        labels.insert(
+            "org.opencontainers.image.revision".to_owned(),
+            commit.clone(),
+        );
+    }
+    labels
+}
+
+/// The recipe, and the folder that is its context (`None`: the whole source).
+async fn recipe_of(
+    px: &Platform,
+    deployment: &Deployment,
+    build: &BuildSource,
+) -> Result<(Recipe, Option<RelativePath>), Stop> {
+    match &build.instructions {
+        Instructions::Given { recipe } => Ok((recipe.clone(), None)),
+        Instructions::DockerfileAt { path } => {
+            if read(px, deployment, path).await?.is_none() {
+                return Err(missing(format!("the source has no file {path}")).into());
+            }
+            Ok((Recipe::Dockerfile { path: path.clone() }, None))
+        }
+        Instructions::DefinitionFile { path } => match read(px, deployment, path).await? {
+            Some(text) => Ok((parsed(path, &text)?, path.folder())),
+            None => Err(missing(format!("the source has no file {path}")).into()),
+        },
+        Instructions::Find => find(px, deployment).await,
+    }
+}
+
+/// A definition, else a Dockerfile, at the top or in the only folder there.
+async fn find(
+    px: &Platform,
+    deployment: &Deployment,
+) -> Result<(Recipe, Option<RelativePath>), Stop> {
+    let mut folder: Option<RelativePath> = None;
+    loop {
+        for name in DEFINITION_NAMES {
+            let path = below(folder.as_ref(), name)?;
+            if let Some(text) = read(px, deployment, &path).await? {
+                return Ok((parsed(&path, &text)?, folder));
+            }
+        }
+        let path = below(folder.as_ref(), "Dockerfile")?;
+        if read(px, deployment, &path).await?.is_some() {
+            let recipe = Recipe::Dockerfile {
+                path: below(None, "Dockerfile")?,
+            };
+            return Ok((recipe, folder));
+        }
+        let top = px
+            .parts()
+            .workshop
+            .top(&deployment.id)
+            .await
+            .map_err(|error| unfetched(PhaseName::Build, &error))?;
+        match (folder, top.as_slice()) {
+            (None, [only]) if only.ends_with('/') => {
+                folder = Some(below(None, only.trim_end_matches('/'))?);
+            }
+            _ => {
+                return Err(missing(
+                    "the source has no flukedeploy-definition, no captain-definition and no Dockerfile"
+                        .to_owned(),
+                )
+                .into());
+            }
+        }
+    }
+}
+
+fn below(folder: Option<&RelativePath>, name: &str) -> Result<RelativePath, Stop> {
+    name.parse::<RelativePath>()
+        .and_then(|path| path.below(folder))
+        .map_err(|error| missing(error.to_string()).into())
+}
+
+async fn read(
+    px: &Platform,
+    deployment: &Deployment,
+    path: &RelativePath,
+) -> Result<Option<String>, Stop> {
+    px.parts()
+        .workshop
+        .read(&deployment.id, path, MAX_DEFINITION_BYTES)
+        .await
+        .map_err(|error| unfetched(PhaseName::Build, &error).into())
+}
+
+fn parsed(path: &RelativePath, text: &str) -> Result<Recipe, Stop> {
+    match Definition::parse(text) {
+        Ok(definition) => Ok(definition.recipe),
+        Err(error) => Err(Diagnosis {
+            code: Cause::BuildFailed,
+            phase: PhaseName::Build,
+            message: tame(&format!("{path}: {error}"), 500),
+            evidence: Evidence::default(),
+            next: vec!["correct the definition file and deploy again".to_owned()],
+        }
+        .into()),
+    }
+}
+
+fn missing(message: String) -> Diagnosis {
+    Diagnosis {
+        code: Cause::SourceNotFound,
+        phase: PhaseName::Build,
+        message,
+        evidence: Evidence::default(),
+        next: vec![
+            "add a Dockerfile at the top of the source, or name where it is (dockerfile_path)"
+                .to_owned(),
+        ],
+    }
+}
+
+fn unfetched(phase: PhaseName, error: &SourceError) -> Diagnosis {
+    let (code, next) = match error {
+        SourceError::NotFound { next, .. } | SourceError::Denied { next, .. } => {
+            (Cause::SourceNotFound, next.clone())
+        }
+        SourceError::Refused { next, .. } => (Cause::SourceRefused, next.clone()),
+        SourceError::Unreachable { .. } => (
+            Cause::SourceNotFound,
+            "check the repository's address and that this machine can reach it".to_owned(),
+        ),
+        SourceError::Failed { .. } => return internal(phase, error),
+    };
+    Diagnosis {
+        code,
+        phase,
+        message: tame(&error.to_string(), 500),
+        evidence: Evidence::default(),
+        next: vec![next],
+    }
+}
+
+fn unbuilt(error: &BuildError, last: Vec<String>) -> Diagnosis {
+    let (message, exit_code, next) = match error {
+        BuildError::Failed { message, exit_code } => (
+            message,
+            *exit_code,
+            "read the last lines of the build's output, correct what they name, and deploy again",
+        ),
+        BuildError::NotPossible { message } => (
+            message,
+            None,
+            "change what the message names, or use a newer Docker Engine",
+        ),
+        BuildError::PushFailed { message, .. } => (
+            message,
+            None,
+            "check the registry's address and its stored credentials",
+        ),
+        BuildError::Engine(error) => return engine_failed(PhaseName::Build, error),
+    };
+    Diagnosis {
+        code: match error {
+            BuildError::PushFailed { .. } => Cause::RegistryRefused,
+            _ => Cause::BuildFailed,
+        },
+        phase: PhaseName::Build,
+        message: match (error, exit_code) {
+            (BuildError::Failed { .. }, Some(code)) => {
+                format!("a command of the build ended with exit code {code}")
+            }
+            (BuildError::Failed { .. }, None) => "the build failed".to_owned(),
+            _ => tame(&error.to_string(), 500),
+        },
+        evidence: Evidence {
+            exit_code,
+            engine_message: Some(tame(message, 500)),
+            untrusted_output: last,
+            ..Evidence::default()
+        },
+        next: vec![next.to_owned()],
+    }
+}
+
+/// Takes a build's lines into the log, up to a limit, and keeps the last for the diagnosis.
+struct Lines<'a> {
+    px: &'a Platform,
+    deployment: &'a Deployment,
+    state: std::sync::Mutex<(usize, std::collections::VecDeque<String>)>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(px: &'a Platform, deployment: &'a Deployment) -> Self {
+        Self {
+            px,
+            deployment,
+            state: std::sync::Mutex::default(),
+        }
+    }
+
+    fn take(&self, line: BuildLine) {
+        let (level, text) = match line {
+            BuildLine::Step(text) => {
+                report::progress(self.px, self.deployment, Level::Info, text);
+                return;
+            }
+            BuildLine::Note(text) => (Level::Warn, text),
+            BuildLine::Output(text) => (Level::Info, text),
+        };
+        {
+            let mut state = self
+                .state
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let before = state.0;
+            state.0 = before.saturating_add(text.len() + 1);
+            state.1.push_back(tame(&text, 500));
+            if state.1.len() > LAST_LINES {
+                state.1.pop_front();
+            }
+            if before > MAX_OUTPUT_BYTES {
+                return;
+            }
+            if state.0 > MAX_OUTPUT_BYTES {
+                drop(state);
+                let text = format!(
+                    "the build printed more than {} MiB; the rest is not kept",
+                    MAX_OUTPUT_BYTES / 1024 / 1024
+                );
+                report::progress(self.px, self.deployment, Level::Warn, text);
+                return;
+            }
+        }
+        report::build_output(self.px, self.deployment, level, &text);
+    }
+
+    fn last(&self) -> Vec<String> {
+        let state = self
+            .state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.1.iter().cloned().collect()
+    }
+}
