@@ -10,7 +10,7 @@ use flukedeploy_domain::health::HealthGate;
 use flukedeploy_domain::image::ImageRef;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::apps::{ChangeApp, NewApp, change_app, create_app, delete_app, get_app};
-use flukedeploy_platform::deployments::{Deploy, deploy};
+use flukedeploy_platform::deployments::{Deploy, Wanted, deploy};
 use flukedeploy_platform::{Error, Platform};
 use http::Uri;
 
@@ -75,7 +75,7 @@ fn first_deployment(app: AppName, image: ImageRef) -> Deploy {
     Deploy {
         app,
         environment: EnvironmentName::production(),
-        image,
+        what: Wanted::Image(image),
         version: None,
         env_vars: flukedeploy_domain::app::EnvVars::default(),
         replicas: None,

@@ -10,7 +10,7 @@ use flukedeploy_domain::image::ImageRef;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_platform::deployments::{
-    self, Deploy, DeploymentPlan, Rollback, RollbackTarget, Steer,
+    self, Deploy, DeploymentPlan, Rollback, RollbackTarget, Steer, Wanted,
 };
 use flukedeploy_platform::{Error, Platform};
 use http::{StatusCode, Uri};
@@ -92,7 +92,7 @@ fn deploy_command(app: AppName, typed: &Typed) -> Result<Deploy, Error> {
     Ok(Deploy {
         app,
         environment: EnvironmentName::production(),
-        image,
+        what: Wanted::Image(image),
         version: typed.text("version").map(ToOwned::to_owned),
         env_vars,
         replicas,

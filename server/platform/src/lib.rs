@@ -7,6 +7,7 @@ pub mod apps;
 pub mod authorise;
 mod collector;
 pub mod config;
+pub mod credentials;
 pub mod deployments;
 mod drift;
 pub mod error;
@@ -22,6 +23,7 @@ mod routes;
 mod runner;
 pub mod secret;
 pub mod system;
+pub mod uploads;
 pub mod validate;
 pub mod views;
 

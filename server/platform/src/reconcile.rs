@@ -81,6 +81,9 @@ async fn pass(px: &Platform, first: bool) -> Result<(), Error> {
         let seen = px.parts().engine.info().await;
         px.parts().engine_status.saw(&seen);
     }
+    if first {
+        crate::credentials::hand_to_engine(px).await;
+    }
     let services = px.parts().engine.services().await?;
     // What one app's service is refused must not keep the others from what they need.
     let started = start_missing(px, &services).await;
@@ -97,8 +100,10 @@ async fn pass(px: &Platform, first: bool) -> Result<(), Error> {
     // For the same reason; it does nothing if the ingress was told already.
     px.parts().routes.refresh(px).await;
     let removed = remove_unwanted(px, &services).await;
+    let jobs = remove_stray_jobs(px).await;
     let compared = compare_serving(px).await;
-    started.and(removed).and(compared)
+    crate::uploads::tidy(px).await?;
+    started.and(removed).and(jobs).and(compared)
 }
 
 /// Swarm, network, ingress. What is there already is left alone.
@@ -174,6 +179,29 @@ async fn start_missing(px: &Platform, services: &[ServiceState]) -> Result<(), E
             && let Err(error) = start_again(px, &environment.app, &environment.name).await
         {
             result = later(error, "a service could not be started again");
+        }
+    }
+    result
+}
+
+/// Jobs whose deployment has ended: it was cancelled, or its control plane died.
+async fn remove_stray_jobs(px: &Platform) -> Result<(), Error> {
+    let jobs = px.parts().engine.jobs().await?;
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let unfinished = px.parts().store.unfinished_deployments().await?;
+    let mut result = Ok(());
+    for job in jobs {
+        let of = job.labels.get("com.flukedeploy.deployment");
+        if unfinished
+            .iter()
+            .any(|d| Some(d.id.as_str()) == of.map(String::as_str))
+        {
+            continue;
+        }
+        if let Err(error) = px.parts().engine.remove_service(&job.name).await {
+            result = later(error.into(), "a leftover job could not be removed");
         }
     }
     result

@@ -26,6 +26,10 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 /// Middleware: refuses a body that says it is too large before anything else looks at it.
 pub(crate) async fn limit_declared(request: Request, next: Next) -> Response {
     let declared = declared_length(request.headers());
+    // Archives have a limit of their own, kept while they come in.
+    if is_archive(request.uri().path()) {
+        return next.run(request).await;
+    }
     if declared.is_none_or(|length| length <= MAX_BODY_BYTES as u64) {
         return next.run(request).await;
     }
@@ -35,6 +39,10 @@ pub(crate) async fn limit_declared(request: Request, next: Next) -> Response {
         discard(request.into_body(), 0).await;
     }
     Problem::body_too_large(MAX_BODY_BYTES).into_response()
+}
+
+fn is_archive(path: &str) -> bool {
+    path.starts_with("/api/v1/apps/") && (path.ends_with("/source") || path.ends_with("/uploads"))
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {

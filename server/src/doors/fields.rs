@@ -49,6 +49,15 @@ impl Fields {
         }
     }
 
+    /// Whether it was sent; it can still be taken.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.object.get(name).is_some_and(|value| !value.is_null())
+    }
+
+    pub(crate) fn has_faults(&self) -> bool {
+        !self.faults.is_empty()
+    }
+
     /// The raw value; `null` counts as absent.
     pub(crate) fn take(&mut self, name: &'static str) -> Option<Value> {
         self.take_nullable(name).filter(|value| !value.is_null())

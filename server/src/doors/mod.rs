@@ -11,6 +11,7 @@ mod problem;
 mod query;
 mod requests;
 mod rest;
+mod sources;
 mod state;
 mod stream;
 #[cfg(test)]

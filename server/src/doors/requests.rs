@@ -2,6 +2,7 @@
 
 use flukedeploy_domain::access::Tier;
 use flukedeploy_domain::app::{EnvVars, MAX_REPLICAS, MERGED_PARTS, RunMode, Settings};
+use flukedeploy_domain::credential::CredentialKind;
 use flukedeploy_domain::deployment::{Queue, Strategy, ValidationLevel};
 use flukedeploy_domain::health::{HealthGate, HealthProbe};
 use flukedeploy_domain::image::ImageRef;
@@ -10,12 +11,14 @@ use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_domain::timestamp;
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::{ChangeApp, NewApp};
+use flukedeploy_platform::credentials::PutCredential;
 use flukedeploy_platform::deployments::{Deploy, Everyday, Rollback, RollbackTarget, What};
 use flukedeploy_platform::identity::CreateToken;
 use flukedeploy_platform::validate::Validate;
 use serde_json::{Map, Value};
 
 use super::fields::Fields;
+use super::sources;
 
 /// Longest time a call may wait for the end of a deployment: clients and proxies give up at 60 s.
 pub(crate) const MAX_WAIT_SECONDS: u64 = 50;
@@ -23,16 +26,7 @@ pub(crate) const MAX_WAIT_SECONDS: u64 = 50;
 pub(crate) fn deploy(mut fields: Fields) -> Result<Deploy, Error> {
     let app = fields.required::<AppName>("app_name");
     let environment = environment(&mut fields);
-    let from_source = fields.take("dockerfile_path").is_some();
-    let image = if from_source {
-        fields.fault(
-            "dockerfile_path",
-            "cannot be used: builds from source are not available yet",
-        );
-        fields.parsed::<ImageRef>("image")
-    } else {
-        fields.required::<ImageRef>("image")
-    };
+    let what = sources::wanted(&mut fields);
     let version = fields.text("version");
     let env_vars = env_vars(&mut fields, Nulls::Refused).set;
     let replicas = fields.number("replicas", 1..=MAX_REPLICAS);
@@ -44,14 +38,14 @@ pub(crate) fn deploy(mut fields: Fields) -> Result<Deploy, Error> {
     let container_port = fields.number("container_port", 1..=u16::MAX);
     let reason = fields.text("reason");
     let idempotency_key = fields.text("idempotency_key");
-    let (Some(app), Some(image)) = (app, image) else {
+    let (Some(app), Some(what)) = (app, what) else {
         return Err(fields.into_error());
     };
     fields.finish()?;
     Ok(Deploy {
         app,
         environment,
-        image,
+        what,
         version,
         env_vars,
         replicas,
@@ -228,6 +222,30 @@ pub(crate) fn change_app(mut fields: Fields) -> Result<ChangeApp, Error> {
     };
     fields.finish()?;
     Ok(change)
+}
+
+pub(crate) fn put_credential(mut fields: Fields) -> Result<PutCredential, Error> {
+    let kind = fields.required::<CredentialKind>("kind");
+    let host = fields.text("host");
+    let secret = fields.text("secret");
+    for (name, value) in [("host", &host), ("secret", &secret)] {
+        if value.is_none() && !fields.has_faults() {
+            fields.fault(name, "must be given");
+        }
+    }
+    let username = fields.text("username").unwrap_or_default();
+    let known_hosts = fields.text("known_hosts");
+    let (Some(kind), Some(host), Some(secret)) = (kind, host, secret) else {
+        return Err(fields.into_error());
+    };
+    fields.finish()?;
+    Ok(PutCredential {
+        kind,
+        host,
+        username,
+        secret,
+        known_hosts,
+    })
 }
 
 pub(crate) fn create_token(mut fields: Fields) -> Result<CreateToken, Error> {

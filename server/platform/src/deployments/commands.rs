@@ -3,6 +3,7 @@
 use flukedeploy_domain::access::{Action, Actor, Resource};
 use flukedeploy_domain::app::{EnvVars, Environment, Settings};
 use flukedeploy_domain::audit::AuditEntry;
+use flukedeploy_domain::build::BuildSource;
 use flukedeploy_domain::deployment::rollout::Progress;
 use flukedeploy_domain::deployment::{
     Deployment, DeploymentId, DeploymentSummary, HealthStatus, InitiatedBy, PhaseRecord,
@@ -23,7 +24,7 @@ use crate::secret::{random_u64, sha256_hex};
 pub struct Deploy {
     pub app: AppName,
     pub environment: EnvironmentName,
-    pub image: ImageRef,
+    pub what: Wanted,
     pub version: Option<String>,
     /// Added to the environment's variables; kept there once the release serves.
     pub env_vars: EnvVars,
@@ -40,6 +41,40 @@ pub struct Deploy {
     pub container_port: Option<u16>,
     pub reason: Option<String>,
     pub idempotency_key: Option<String>,
+}
+
+/// What a deployment brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    Image(ImageRef),
+    /// To be built here first.
+    Build(BuildSource),
+}
+
+impl Wanted {
+    /// For people: the image, or where the source is.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Image(image) => image.to_string(),
+            Self::Build(build) => build.describe(),
+        }
+    }
+
+    fn source(&self, changes: SettingsPatch) -> Source {
+        match self.clone() {
+            Self::Image(image) => Source::Image { image, changes },
+            Self::Build(build) => Source::Build { build, changes },
+        }
+    }
+
+    /// What the version is called if the caller does not say it.
+    fn version(&self) -> Option<String> {
+        match self {
+            Self::Image(image) => image.tag().map(ToOwned::to_owned),
+            // A branch is no version: the commit becomes it once it is known.
+            Self::Build(_) => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -102,14 +137,8 @@ pub async fn deploy(px: &Platform, actor: &Actor, cmd: Deploy) -> Result<Accepte
         other => other?,
     };
     let settings = settings_of(&environment.settings, &cmd)?;
-    let source = Source::Image {
-        image: cmd.image.clone(),
-        changes: changes_of(&cmd),
-    };
-    let version = cmd
-        .version
-        .clone()
-        .or_else(|| cmd.image.tag().map(ToOwned::to_owned));
+    let source = cmd.what.source(changes_of(&cmd));
+    let version = cmd.version.clone().or_else(|| cmd.what.version());
     let request = Request {
         strategy: strategy_of(&settings, cmd.strategy)?,
         queue: cmd.queue,
@@ -117,7 +146,7 @@ pub async fn deploy(px: &Platform, actor: &Actor, cmd: Deploy) -> Result<Accepte
         auto_rollback: cmd.auto_rollback,
         reason: cmd.reason.clone(),
         action: Action::Deploy,
-        summary: format!("deploys {} to {}", cmd.image, cmd.app),
+        summary: format!("deploys {} to {}", cmd.what.describe(), cmd.app),
         idempotency: idempotency(
             cmd.idempotency_key.as_deref(),
             &format!("{cmd:?}{:?}", cmd.env_vars.0),

@@ -7,7 +7,7 @@ mod queries;
 mod steer;
 
 pub(crate) use commands::open_return;
-pub use commands::{Accepted, Deploy, Rollback, RollbackTarget, deploy, rollback};
+pub use commands::{Accepted, Deploy, Rollback, RollbackTarget, Wanted, deploy, rollback};
 pub(crate) use everyday::wake;
 pub use everyday::{Everyday, What, act};
 pub use plan::{DeploymentPlan, PlannedStep, plan_deploy, plan_rollback};

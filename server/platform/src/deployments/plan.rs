@@ -4,11 +4,12 @@ use flukedeploy_domain::access::{Action, Actor, Resource};
 use flukedeploy_domain::app::{Environment, Settings};
 use flukedeploy_domain::deployment::rollout::Plan;
 use flukedeploy_domain::deployment::{SettingsChange, Strategy, changes_between};
+use flukedeploy_domain::job::JobKind;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
 use serde::{Deserialize, Serialize};
 
-use super::commands::{Deploy, Rollback, find_target, settings_of, strategy_of, way_back};
+use super::commands::{Deploy, Rollback, Wanted, find_target, settings_of, strategy_of, way_back};
 use crate::apps::require_environment;
 use crate::authorise::authorise;
 use crate::error::Error;
@@ -32,6 +33,9 @@ pub struct DeploymentPlan {
     pub steps: Vec<PlannedStep>,
     /// What could go wrong, or be noticed by users.
     pub risks: Vec<String>,
+    /// Commands that would run once, in order: "release: ./manage migrate".
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<String>,
     /// Deployments of the same environment that it would wait for or supersede.
     pub before_it: Vec<String>,
     /// Who would have to agree first; nobody, as long as no policy asks for it.
@@ -68,12 +72,26 @@ pub async fn plan_deploy(
     let strategy = strategy_of(&settings, cmd.strategy)?;
     let mut plan = plan(px, &cmd.app, environment.as_ref(), &settings, strategy).await?;
     plan.environment = cmd.environment.clone();
-    plan.image = cmd.image.to_string();
-    if !cmd.image.is_pinned() && cmd.image.tag().is_none_or(|tag| tag == "latest") {
-        plan.risks.push(format!(
-            "{} names no version: what it is now may differ from what it was",
-            cmd.image
-        ));
+    plan.image = cmd.what.describe();
+    match &cmd.what {
+        Wanted::Image(image)
+            if !image.is_pinned() && image.tag().is_none_or(|tag| tag == "latest") =>
+        {
+            plan.risks.push(format!(
+                "{image} names no version: what it is now may differ from what it was"
+            ));
+        }
+        Wanted::Image(_) => {}
+        Wanted::Build(_) => plan.risks.push(
+            "the image is built first: whether it builds shows only then, and nothing is changed if not"
+                .to_owned(),
+        ),
+    }
+    for kind in JobKind::ALL {
+        if let Some(job) = settings.jobs.get(kind) {
+            let command = flukedeploy_domain::diagnosis::tame(&job.command.join(" "), 200);
+            plan.jobs.push(format!("{}: {command}", kind.as_str()));
+        }
     }
     if environment.is_none() {
         plan.risks
@@ -164,6 +182,7 @@ async fn plan(
             })
             .collect(),
         risks: risks(settings, &plan, active.as_ref()),
+        jobs: Vec::new(),
         before_it,
         needs_approval_of: Vec::new(),
     })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use flukedeploy_domain::deployment::{Deployment, Effect, Event, PhaseName, State, Wishes};
 use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence};
 
-use super::{back, cleanup, jobs, phases, report};
+use super::{back, cleanup, jobs, phases, report, source};
 use crate::platform::Platform;
 use crate::ports::StoreError;
 
@@ -114,6 +114,7 @@ async fn advance(px: &Platform, deployment: &mut Deployment, event: Event) -> bo
     }
     if deployment.state.is_final() {
         jobs::clear(px, deployment).await;
+        source::clear(px, deployment).await;
         deployment.receipt = Some(report::receipt(px, deployment).await);
     }
     match store(px, deployment).await {

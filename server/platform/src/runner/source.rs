@@ -9,7 +9,7 @@ use flukedeploy_domain::build::{
     RelativePath, Transport,
 };
 use flukedeploy_domain::credential::{Credential, CredentialKind};
-use flukedeploy_domain::deployment::{Deployment, PhaseName};
+use flukedeploy_domain::deployment::{Deployment, PhaseName, Source};
 use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence, tame};
 use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_domain::log_entry::Level;
@@ -76,6 +76,16 @@ pub(super) async fn open(
     }
     deployment.preparation.commit = opened.commit;
     Ok(())
+}
+
+/// Removes the files of a deployment that has ended.
+pub(super) async fn clear(px: &Platform, deployment: &Deployment) {
+    if !matches!(deployment.source, Source::Build { .. }) {
+        return;
+    }
+    if let Err(error) = px.parts().workshop.discard(&deployment.id).await {
+        tracing::warn!(error = %error, "sources could not be removed; tried again later");
+    }
 }
 
 /// The stored credential for where the source is, if there is one.

@@ -16,7 +16,7 @@ use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_platform::config::{BuildsConfig, PlatformConfig};
-use flukedeploy_platform::deployments::{Accepted, Deploy, Rollback, RollbackTarget};
+use flukedeploy_platform::deployments::{Accepted, Deploy, Rollback, RollbackTarget, Wanted};
 use flukedeploy_platform::logs::ReadLogs;
 use flukedeploy_platform::ports::{Clock, Store as _, SystemClock};
 use flukedeploy_platform::{Error, Platform, Ports, apps, deployments, logs};
@@ -231,7 +231,7 @@ pub(crate) fn deploy_of(app: &str, image: &str) -> Deploy {
     Deploy {
         app: name(app),
         environment: production(),
-        image: image.parse().unwrap(),
+        what: Wanted::Image(image.parse().unwrap()),
         version: None,
         env_vars: EnvVars::default(),
         replicas: None,

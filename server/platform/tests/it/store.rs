@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use flukedeploy_domain::app::{App, Environment, RunMode, Settings};
 use flukedeploy_domain::audit::AuditEntry;
+use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
 use flukedeploy_domain::log_entry::LogEntry;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
@@ -100,6 +101,9 @@ tapped! { Store for TappedStore {
     false tokens() -> Vec<StoredToken>;
     true create_token(token: &StoredToken, audit: &AuditEntry) -> ();
     true revoke_token(id: &str, at: OffsetDateTime, audit: &AuditEntry) -> bool;
+    false credentials() -> Vec<Credential>;
+    true put_credential(credential: &Credential, audit: &AuditEntry) -> ();
+    true delete_credential(kind: CredentialKind, host: &str, audit: &AuditEntry) -> bool;
     false touch_token(id: &str, at: OffsetDateTime) -> ();
     false audit_entries(limit: u32, before: Option<i64>) -> Vec<AuditRow>;
     false remembered(key: &str) -> Option<String>;

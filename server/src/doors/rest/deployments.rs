@@ -59,7 +59,7 @@ pub(super) async fn create(
 }
 
 /// The answer to an act that is recorded like a deployment.
-async fn started(
+pub(super) async fn started(
     px: &Platform,
     actor: &Actor,
     accepted: Accepted,
@@ -237,12 +237,18 @@ pub(super) async fn of_app(
 
 /// `?wait=<seconds>`: how long the answer may be held back until the deployment has ended.
 fn wait_seconds(mut query: Params) -> Result<u64, Problem> {
+    let wait = wait_of(&mut query);
+    query.finish()?;
+    Ok(wait)
+}
+
+/// A fault is noted in `query`.
+pub(super) fn wait_of(query: &mut Params) -> u64 {
     let wait = query.number("wait").unwrap_or(0);
     if let Some(fault) = requests::wait_fault("wait", wait) {
         query.fault(fault);
     }
-    query.finish()?;
-    Ok(wait)
+    wait
 }
 
 /// 202 with what was accepted, or 200 with what became of it in the meantime.
@@ -261,7 +267,10 @@ async fn waited(
 }
 
 /// The key may come as a header or in the body; two different ones are a mistake.
-fn idempotency_key(headers: &HeaderMap, body: Option<String>) -> Result<Option<String>, Error> {
+pub(super) fn idempotency_key(
+    headers: &HeaderMap,
+    body: Option<String>,
+) -> Result<Option<String>, Error> {
     let Some(header) = headers.get("idempotency-key") else {
         return Ok(body);
     };

@@ -1,6 +1,7 @@
 //! REST under `/api/v1`.
 
 mod apps;
+mod credentials;
 mod deployments;
 mod health;
 mod logs;
@@ -8,5 +9,6 @@ mod path;
 mod routes;
 mod system;
 mod tokens;
+mod uploads;
 
 pub use routes::rest_router;

@@ -9,7 +9,7 @@ use flukedeploy_domain::access::Door;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::{apps, deployments, health, logs, system, tokens};
+use super::{apps, credentials, deployments, health, logs, system, tokens, uploads};
 use crate::doors::auth::{Gate, require};
 use crate::doors::body::limit_declared;
 use crate::doors::problem::Problem;
@@ -79,6 +79,10 @@ fn with_token() -> Router<AppState> {
         .route("/apps/{name}/start", post(deployments::start))
         .route("/apps/{name}/maintenance", post(deployments::maintenance))
         .route("/apps/{name}/validate", post(apps::validate))
+        .route("/apps/{name}/uploads", post(uploads::create))
+        .route("/apps/{name}/source", post(uploads::deploy))
+        .route("/credentials", get(credentials::list).put(credentials::put))
+        .route("/credentials/{kind}/{host}", delete(credentials::remove))
         .route("/logs", get(logs::read))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}", delete(tokens::revoke))
