@@ -15,8 +15,10 @@ if (log && template) {
   const waiting = [];
   let scheduled = false;
 
+  const filter = { app_name: log.dataset.tail };
+  if (log.dataset.deploymentId) filter.deployment_id = log.dataset.deploymentId;
   follow(
-    { app_name: log.dataset.tail },
+    filter,
     {
       onEntry: (entry) => {
         if (LEVELS.indexOf(entry.level) < least) return;

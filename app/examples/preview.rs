@@ -14,14 +14,19 @@ use axum::{Extension, Router};
 use flukedeploy_app::{DashboardSettings, accept_session};
 use flukedeploy_domain::access::{Actor, Door};
 use flukedeploy_domain::app::{Environment, Probation, Standby};
+use flukedeploy_domain::build::{BuildSource, GitSource, Instructions, Origin};
+use flukedeploy_domain::check::Check;
+use flukedeploy_domain::credential::CredentialKind;
 use flukedeploy_domain::deployment::{
-    Deployment, PhaseName, PhaseTime, Receipt, SettingsChange, Source, Status, Strategy,
-    SwitchTraffic,
+    Deployment, PhaseName, PhaseTime, Preparation, Receipt, SettingsChange, SettingsPatch, Source,
+    Status, Strategy, SwitchTraffic,
 };
 use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence};
+use flukedeploy_domain::job::{JobKind, JobRecord, JobSettings, JobStatus};
 use flukedeploy_domain::log_entry::{Level, LogFilter};
 use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_platform::Platform;
+use flukedeploy_platform::credentials::{PutCredential, put_credential};
 use flukedeploy_platform::identity::ensure_admin;
 use flukedeploy_platform::journal::Live;
 use flukedeploy_platform::logs::subscribe;
@@ -110,6 +115,100 @@ async fn seed(stand: &Stand) {
         }
     }
     stand.app("landing-page", settings(1)).await;
+    from_source(stand).await;
+}
+
+/// Built from a repository and stopped by its tests, in an app with all the settings for that.
+async fn from_source(stand: &Stand) {
+    let mut wanted = settings(1);
+    wanted
+        .build
+        .args
+        .0
+        .insert("NODE".to_owned(), "22".to_owned());
+    let token = ("NPM_TOKEN".to_owned(), "s3cret".to_owned());
+    wanted.build.secrets.0.extend([token]);
+    let command = |words: &[&str]| JobSettings {
+        command: words.iter().map(|word| (*word).to_owned()).collect(),
+        image: None,
+        timeout_seconds: 600,
+    };
+    wanted.jobs.test = Some(command(&["npm", "test"]));
+    wanted.jobs.release = Some(command(&["./manage", "migrate", "--no-input"]));
+    let app = stand.app("docs", wanted).await;
+    let repository = "https://git.example.com/team/docs.git".parse();
+    let source = Source::Build {
+        build: BuildSource {
+            origin: Origin::Git(GitSource {
+                repository: repository.expect("a valid address"),
+                reference: Some("main".parse().expect("a valid branch")),
+                subfolder: None,
+                submodules: false,
+            }),
+            instructions: Instructions::Find,
+        },
+        changes: SettingsPatch::default(),
+    };
+    let found = Diagnosis {
+        code: Cause::TestsFailed,
+        phase: PhaseName::PreDeploy,
+        message: "the tests ended with exit code 1".to_owned(),
+        evidence: Evidence {
+            exit_code: Some(1),
+            untrusted_output: vec!["212 passed, 1 failed".to_owned()],
+            ..Evidence::default()
+        },
+        next: vec!["read the tests' lines, correct the app and deploy again".to_owned()],
+    };
+    let end = End::Failed(Box::new(found));
+    let ago = Duration::minutes(4);
+    let mut one = stand.act(&app, "docs:built", source, ago, end).await;
+    let at = one.initiated_at;
+    let job = |kind, status, exit_code| JobRecord {
+        kind,
+        command: command(&["npm", "test"]).command,
+        status,
+        exit_code,
+        started_at: at,
+        completed_at: Some(at + Duration::seconds(21)),
+        service: "job".to_owned(),
+        note: None,
+    };
+    one.preparation = Preparation {
+        commit: Some("4bf0a1c2d3e4f5061728394a5b6c7d8e9f001122".to_owned()),
+        builder: Some("buildkit".to_owned()),
+        checks: vec![
+            Check::pass("architecture", "docker", "the image fits every node"),
+            Check::pass("health_path", "configuration", "the health path is sane"),
+            Check::warning(
+                "runs_as_root",
+                "security",
+                "the image runs as root",
+                "add a line 'USER app' to its Dockerfile",
+            ),
+            Check::not_run("scanner", "security", "no scanner's command is configured"),
+        ],
+        jobs: vec![
+            job(JobKind::PreBuild, JobStatus::NotRun, None),
+            job(JobKind::Test, JobStatus::Failed, Some(1)),
+        ],
+    };
+    let saved = stand.store.save_deployment(&one).await;
+    saved.expect("it is stored");
+    for (kind, host, username) in [
+        (CredentialKind::Registry, "registry.example.com:5000", "ci"),
+        (CredentialKind::GitToken, "git.example.com", "deploy"),
+    ] {
+        let put = PutCredential {
+            kind,
+            host: host.to_owned(),
+            username: username.to_owned(),
+            secret: "s3cret".to_owned(),
+            known_hosts: None,
+        };
+        let stored = put_credential(&stand.px, &support::admin(), put).await;
+        stored.expect("it is stored");
+    }
 }
 
 /// With a receipt, the former release standing by and the new one watched.

@@ -2,15 +2,20 @@
 
 use std::fmt::Write as _;
 
+use flukedeploy_domain::build::UploadId;
+use flukedeploy_domain::credential::CredentialKind;
 use flukedeploy_domain::deployment::DeploymentId;
-use flukedeploy_domain::names::AppName;
+use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::ReleaseNo;
+use flukedeploy_domain::webhook::{DeliveryId, WebhookId};
 
 pub(crate) const OVERVIEW: &str = "/";
 pub(crate) const APPS: &str = "/apps";
 pub(crate) const NEW_APP: &str = "/apps/new";
 pub(crate) const DEPLOYMENTS: &str = "/deployments";
 pub(crate) const TOKENS: &str = "/tokens";
+pub(crate) const CREDENTIALS: &str = "/credentials";
+pub(crate) const WEBHOOKS: &str = "/webhooks";
 pub(crate) const SYSTEM: &str = "/system";
 pub(crate) const CONNECT: &str = "/connect";
 pub(crate) const SIGN_IN: &str = "/sign-in";
@@ -22,8 +27,40 @@ pub(crate) fn app(name: &AppName) -> String {
     format!("/apps/{name}")
 }
 
+/// The same page of another environment of the app.
+pub(crate) fn within(path: &str, environment: &EnvironmentName) -> String {
+    if environment.is_production() {
+        return path.to_owned();
+    }
+    let (path, place) = path.split_once('#').unwrap_or((path, ""));
+    let sign = if path.contains('?') { '&' } else { '?' };
+    let hash = if place.is_empty() { "" } else { "#" };
+    format!("{path}{sign}environment={environment}{hash}{place}")
+}
+
+pub(crate) fn new_environment(name: &AppName) -> String {
+    format!("/apps/{name}/environments/new")
+}
+
+pub(crate) fn ttl(name: &AppName) -> String {
+    format!("/apps/{name}/ttl")
+}
+
+pub(crate) fn promote(name: &AppName) -> String {
+    format!("/apps/{name}/promote")
+}
+
 pub(crate) fn deploy(name: &AppName) -> String {
     format!("/apps/{name}/deploy")
+}
+
+pub(crate) fn upload(name: &AppName) -> String {
+    format!("/apps/{name}/deploy/upload")
+}
+
+/// The deployment form with an archive that was sent.
+pub(crate) fn deploy_upload(name: &AppName, id: &UploadId) -> String {
+    format!("/apps/{name}/deploy?upload={id}")
 }
 
 pub(crate) fn rollback(name: &AppName) -> String {
@@ -36,6 +73,10 @@ pub(crate) fn rollback_to(name: &AppName, release: ReleaseNo) -> String {
 
 pub(crate) fn logs(name: &AppName) -> String {
     format!("/apps/{name}/logs")
+}
+
+pub(crate) fn logs_of(name: &AppName, deployment: &DeploymentId) -> String {
+    format!("/apps/{name}/logs?deployment={deployment}")
 }
 
 pub(crate) fn delete(name: &AppName) -> String {
@@ -68,6 +109,30 @@ pub(crate) fn mode(name: &AppName) -> String {
 
 pub(crate) fn revoke(token_id: &str) -> String {
     format!("/tokens/{}/revoke", encoded(token_id))
+}
+
+pub(crate) fn remove_credential(kind: CredentialKind, host: &str) -> String {
+    format!("/credentials/{}/{}/remove", kind.as_str(), encoded(host))
+}
+
+pub(crate) fn webhook(id: &WebhookId) -> String {
+    format!("/webhooks/{id}")
+}
+
+pub(crate) fn test_webhook(id: &WebhookId) -> String {
+    format!("/webhooks/{id}/test")
+}
+
+pub(crate) fn switch_webhook(id: &WebhookId) -> String {
+    format!("/webhooks/{id}/switch")
+}
+
+pub(crate) fn delete_webhook(id: &WebhookId) -> String {
+    format!("/webhooks/{id}/delete")
+}
+
+pub(crate) fn resend_delivery(id: &DeliveryId) -> String {
+    format!("/webhooks/deliveries/{id}/resend")
 }
 
 pub(crate) fn sign_in_then(next: &str) -> String {

@@ -46,7 +46,21 @@ where
         .route("/apps/{name}", post(forms::apps::change))
         .route("/apps/{name}/delete", post(forms::apps::delete))
         .route("/apps/{name}/deploy", post(forms::deployments::deploy))
+        .route(
+            "/apps/{name}/deploy/upload",
+            // Written while it comes in; whoever keeps it says how large it may be.
+            post(forms::uploads::receive).layer(DefaultBodyLimit::disable()),
+        )
         .route("/apps/{name}/rollback", post(forms::deployments::rollback))
+        .route(
+            "/apps/{name}/environments/new",
+            post(forms::environments::create),
+        )
+        .route("/apps/{name}/promote", post(forms::environments::promote))
+        .route(
+            "/apps/{name}/ttl",
+            post(forms::environments::ttl).get(to_page),
+        )
         .route(
             "/apps/{name}/scale",
             post(forms::everyday::scale).get(to_page),
@@ -69,6 +83,25 @@ where
         )
         .route(paths::TOKENS, post(forms::tokens::create))
         .route("/tokens/{id}/revoke", post(forms::tokens::revoke))
+        .route(paths::CREDENTIALS, post(forms::credentials::store))
+        .route(
+            "/credentials/{kind}/{host}/remove",
+            post(forms::credentials::remove),
+        )
+        .route(paths::WEBHOOKS, post(forms::webhooks::create))
+        .route(
+            "/webhooks/{id}/test",
+            post(forms::webhooks::test).get(to_page),
+        )
+        .route(
+            "/webhooks/{id}/switch",
+            post(forms::webhooks::switch).get(to_page),
+        )
+        .route("/webhooks/{id}/delete", post(forms::webhooks::delete))
+        .route(
+            "/webhooks/deliveries/{id}/resend",
+            post(forms::webhooks::resend).get(to_webhooks),
+        )
         .fallback(show)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(px.clone(), session::gate))
@@ -118,6 +151,11 @@ async fn to_page(request: Request) -> Response {
         path.rsplit_once('/')
             .map_or(paths::OVERVIEW, |(page, _)| page),
     )
+}
+
+/// The same for one whose page is not named in its address.
+async fn to_webhooks() -> Response {
+    render::see_other(paths::WEBHOOKS)
 }
 
 async fn wrong_method() -> Response {

@@ -14,20 +14,28 @@ use crate::pages::{
     apps::AppsPage,
     components::ComponentsPage,
     connect::ConnectPage,
+    credentials::CredentialsPage,
     delete_app::DeleteAppPage,
+    delete_webhook::DeleteWebhookPage,
     deploy::DeployPage,
     deployment::DeploymentPage,
     deployments::DeploymentsPage,
     logs::LogsPage,
     new_app::NewAppPage,
+    new_environment::NewEnvironmentPage,
     not_found::NotFoundPage,
     overview::OverviewPage,
+    promote::PromotePage,
+    remove_credential::RemoveCredentialPage,
     revoke_token::RevokeTokenPage,
     rollback::RollbackPage,
     set_up::{SetUpHelpPage, SetUpPage},
     sign_in::SignInPage,
     system::SystemPage,
     tokens::TokensPage,
+    upload::UploadPage,
+    webhook::WebhookPage,
+    webhooks::WebhooksPage,
 };
 
 /// Runs once at start to list the routes, without any request: pages take what they need
@@ -43,6 +51,9 @@ pub(crate) fn App() -> impl IntoView {
                 <Route path=path!("/apps/new") view=NewAppPage/>
                 <Route path=path!("/apps/:name") view=AppPage/>
                 <Route path=path!("/apps/:name/deploy") view=DeployPage/>
+                <Route path=path!("/apps/:name/deploy/upload") view=UploadPage/>
+                <Route path=path!("/apps/:name/environments/new") view=NewEnvironmentPage/>
+                <Route path=path!("/apps/:name/promote") view=PromotePage/>
                 <Route path=path!("/apps/:name/rollback") view=RollbackPage/>
                 <Route path=path!("/apps/:name/logs") view=LogsPage/>
                 <Route path=path!("/apps/:name/delete") view=DeleteAppPage/>
@@ -50,6 +61,11 @@ pub(crate) fn App() -> impl IntoView {
                 <Route path=path!("/deployments/:id") view=DeploymentPage/>
                 <Route path=path!("/tokens") view=TokensPage/>
                 <Route path=path!("/tokens/:id/revoke") view=RevokeTokenPage/>
+                <Route path=path!("/credentials") view=CredentialsPage/>
+                <Route path=path!("/credentials/:kind/:host/remove") view=RemoveCredentialPage/>
+                <Route path=path!("/webhooks") view=WebhooksPage/>
+                <Route path=path!("/webhooks/:id") view=WebhookPage/>
+                <Route path=path!("/webhooks/:id/delete") view=DeleteWebhookPage/>
                 <Route path=path!("/system") view=SystemPage/>
                 <Route path=path!("/connect") view=ConnectPage/>
                 <Route path=path!("/components") view=ComponentsPage/>

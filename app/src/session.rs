@@ -7,7 +7,7 @@ use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::timestamp::to_unix_ms;
 use flukedeploy_platform::identity::{self, SignedIn};
 use flukedeploy_platform::{Error, Platform};
-use http::header::{AUTHORIZATION, COOKIE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use tower_sessions::cookie::SameSite;
@@ -149,6 +149,11 @@ pub(crate) async fn gate(
             }
         };
     }
+    if is_upload(request.headers()) {
+        let typed = Typed::sent_back(&wanted);
+        let unauthorised = StatusCode::UNAUTHORIZED;
+        return render::page(&px, visitor, paths::SIGN_IN, typed, unauthorised).await;
+    }
     match Posted::from_request(request, &()).await {
         Ok(Posted(form)) => {
             let typed = Typed::carried(&wanted, &form);
@@ -196,6 +201,13 @@ pub(crate) async fn accept(
             )
         }
     }
+}
+
+/// A file is not read for strangers.
+fn is_upload(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/"))
 }
 
 /// Pages for those who are not signed in.

@@ -3,10 +3,11 @@
 use flukedeploy_domain::access::Door;
 use flukedeploy_domain::app::RunMode;
 use flukedeploy_domain::deployment::{
-    DeploymentSummary, InitiatedBy, PhaseName, RolloutSummary, Status, Strategy,
+    DeploymentSummary, InitiatedBy, PhaseName, RolloutSummary, Status, Strategy, ValidationLevel,
 };
 use flukedeploy_domain::diagnosis::Cause;
 use flukedeploy_domain::health::HealthProbe;
+use flukedeploy_domain::job::JobKind;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
@@ -81,8 +82,8 @@ pub(crate) fn phase(phase: PhaseName) -> &'static str {
 }
 
 /// What a phase is there for.
-pub(crate) fn phase_duty(phase: PhaseName, act: &str) -> &'static str {
-    match (phase, act) {
+pub(crate) fn phase_duty(phase: PhaseName, deployment: &DeploymentSummary) -> &'static str {
+    match (phase, deployment.act.as_str()) {
         (PhaseName::PreBuild, _) => "Checks the request",
         (PhaseName::Build, "scale" | "stop" | "sleep" | "start" | "maintenance") => {
             "Needs no other image"
@@ -94,6 +95,8 @@ pub(crate) fn phase_duty(phase: PhaseName, act: &str) -> &'static str {
         (PhaseName::PostDeploy, "scale" | "stop" | "sleep" | "start" | "maintenance") => {
             "Writes down what was done"
         }
+        (PhaseName::Build, "promote") => "Takes the very same image",
+        (PhaseName::Build, _) if deployment.source.is_some() => "Gets the source, builds the image",
         (PhaseName::Build, _) => "Gets the image and pins it",
         (PhaseName::PreDeploy, _) => "Checks the release",
         (PhaseName::Deploy, _) => "Starts replicas, moves traffic",
@@ -153,10 +156,19 @@ pub(crate) fn what(deployment: &DeploymentSummary) -> String {
         "sleep" => "Put to sleep".to_owned(),
         "start" => "Start".to_owned(),
         "maintenance" => "Maintenance".to_owned(),
-        _ => match (&deployment.rollback_of, &deployment.image) {
-            (Some(release), _) => format!("Back to release {release}"),
-            (None, Some(image)) => image.clone(),
-            (None, None) => "Image not known yet".to_owned(),
+        "promote" => match &deployment.source {
+            Some(source) => format!("Promote {source}"),
+            None => "Promote".to_owned(),
+        },
+        _ => match (
+            &deployment.rollback_of,
+            &deployment.source,
+            &deployment.image,
+        ) {
+            (Some(release), ..) => format!("Back to release {release}"),
+            (None, Some(source), _) => source.clone(),
+            (None, None, Some(image)) => image.clone(),
+            (None, None, None) => "Image not known yet".to_owned(),
         },
     }
 }
@@ -171,6 +183,10 @@ pub(crate) fn deployment_title(deployment: &DeploymentSummary) -> String {
         "sleep" => format!("Put {app} to sleep"),
         "start" => format!("Start {app}"),
         "maintenance" => format!("Maintenance of {app}"),
+        "promote" => match &deployment.source {
+            Some(source) => format!("Promote {app}: {source}"),
+            None => format!("Promote {app}"),
+        },
         _ => match (&deployment.rollback_of, &deployment.version) {
             (Some(release), _) => format!("{app} back to release {release}"),
             (None, Some(version)) => format!("{app} {version}"),
@@ -183,6 +199,7 @@ pub(crate) fn deployment_title(deployment: &DeploymentSummary) -> String {
 pub(crate) fn act(act: &str) -> &'static str {
     match act {
         "rollback" => "Rollback",
+        "promote" => "Promote",
         "restart" => "Restart",
         "scale" => "Scale",
         "stop" => "Stop",
@@ -210,12 +227,15 @@ pub(crate) fn replicas(number: u32) -> String {
 pub(crate) fn story(deployment: &DeploymentSummary) -> String {
     match deployment.status {
         Status::Pending => "Waits to start.".to_owned(),
+        Status::Building if deployment.source.is_some() && deployment.act == "deploy" => {
+            "Builds the image.".to_owned()
+        }
         Status::Building => "Gets the image.".to_owned(),
         Status::Deploying => under_way(deployment),
         Status::Success => done(deployment),
         Status::Failed => {
             let end = match (deployment.act.as_str(), deployment.from_release) {
-                ("deploy" | "rollback" | "restart", Some(release)) => {
+                ("deploy" | "promote" | "rollback" | "restart", Some(release)) => {
                     format!("Release {release} was not touched.")
                 }
                 (_, Some(release)) => format!("Release {release} is what it was."),
@@ -238,6 +258,13 @@ fn ended_without(deployment: &DeploymentSummary) -> &'static str {
     match deployment.diagnosis.as_ref().map(|found| found.code) {
         Some(Cause::Cancelled) => "It was cancelled.",
         Some(Cause::Superseded) => "A newer one took its place.",
+        Some(Cause::SourceNotFound) => "Its source could not be had.",
+        Some(Cause::SourceRefused) => "Its source was refused.",
+        Some(Cause::BuildFailed) => "Its build failed.",
+        Some(Cause::ValidationFailed) => "Its checks failed.",
+        Some(Cause::TestsFailed) => "Its tests failed.",
+        Some(Cause::ReleaseCommandFailed) => "Its release command failed.",
+        Some(Cause::HookFailed) => "One of its hooks failed.",
         _ => "It failed.",
     }
 }
@@ -280,6 +307,53 @@ fn done(deployment: &DeploymentSummary) -> String {
         ("maintenance", _) => "Requests are held.".to_owned(),
         (_, Some(release)) => format!("Release {release} took over all traffic."),
         (_, None) => "It took over all traffic.".to_owned(),
+    }
+}
+
+/// What printed the lines that are kept as proof.
+pub(crate) fn printed_by(cause: Cause) -> &'static str {
+    match cause {
+        Cause::BuildFailed => "The last lines of the build",
+        Cause::TestsFailed => "The last lines that the tests printed",
+        Cause::ReleaseCommandFailed => "The last lines that the release command printed",
+        Cause::HookFailed => "The last lines that the hook printed",
+        Cause::SourceNotFound | Cause::SourceRefused => "What fetching the source said",
+        _ => "The last lines that the app printed",
+    }
+}
+
+/// What a job is called where it is listed.
+pub(crate) fn job(kind: JobKind) -> &'static str {
+    match kind {
+        JobKind::PreBuild => "Before the build",
+        JobKind::Test => "Tests",
+        JobKind::Release => "Release command",
+        JobKind::PostDeploy => "After the deployment",
+    }
+}
+
+/// A planned job, "release: ./manage migrate", with its kind in words.
+pub(crate) fn planned_job(planned: &str) -> (&'static str, &str) {
+    let known = |kind: &str| JobKind::ALL.into_iter().find(|job| job.as_str() == kind);
+    match planned.split_once(": ") {
+        Some((kind, command)) => (known(kind).map_or("Job", job), command),
+        None => ("Job", planned),
+    }
+}
+
+pub(crate) fn validation(level: ValidationLevel) -> &'static str {
+    match level {
+        ValidationLevel::None => "None: nothing is checked",
+        ValidationLevel::Basic => "Basic: faults stop it",
+        ValidationLevel::Strict => "Strict: warnings stop it, too",
+    }
+}
+
+pub(crate) fn builder(name: &str) -> &str {
+    match name {
+        "buildkit" => "BuildKit",
+        "classic" => "Docker's classic builder",
+        other => other,
     }
 }
 

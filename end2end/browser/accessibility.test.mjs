@@ -21,6 +21,8 @@ let pages;
 before(async () => {
   [browser, instance] = await Promise.all([launchBrowser(), startInstance({ adminPassword: PASSWORD })]);
   await rest(instance, 'POST', '/apps', { app_name: 'shop-web', container_port: 8080, env_vars: { LOG_LEVEL: 'info' } });
+  const credential = { kind: 'registry', host: 'registry.example.com:5000', username: 'ci', secret: 'not-shown' };
+  await rest(instance, 'PUT', '/credentials', credential);
   const ids = [];
   for (const image of ['v1', 'v2', 'crashing']) {
     const { deployment_id: id } = await rest(instance, 'POST', '/deployments', {
@@ -39,6 +41,7 @@ before(async () => {
     '/apps/new',
     '/apps/shop-web',
     '/apps/shop-web/deploy',
+    '/apps/shop-web/deploy/upload',
     '/apps/shop-web/rollback',
     '/apps/shop-web/logs',
     '/apps/shop-web/delete',
@@ -46,6 +49,8 @@ before(async () => {
     `/deployments/${ids[1]}`,
     `/deployments/${ids[2]}`,
     '/tokens',
+    '/credentials',
+    '/credentials/registry/registry.example.com%3A5000/remove',
     '/system',
     '/connect',
     '/nowhere',

@@ -135,8 +135,8 @@ async function openDeployForm(page, app) {
 
 async function secondVersion(page, look, app) {
   await openDeployForm(page, app);
-  assert.equal(await page.getByLabel('Image').inputValue(), instance.images.slow, 'the form begins with what runs');
-  await page.getByLabel('Image').fill(instance.images.v2);
+  assert.equal(await page.getByLabel('Image', { exact: true }).inputValue(), instance.images.slow, 'the form begins with what runs');
+  await page.getByLabel('Image', { exact: true }).fill(instance.images.v2);
   await page.getByLabel(/^Version/).fill('v2.0.0');
   await page.getByLabel(/^Reason/).fill('A test of <the> "second" version');
   await look('deploy-form');
@@ -152,7 +152,7 @@ async function secondVersion(page, look, app) {
 
 async function failedDeployment(page, look, app) {
   await openDeployForm(page, app);
-  await page.getByLabel('Image').fill(instance.images.crashing);
+  await page.getByLabel('Image', { exact: true }).fill(instance.images.crashing);
   await page.getByRole('button', { name: 'Deploy', exact: true }).click();
   const id = await arrive(page);
   await ended(page);

@@ -61,7 +61,7 @@ async function firstRelease(app) {
 
 async function blueGreen(page, see, app) {
   await page.goto(`/apps/${app}/deploy`);
-  await page.getByLabel('Image').fill(instance.images.v2);
+  await page.getByLabel('Image', { exact: true }).fill(instance.images.v2);
   await page.getByLabel('Strategy').selectOption('blue_green');
   await page.getByLabel(/^Variables to add/).fill('GREETING=hello');
   await page.getByLabel(/^Reason/).fill('blue to green');

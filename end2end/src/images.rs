@@ -20,7 +20,7 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 
 /// On everything made here; see [`sweep_old`].
-const LABEL: &str = "com.flukedeploy.end2end";
+pub(crate) const LABEL: &str = "com.flukedeploy.end2end";
 const KEEP_FOR: Duration = Duration::from_hours(2);
 
 /// How the sample app of an image behaves; each becomes one environment variable of the image.
@@ -158,10 +158,10 @@ impl Images {
         let key = self.program_key()?;
         let base = format!("fdtest/base:{key}");
         let name = format!("fdtest/{}:{key}-{}", sample.name, sample.hash());
-        if self.exists(&name).await? {
+        if exists(&self.docker, &name).await? {
             return Ok(name);
         }
-        if !self.exists(&base).await? {
+        if !exists(&self.docker, &base).await? {
             self.import(&base).await?;
         }
         self.commit(&base, &name, sample).await?;
@@ -176,14 +176,6 @@ impl Images {
         (&self.program, &self.arguments).hash(&mut hasher);
         (metadata.len(), metadata.mtime(), metadata.mtime_nsec()).hash(&mut hasher);
         Ok(format!("{:016x}", hasher.finish()))
-    }
-
-    async fn exists(&self, image: &str) -> Result<bool> {
-        match self.docker.inspect_image(image).await {
-            Ok(_) => Ok(true),
-            Err(error) if is_not_found(&error) => Ok(false),
-            Err(error) => Err(error).with_context(|| format!("inspecting {image}")),
-        }
     }
 
     async fn import(&self, image: &str) -> Result<()> {
@@ -207,54 +199,66 @@ impl Images {
             .with_context(|| format!("importing {image}"))
     }
 
-    /// A container that is never started carries the settings over into the new image.
     async fn commit(&self, base: &str, name: &str, sample: &Sample) -> Result<()> {
         let mut entrypoint = vec!["/program".to_owned()];
         entrypoint.extend(self.arguments.iter().cloned());
         if let Some(command) = &sample.command {
             entrypoint = vec![command.clone()];
         }
-        let labels = HashMap::from([(LABEL.to_owned(), "1".to_owned())]);
-        let container = self
-            .docker
-            .create_container(
-                None::<CreateContainerOptions>,
-                ContainerCreateBody {
-                    image: Some(base.to_owned()),
-                    entrypoint: Some(entrypoint.clone()),
-                    labels: Some(labels.clone()),
-                    ..ContainerCreateBody::default()
-                },
-            )
-            .await
-            .with_context(|| format!("creating a container of {base}"))?
-            .id;
-        let (repository, tag) = name.split_once(':').context("an image has a tag")?;
-        let options = CommitContainerOptionsBuilder::default()
-            .container(&container)
-            .repo(repository)
-            .tag(tag)
-            .build();
+        let env = sample.env.iter();
         let config = ContainerConfig {
             entrypoint: Some(entrypoint),
-            env: Some(
-                sample
-                    .env
-                    .iter()
-                    .map(|(key, value)| format!("{key}={value}"))
-                    .collect(),
-            ),
-            labels: Some(labels),
+            env: Some(env.map(|(key, value)| format!("{key}={value}")).collect()),
             ..ContainerConfig::default()
         };
-        let committed = self.docker.commit_container(options, config).await;
-        let force = RemoveContainerOptionsBuilder::default().force(true).build();
-        self.docker
-            .remove_container(&container, Some(force))
-            .await
-            .context("removing the container behind an image")?;
-        committed.with_context(|| format!("committing {name}"))?;
-        Ok(())
+        commit(&self.docker, base, name, config).await
+    }
+}
+
+/// Makes an image of another one and other settings. A container that is never started carries them
+/// over.
+pub(crate) async fn commit(
+    docker: &Docker,
+    base: &str,
+    name: &str,
+    mut config: ContainerConfig,
+) -> Result<()> {
+    let labels = HashMap::from([(LABEL.to_owned(), "1".to_owned())]);
+    config.labels = Some(labels.clone());
+    let container = docker
+        .create_container(
+            None::<CreateContainerOptions>,
+            ContainerCreateBody {
+                image: Some(base.to_owned()),
+                entrypoint: config.entrypoint.clone(),
+                labels: Some(labels),
+                ..ContainerCreateBody::default()
+            },
+        )
+        .await
+        .with_context(|| format!("creating a container of {base}"))?
+        .id;
+    let (repository, tag) = name.split_once(':').context("an image has a tag")?;
+    let options = CommitContainerOptionsBuilder::default()
+        .container(&container)
+        .repo(repository)
+        .tag(tag)
+        .build();
+    let committed = docker.commit_container(options, config).await;
+    let force = RemoveContainerOptionsBuilder::default().force(true).build();
+    docker
+        .remove_container(&container, Some(force))
+        .await
+        .context("removing the container behind an image")?;
+    committed.with_context(|| format!("committing {name}"))?;
+    Ok(())
+}
+
+pub(crate) async fn exists(docker: &Docker, image: &str) -> Result<bool> {
+    match docker.inspect_image(image).await {
+        Ok(_) => Ok(true),
+        Err(error) if is_not_found(&error) => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("inspecting {image}")),
     }
 }
 
@@ -310,6 +314,19 @@ pub async fn remove(docker: &Docker, image: &str) -> Result<()> {
     }
 }
 
+/// Names of the images whose repository matches, as in `team/*`.
+pub async fn matching(docker: &Docker, repository: &str) -> Result<Vec<String>> {
+    let filters = HashMap::from([("reference", vec![repository])]);
+    let options = ListImagesOptionsBuilder::default()
+        .filters(&filters)
+        .build();
+    let images = docker.list_images(Some(options)).await?;
+    Ok(images
+        .into_iter()
+        .flat_map(|image| image.repo_tags)
+        .collect())
+}
+
 /// Removes test images too old for a run that still goes on. Best effort: images in use stay.
 pub async fn sweep_old(docker: &Docker) {
     let filters = HashMap::from([("label", vec![LABEL])]);
@@ -334,7 +351,7 @@ pub async fn sweep_old(docker: &Docker) {
     }
 }
 
-pub(crate) fn is_not_found(error: &bollard::errors::Error) -> bool {
+fn is_not_found(error: &bollard::errors::Error) -> bool {
     matches!(
         error,
         bollard::errors::Error::DockerResponseServerError {
@@ -346,6 +363,14 @@ pub(crate) fn is_not_found(error: &bollard::errors::Error) -> bool {
 
 /// A tar of the program as `/program` and of its libraries where its loader looks for them.
 async fn archive(program: &Path) -> Result<Vec<u8>> {
+    let mut tar = packed(program).await?;
+    // Its end, which `packed` leaves out.
+    tar.extend([0; 1024]);
+    Ok(tar)
+}
+
+/// As [`archive`], without an end: more can be added.
+pub(crate) async fn packed(program: &Path) -> Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     tar.follow_symlinks(true);
     let content = stripped(program).await?;
@@ -361,7 +386,9 @@ async fn archive(program: &Path) -> Result<Vec<u8>> {
         tar.append_path_with_name(&library, inside)
             .with_context(|| format!("packing {}", library.display()))?;
     }
-    Ok(tar.into_inner()?)
+    let mut bytes = tar.into_inner()?;
+    bytes.truncate(bytes.len() - 1024);
+    Ok(bytes)
 }
 
 /// Without its debug information, which is most of a development build. As it is, where no `strip` is.
@@ -489,7 +516,7 @@ mod tests {
                 .await
                 .unwrap();
             assert!(pushed.starts_with("127.0.0.1:"), "{pushed}");
-            assert!(!images.exists(&pushed).await.unwrap());
+            assert!(!exists(&docker, &pushed).await.unwrap());
             let answer = reqwest::get(format!(
                 "http://{}/v2/team/env/manifests/1",
                 registry.address()
@@ -500,6 +527,6 @@ mod tests {
         remove(&docker, &image).await.unwrap();
         let base = format!("fdtest/base:{}", images.program_key().unwrap());
         remove(&docker, &base).await.unwrap();
-        assert!(!images.exists(&image).await.unwrap());
+        assert!(!exists(&docker, &image).await.unwrap());
     }
 }

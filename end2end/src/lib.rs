@@ -4,6 +4,7 @@
 pub mod api;
 pub mod cluster;
 pub mod engine_proxy;
+pub mod git_server;
 pub mod images;
 pub mod instance;
 pub mod lease;
@@ -11,9 +12,12 @@ pub mod load;
 pub mod mcp;
 pub mod registry;
 pub mod soak;
+pub mod source_files;
+pub mod ssh_server;
 pub mod stream;
 pub mod sweep;
 pub mod wait;
+pub mod workbench;
 
 use std::path::PathBuf;
 

@@ -105,6 +105,26 @@ pub struct Settings {
         value_name = "NUMBER"
     )]
     pub builds_at_once: usize,
+    /// Host, address or network (`10.1.0.0/16`) beside the public internet that repositories and
+    /// webhooks may name; give it again for more
+    #[arg(
+        long = "allow-address",
+        env = "FLUKEDEPLOY_ALLOW_ADDRESSES",
+        value_delimiter = ',',
+        value_name = "ADDRESS"
+    )]
+    pub allow_addresses: Vec<String>,
+    /// Largest source archive, in MiB; four times that when unpacked, or fetched with git
+    #[arg(
+        long,
+        env = "FLUKEDEPLOY_MAX_SOURCE_MB",
+        default_value_t = 500,
+        value_name = "MIB"
+    )]
+    pub max_source_mb: u32,
+    /// Image scanner that validation runs: `trivy` or `grype`, a program and its own arguments
+    #[arg(long, env = "FLUKEDEPLOY_SCANNER", value_name = "COMMAND")]
+    pub scanner: Option<String>,
     /// File with the password of the account `admin` (or set `FLUKEDEPLOY_ADMIN_PASSWORD`)
     #[arg(long, env = "FLUKEDEPLOY_ADMIN_PASSWORD_FILE", value_name = "FILE")]
     pub admin_password_file: Option<PathBuf>,

@@ -4,11 +4,13 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use flukedeploy_domain::addresses::AllowedAddresses;
 use flukedeploy_domain::deployment::PhaseName;
 use flukedeploy_domain::names::{Hostname, InstanceName};
 use flukedeploy_platform::secret::Secret;
 
 use crate::cli::Settings;
+use crate::scanner::ScannerCommand;
 
 /// Longest secret read from a file or variable, in bytes.
 const MAX_SECRET: usize = 4096;
@@ -26,6 +28,11 @@ pub struct Config {
     pub registry_auth_file: Option<PathBuf>,
     pub build_registry: Option<String>,
     pub builds_at_once: usize,
+    pub scanner: Option<ScannerCommand>,
+    /// What repositories and webhooks may name beside the public internet.
+    pub allowed_addresses: AllowedAddresses,
+    /// Of a source archive as it comes in.
+    pub max_source_bytes: u64,
     pub admin_password: Option<Secret>,
     pub api_token: Option<Secret>,
     pub hold_in_phase: Option<PhaseName>,
@@ -118,6 +125,27 @@ impl Config {
                 settings.builds_at_once
             ));
         }
+        let allowed_addresses =
+            AllowedAddresses::parse(&settings.allow_addresses).unwrap_or_else(|problems| {
+                faults.extend(
+                    problems
+                        .iter()
+                        .map(|fault| format!("--allow-address {}", fault.problem)),
+                );
+                AllowedAddresses::default()
+            });
+        if !(1..=1_000_000).contains(&settings.max_source_mb) {
+            faults.push(format!(
+                "--max-source-mb must be 1 to 1000000, not {}",
+                settings.max_source_mb
+            ));
+        }
+        let scanner = settings.scanner.as_deref().filter(|text| !text.is_empty());
+        let scanner = scanner.and_then(|text| {
+            text.parse::<ScannerCommand>()
+                .map_err(|fault| faults.push(format!("--scanner {fault}")))
+                .ok()
+        });
         let hold_in_phase = hold(&mut faults, environment);
         match (instance, root_domain) {
             (Some(instance), Some(root_domain)) if faults.is_empty() => Ok(Self {
@@ -140,6 +168,9 @@ impl Config {
                 public_url,
                 build_registry: settings.build_registry.clone(),
                 builds_at_once: settings.builds_at_once,
+                scanner,
+                allowed_addresses,
+                max_source_bytes: u64::from(settings.max_source_mb) * 1024 * 1024,
                 registry_auth_file: settings.registry_auth_file.clone().or_else(|| {
                     environment("HOME").map(|home| Path::new(&home).join(".docker/config.json"))
                 }),

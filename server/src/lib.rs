@@ -7,4 +7,6 @@ pub mod doors;
 mod files;
 mod http_client;
 mod ingress_link;
+mod outgoing;
+mod scanner;
 mod telemetry;

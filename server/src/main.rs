@@ -7,6 +7,11 @@ use flukedeploy::cli::{Cli, Command};
 use flukedeploy::commands;
 
 fn main() -> ExitCode {
+    // Started by git to be its ssh: nothing else may happen before.
+    if let Some(error) = flukedeploy_sources::ssh_wrapper() {
+        eprintln!("flukedeploy: ssh cannot be started: {error}");
+        return ExitCode::FAILURE;
+    }
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Serve(settings) => commands::serve::run(&settings),

@@ -34,6 +34,7 @@ fn card(id: &'static str, lead: String, diagnosis: &Diagnosis) -> impl IntoView 
         .collect();
     let output = &diagnosis.evidence.untrusted_output;
     // One text node: what an app printed is shown as it is and means nothing to the page.
+    let printed = words::printed_by(diagnosis.code);
     let output = (!output.is_empty()).then(|| output.join("\n"));
     view! {
         <section class="diagnosis" aria-labelledby=id>
@@ -51,7 +52,7 @@ fn card(id: &'static str, lead: String, diagnosis: &Diagnosis) -> impl IntoView 
                     {evidence(&diagnosis.evidence)}
                     {output.map(|output| view! {
                         <div class="output">
-                            <h3>"The last lines that the app printed"</h3>
+                            <h3>{printed}</h3>
                             <pre tabindex="0" dir="auto">{output}</pre>
                         </div>
                     })}

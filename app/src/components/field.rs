@@ -1,5 +1,7 @@
 //! Form fields: label, hint, what was typed, and what is wrong with it.
 
+use std::borrow::Cow;
+
 use leptos::prelude::*;
 
 use crate::forms::Typed;
@@ -15,6 +17,7 @@ pub(crate) struct Field<'a> {
     hint: Option<String>,
     placeholder: Option<String>,
     autocomplete: &'static str,
+    accept: Option<&'static str>,
     class: &'static str,
     numeric: bool,
     optional: bool,
@@ -32,6 +35,7 @@ impl<'a> Field<'a> {
             hint: None,
             placeholder: None,
             autocomplete: "off",
+            accept: None,
             class: "input",
             numeric: false,
             optional: false,
@@ -59,6 +63,13 @@ impl<'a> Field<'a> {
     pub(crate) fn password(mut self, autocomplete: &'static str) -> Self {
         self.kind = "password";
         self.autocomplete = autocomplete;
+        self
+    }
+
+    /// A file to send; the form must be `multipart/form-data`.
+    pub(crate) fn file(mut self, accept: &'static str) -> Self {
+        self.kind = "file";
+        self.accept = Some(accept);
         self
     }
 
@@ -90,12 +101,12 @@ impl<'a> Field<'a> {
 
     pub(crate) fn view(self) -> impl IntoView + use<> {
         let name = self.name;
-        let fault = self.typed.fault(name);
+        let fault = fault_or_withheld(self.typed, name);
         let bad = fault.is_some();
         let value = match (self.kind, self.typed.get(name)) {
-            ("password", _) => String::new(),
-            (_, Some(typed)) => typed.to_owned(),
-            (_, None) => self.default,
+            ("password" | "file", _) => None,
+            (_, Some(typed)) => Some(typed.to_owned()),
+            (_, None) => Some(self.default),
         };
         let about = about(name, self.hint.is_some(), bad);
         view! {
@@ -108,6 +119,7 @@ impl<'a> Field<'a> {
                     name=name
                     type=self.kind
                     value=value
+                    accept=self.accept
                     placeholder=self.placeholder
                     autocomplete=self.autocomplete
                     autocapitalize="none"
@@ -131,14 +143,38 @@ pub(crate) fn text_area(
     placeholder: &'static str,
     default: &str,
 ) -> impl IntoView + use<> {
-    let fault = typed.fault(name);
+    area(typed, name, title, hint, placeholder, default, true)
+}
+
+/// One that must not stay empty.
+pub(crate) fn needed_area(
+    typed: &Typed,
+    name: &'static str,
+    title: &'static str,
+    hint: &'static str,
+    placeholder: &'static str,
+) -> impl IntoView + use<> {
+    area(typed, name, title, hint, placeholder, "", false)
+}
+
+fn area(
+    typed: &Typed,
+    name: &'static str,
+    title: &'static str,
+    hint: &'static str,
+    placeholder: &'static str,
+    default: &str,
+    optional: bool,
+) -> impl IntoView + use<> {
+    let fault = fault_or_withheld(typed, name);
     let bad = fault.is_some();
+    let typed = typed.get(name).filter(|_| !typed.was_withheld(name));
     // Leptos does not escape what is inside a textarea.
-    let value = escaped(typed.get(name).unwrap_or(default));
+    let value = escaped(typed.unwrap_or(default));
     let about = about(name, true, bad);
     view! {
         <div class=field_class(bad)>
-            {label(name, title, true)}
+            {label(name, title, optional)}
             {hint_view(name, hint.to_owned())}
             <textarea
                 class="input"
@@ -157,16 +193,88 @@ pub(crate) fn text_area(
     }
 }
 
+/// What is wrong with a field; of a secret also that it has to be typed again.
+fn fault_or_withheld(typed: &Typed, name: &str) -> Option<String> {
+    let again = typed
+        .was_withheld(name)
+        .then(|| "Type it again: a secret is not put back into the page.".to_owned());
+    match (typed.fault(name), again) {
+        (Some(fault), Some(again)) => Some(format!("{fault} {again}")),
+        (fault, again) => fault.or(again),
+    }
+}
+
+/// One box to tick; its value is `true`.
+pub(crate) fn tick_box(
+    name: &'static str,
+    title: &'static str,
+    hint: Option<&'static str>,
+    checked: bool,
+) -> impl IntoView {
+    let about = hint.is_some().then(|| format!("{name}-hint"));
+    view! {
+        <div class="choice">
+            <input type="checkbox" id=name name=name value="true" checked=checked aria-describedby=about/>
+            <label for=name>{title}</label>
+            {hint.map(|hint| hint_view(name, hint.to_owned()))}
+        </div>
+    }
+}
+
+/// One way of [`one_of`], with the fields it needs.
+pub(crate) struct Way {
+    pub(crate) value: &'static str,
+    pub(crate) word: &'static str,
+    pub(crate) hint: &'static str,
+    pub(crate) fields: AnyView,
+}
+
+/// A choice where each way has fields of its own. Those of the others are hidden by the
+/// stylesheet alone, and sent but not read.
+pub(crate) fn one_of(
+    typed: &Typed,
+    name: &'static str,
+    title: &'static str,
+    chosen: &str,
+    ways: Vec<Way>,
+) -> impl IntoView + use<> {
+    let fault = typed.fault(name);
+    let ways: Vec<_> = ways
+        .into_iter()
+        .map(|way| {
+            let id = format!("{name}-{}", way.value);
+            let hint = format!("{id}-hint");
+            view! {
+                <div class="way">
+                    <div class="choice">
+                        <input type="radio" id=id.clone() name=name value=way.value checked={way.value == chosen} aria-describedby=hint.clone()/>
+                        <label for=id>{way.word}</label>
+                        <p class="hint" id=hint>{way.hint}</p>
+                    </div>
+                    <div class="way-fields">{way.fields}</div>
+                </div>
+            }
+        })
+        .collect();
+    view! {
+        <fieldset class="field ways">
+            <legend>{title}</legend>
+            {fault.map(|fault| fault_view(name, fault))}
+            {ways}
+        </fieldset>
+    }
+}
+
 /// One option of a [`select`].
 pub(crate) struct Choice {
-    pub(crate) value: &'static str,
+    pub(crate) value: Cow<'static, str>,
     pub(crate) word: String,
 }
 
 impl Choice {
-    pub(crate) fn new(value: &'static str, word: impl Into<String>) -> Self {
+    pub(crate) fn new(value: impl Into<Cow<'static, str>>, word: impl Into<String>) -> Self {
         Self {
-            value,
+            value: value.into(),
             word: word.into(),
         }
     }

@@ -15,6 +15,8 @@ pub(crate) enum Section {
     Deployments,
     System,
     Tokens,
+    Webhooks,
+    Credentials,
     Connect,
     None,
 }
@@ -43,6 +45,8 @@ pub(crate) fn frame(desk: &Desk, section: Section, content: impl IntoView + 'sta
                     </ul>
                     <ul class="nav-group">
                         {link(Section::Tokens, "Tokens", paths::TOKENS, Icon::Tokens)}
+                        {link(Section::Credentials, "Credentials", paths::CREDENTIALS, Icon::Credentials)}
+                        {link(Section::Webhooks, "Webhooks", paths::WEBHOOKS, Icon::Webhooks)}
                         {link(Section::Connect, "API and MCP", paths::CONNECT, Icon::Connect)}
                     </ul>
                 </nav>
@@ -79,6 +83,8 @@ fn account(desk: &Desk) -> impl IntoView + use<> {
                 <p class="menu-title">"Signed in as "{desk.actor.name.clone()}</p>
                 <div class="menu-phone">
                     <a class="menu-item" href=paths::TOKENS>"Tokens"</a>
+                    <a class="menu-item" href=paths::CREDENTIALS>"Credentials"</a>
+                    <a class="menu-item" href=paths::WEBHOOKS>"Webhooks"</a>
                     <a class="menu-item" href=paths::CONNECT>"API and MCP"</a>
                     <hr/>
                 </div>

@@ -9,6 +9,8 @@ pub(crate) enum Icon {
     Deployments,
     System,
     Tokens,
+    Webhooks,
+    Credentials,
     Connect,
     Account,
     Open,
@@ -29,6 +31,8 @@ pub(crate) fn icon(icon: Icon) -> impl IntoView {
         Icon::Tokens => {
             "M10.200 9.300a3.500 3.500 0 1 0-3.500-3.500c0 .4.100.8.200 1.200L2.500 11.400v2.100h2.100v-1.400h1.400v-1.400h1.400l1.600-1.600c.4.100.8.200 1.200.2zM11 5h.010"
         }
+        Icon::Credentials => "M3.500 7h9v6.500h-9zM5.500 7V5a2.500 2.500 0 0 1 5 0v2M8 9.800v1.400",
+        Icon::Webhooks => "M3 8.500 13.500 3l-3.500 10.500-2.600-3.600zM7.400 9.900 13.500 3",
         Icon::Connect => "M6 2.500v3M10 2.500v3M4 5.500h8v2.500a4 4 0 0 1-8 0zM8 12v2",
         Icon::Account => {
             "M8 8a2.700 2.700 0 1 0 0-5.400A2.700 2.700 0 0 0 8 8zM2.800 13.500c.6-2.200 2.700-3.500 5.200-3.500s4.600 1.300 5.200 3.500"

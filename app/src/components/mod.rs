@@ -1,6 +1,7 @@
 //! What pages are made of. Look here first: a second copy becomes a component.
 
 mod changes;
+mod checks;
 mod code;
 mod deployment_table;
 mod diagnosis;
@@ -9,6 +10,7 @@ mod failure;
 mod field;
 mod frame;
 mod icon;
+mod jobs;
 mod log_lines;
 mod notice;
 mod page_head;
@@ -16,18 +18,21 @@ mod phases;
 mod plan;
 mod receipt;
 mod rollout;
+mod source;
 mod state;
 mod time;
 
 pub(crate) use changes::changes;
+pub(crate) use checks::checks;
 pub(crate) use code::{code, copy_button};
 pub(crate) use deployment_table::deployment_table;
 pub(crate) use diagnosis::{diagnosis, finding};
 pub(crate) use empty::empty;
 pub(crate) use failure::failure;
-pub(crate) use field::{Choice, Field, select, text_area};
+pub(crate) use field::{Choice, Field, Way, needed_area, one_of, select, text_area, tick_box};
 pub(crate) use frame::{Section, frame, gate};
 pub(crate) use icon::{Icon, fluke, icon};
+pub(crate) use jobs::jobs;
 pub(crate) use log_lines::{log_group, log_line, log_template};
 pub(crate) use notice::{Tint, notice, problem};
 pub(crate) use page_head::{Crumb, PageHead, Tab, tabs};
@@ -35,5 +40,8 @@ pub(crate) use phases::phases;
 pub(crate) use plan::plan;
 pub(crate) use receipt::receipt;
 pub(crate) use rollout::rollout;
-pub(crate) use state::{Mark, app_mark, deployment_mark, phase_mark, state};
+pub(crate) use source::source;
+pub(crate) use state::{
+    Mark, app_mark, check_mark, delivery_mark, deployment_mark, job_mark, phase_mark, state,
+};
 pub(crate) use time::{age, ticking};

@@ -19,7 +19,7 @@ pub(crate) fn phases(deployment: &DeploymentSummary, now: OffsetDateTime) -> imp
                 }
                 PhaseStatus::Running if name == PhaseName::Deploy => words::story(deployment),
                 PhaseStatus::Success if phase.duration_ms == Some(0) => "Nothing to do".to_owned(),
-                _ => words::phase_duty(name, &deployment.act).to_owned(),
+                _ => words::phase_duty(name, deployment).to_owned(),
             };
             let time = match (phase.duration_ms, phase.started_at) {
                 (Some(ms), _) => words::duration(ms).into_any(),

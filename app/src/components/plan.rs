@@ -19,6 +19,14 @@ pub(crate) fn plan(plan: &DeploymentPlan, form: &'static str) -> impl IntoView +
         .enumerate()
         .map(|(index, step)| view! { <li><span>{told(step, plan, index + 1 == count)}</span></li> })
         .collect();
+    let jobs: Vec<_> = plan
+        .jobs
+        .iter()
+        .map(|planned| {
+            let (kind, command) = words::planned_job(planned);
+            view! { <li><span>{kind}": "<code>{command.to_owned()}</code></span></li> }
+        })
+        .collect();
     let risks: Vec<_> = plan
         .risks
         .iter()
@@ -49,6 +57,7 @@ pub(crate) fn plan(plan: &DeploymentPlan, form: &'static str) -> impl IntoView +
                 <h3>{words::strategy(plan.strategy)}" in "{words::count(count as u64, "step", "steps")}</h3>
                 <ol class="next">{steps}</ol>
             </div>
+            {(!jobs.is_empty()).then(|| view! { <div><h3>"Commands that run once"</h3><ol class="next">{jobs}</ol></div> })}
             <div><h3>"Risks"</h3>{risks}</div>
             <div><h3>"Settings that would change"</h3>{changed}</div>
             <div class="form-end"><button class="button button-primary" form=form>"Deploy as planned"</button></div>

@@ -1,6 +1,9 @@
 //! State by shape, word and colour: the same marks everywhere.
 
+use flukedeploy_domain::check::{Check, CheckStatus};
 use flukedeploy_domain::deployment::{PhaseStatus, Status};
+use flukedeploy_domain::job::JobStatus;
+use flukedeploy_domain::webhook::DeliveryStatus;
 use flukedeploy_platform::views::AppState;
 use leptos::prelude::*;
 
@@ -101,6 +104,36 @@ pub(crate) fn phase_mark(status: PhaseStatus) -> Mark {
         PhaseStatus::Running => Mark::busy("Running"),
         PhaseStatus::Success => Mark::good("Success"),
         PhaseStatus::Failed => Mark::bad("Failed"),
+    }
+}
+
+/// What could not be looked at did not pass.
+pub(crate) fn check_mark(check: &Check) -> Mark {
+    match check.status {
+        _ if check.not_run => Mark::idle("Not run"),
+        CheckStatus::Pass => Mark::good("Passed"),
+        CheckStatus::Warning => Mark::attention("Warning"),
+        CheckStatus::Fail => Mark::bad("Failed"),
+    }
+}
+
+pub(crate) fn job_mark(status: JobStatus) -> Mark {
+    match status {
+        JobStatus::Running => Mark::busy("Running"),
+        JobStatus::Success => Mark::good("Success"),
+        JobStatus::Failed => Mark::bad("Failed"),
+        JobStatus::TimedOut => Mark::bad("Timed out"),
+        JobStatus::Cancelled => Mark::idle("Cancelled"),
+        JobStatus::NotRun => Mark::idle("Not run"),
+    }
+}
+
+pub(crate) fn delivery_mark(status: DeliveryStatus) -> Mark {
+    match status {
+        DeliveryStatus::Pending => Mark::busy("Waiting"),
+        DeliveryStatus::Delivered => Mark::good("Arrived"),
+        DeliveryStatus::Failed => Mark::bad("Given up"),
+        DeliveryStatus::Dropped => Mark::idle("Dropped"),
     }
 }
 

@@ -9,13 +9,16 @@ use flukedeploy_domain::deployment::{Queue, Strategy, ValidationLevel};
 use flukedeploy_domain::health::HealthGate;
 use flukedeploy_domain::image::ImageRef;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
-use flukedeploy_platform::apps::{ChangeApp, NewApp, change_app, create_app, delete_app, get_app};
+use flukedeploy_platform::apps::{
+    ChangeApp, NewApp, change_app, create_app, delete_app, get_environment,
+};
 use flukedeploy_platform::deployments::{Deploy, Wanted, deploy};
+use flukedeploy_platform::environments::delete_environment;
 use flukedeploy_platform::{Error, Platform};
 use http::Uri;
 
 use super::parse::Reader;
-use super::{Posted, Typed, actor, addressed, answer};
+use super::{Posted, Typed, actor, addressed, answer, environment_of};
 use crate::context::Visitor;
 use crate::paths;
 
@@ -98,7 +101,7 @@ pub(crate) async fn change(
     Posted(typed): Posted,
 ) -> Response {
     let result = match addressed::<AppName>(&visitor, &name) {
-        Ok((actor, name)) => change_settings(&px, actor, &name, &typed).await,
+        Ok((actor, name)) => change_settings(&px, actor, &name, &uri, &typed).await,
         Err(error) => Err(error),
     };
     answer(&px, visitor, &uri, typed, result).await
@@ -108,9 +111,11 @@ async fn change_settings(
     px: &Platform,
     actor: &Actor,
     name: &AppName,
+    uri: &Uri,
     typed: &Typed,
 ) -> Result<String, Error> {
-    let shown = get_app(px, actor, name).await?;
+    let environment = environment_of(uri)?;
+    let shown = get_environment(px, actor, name, &environment).await?;
     let mut reader = Reader::new(typed);
     let change = ChangeApp {
         container_port: reader.number("container_port", 1, u16::MAX),
@@ -127,8 +132,9 @@ async fn change_settings(
         if_version: reader.number("settings_version", 0, u64::MAX),
     };
     reader.finish()?;
-    change_app(px, actor, name, change).await?;
-    Ok(format!("{}?saved=1#settings", paths::app(name)))
+    change_app(px, actor, name, &environment, change).await?;
+    let saved = format!("{}?saved=1#settings", paths::app(name));
+    Ok(paths::within(&saved, &environment))
 }
 
 pub(crate) async fn delete(
@@ -139,7 +145,7 @@ pub(crate) async fn delete(
     Posted(typed): Posted,
 ) -> Response {
     let result = match addressed::<AppName>(&visitor, &name) {
-        Ok((actor, name)) => confirm_and_delete(&px, actor, &name, &typed).await,
+        Ok((actor, name)) => confirm_and_delete(&px, actor, &name, &uri, &typed).await,
         Err(error) => Err(error),
     };
     answer(&px, visitor, &uri, typed, result).await
@@ -149,8 +155,18 @@ async fn confirm_and_delete(
     px: &Platform,
     actor: &Actor,
     name: &AppName,
+    uri: &Uri,
     typed: &Typed,
 ) -> Result<String, Error> {
+    let environment = environment_of(uri)?;
+    if !environment.is_production() {
+        if typed.text("confirm") != Some(environment.as_str()) {
+            let words = format!("must be the environment's name, {environment}");
+            return Err(Error::invalid("confirm", words));
+        }
+        delete_environment(px, actor, name, &environment).await?;
+        return Ok(paths::app(name));
+    }
     if typed.text("confirm") != Some(name.as_str()) {
         return Err(Error::invalid(
             "confirm",

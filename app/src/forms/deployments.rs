@@ -6,17 +6,16 @@ use axum::response::Response;
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::app::MAX_REPLICAS;
 use flukedeploy_domain::deployment::{DeploymentId, Queue, ValidationLevel};
-use flukedeploy_domain::image::ImageRef;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_platform::deployments::{
-    self, Deploy, DeploymentPlan, Rollback, RollbackTarget, Steer, Wanted,
+    self, Deploy, DeploymentPlan, Rollback, RollbackTarget, Steer,
 };
 use flukedeploy_platform::{Error, Platform};
 use http::{StatusCode, Uri};
 
 use super::parse::Reader;
-use super::{Posted, Typed, addressed, answer};
+use super::{Posted, Typed, addressed, answer, environment_of};
 use crate::context::Visitor;
 use crate::{paths, render};
 
@@ -28,7 +27,7 @@ pub(crate) async fn deploy(
     Posted(typed): Posted,
 ) -> Response {
     let result = match addressed::<AppName>(&visitor, &name) {
-        Ok((actor, app)) => start_or_plan(&px, actor, app, &typed).await,
+        Ok((actor, app)) => start_or_plan(&px, actor, app, &uri, &typed).await,
         Err(error) => Err(error),
     };
     match result {
@@ -58,9 +57,10 @@ async fn start_or_plan(
     px: &Platform,
     actor: &Actor,
     app: AppName,
+    uri: &Uri,
     typed: &Typed,
 ) -> Result<Answer, Error> {
-    let cmd = deploy_command(app, typed)?;
+    let cmd = deploy_command(app, environment_of(uri)?, typed)?;
     if typed.has("do", "plan") {
         let plan = deployments::plan_deploy(px, actor, &cmd).await?;
         return Ok(Answer::Plan(Box::new(plan)));
@@ -71,9 +71,13 @@ async fn start_or_plan(
     )))
 }
 
-fn deploy_command(app: AppName, typed: &Typed) -> Result<Deploy, Error> {
+fn deploy_command(
+    app: AppName,
+    environment: EnvironmentName,
+    typed: &Typed,
+) -> Result<Deploy, Error> {
     let mut reader = Reader::new(typed);
-    let image: Option<ImageRef> = reader.required("image");
+    let what = reader.wanted();
     let replicas = reader.number("replicas", 1, MAX_REPLICAS);
     let strategy = reader.optional("strategy");
     let env_vars = reader.variables("env_vars");
@@ -85,19 +89,28 @@ fn deploy_command(app: AppName, typed: &Typed) -> Result<Deploy, Error> {
             Queue::Wait
         }
     };
+    let validation_level = match typed.text("validation_level") {
+        None | Some("basic") => ValidationLevel::Basic,
+        Some("none") => ValidationLevel::None,
+        Some("strict") => ValidationLevel::Strict,
+        Some(_) => {
+            reader.fault("validation_level", "must be none, basic or strict");
+            ValidationLevel::default()
+        }
+    };
     reader.finish()?;
-    let Some(image) = image else {
-        return Err(Error::invalid("image", "must be given"));
+    let Some(what) = what else {
+        return Err(Error::invalid("source", "must be given"));
     };
     Ok(Deploy {
         app,
-        environment: EnvironmentName::production(),
-        what: Wanted::Image(image),
+        environment,
+        what,
         version: typed.text("version").map(ToOwned::to_owned),
         env_vars,
         replicas,
         strategy,
-        validation_level: ValidationLevel::default(),
+        validation_level,
         auto_rollback: typed.has("auto_rollback", "true"),
         queue,
         create: false,
@@ -115,7 +128,7 @@ pub(crate) async fn rollback(
     Posted(typed): Posted,
 ) -> Response {
     let result = match addressed::<AppName>(&visitor, &name) {
-        Ok((actor, app)) => go_back(&px, actor, app, &typed).await,
+        Ok((actor, app)) => go_back(&px, actor, app, &uri, &typed).await,
         Err(error) => Err(error),
     };
     answer(&px, visitor, &uri, typed, result).await
@@ -125,6 +138,7 @@ async fn go_back(
     px: &Platform,
     actor: &Actor,
     app: AppName,
+    uri: &Uri,
     typed: &Typed,
 ) -> Result<String, Error> {
     let mut reader = Reader::new(typed);
@@ -135,7 +149,7 @@ async fn go_back(
     };
     let cmd = Rollback {
         app,
-        environment: EnvironmentName::production(),
+        environment: environment_of(uri)?,
         to: RollbackTarget::Release(ReleaseNo(release)),
         queue: Queue::Wait,
         reason: typed.text("reason").map(ToOwned::to_owned),

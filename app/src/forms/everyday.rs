@@ -6,13 +6,13 @@ use axum::response::Response;
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::app::{MAX_REPLICAS, RunMode};
 use flukedeploy_domain::deployment::Queue;
-use flukedeploy_domain::names::{AppName, EnvironmentName, Invalid};
+use flukedeploy_domain::names::{AppName, Invalid};
 use flukedeploy_platform::deployments::{self, Accepted, Everyday, What};
 use flukedeploy_platform::{Error, Platform};
 use http::Uri;
 
 use super::parse::Reader;
-use super::{Posted, Typed, addressed, answer};
+use super::{Posted, Typed, addressed, answer, environment_of};
 use crate::context::Visitor;
 use crate::paths;
 
@@ -25,19 +25,21 @@ pub(crate) async fn scale(
     State(px): State<Platform>,
     Extension(visitor): Extension<Visitor>,
     Path(name): Path<String>,
+    uri: Uri,
     Posted(typed): Posted,
 ) -> Response {
     let result = match addressed::<AppName>(&visitor, &name) {
-        Ok((actor, app)) => scale_to(&px, actor, app, &typed).await,
+        Ok((actor, app)) => scale_to(&px, actor, app, &uri, &typed).await,
         Err(error) => Err(error),
     };
-    lead_on(&px, visitor, &name, typed, result).await
+    lead_on(&px, visitor, &name, &uri, typed, result).await
 }
 
 async fn scale_to(
     px: &Platform,
     actor: &Actor,
     app: AppName,
+    uri: &Uri,
     typed: &Typed,
 ) -> Result<Accepted, Error> {
     let mut reader = Reader::new(typed);
@@ -46,7 +48,7 @@ async fn scale_to(
     let Some(replicas) = replicas else {
         return Err(Error::invalid(SCALE_TO, "must be given"));
     };
-    act(px, actor, app, What::Scale(replicas))
+    act(px, actor, app, uri, What::Scale(replicas))
         .await
         .map_err(of_scale)
 }
@@ -71,32 +73,35 @@ pub(crate) async fn restart(
     State(px): State<Platform>,
     Extension(visitor): Extension<Visitor>,
     Path(name): Path<String>,
+    uri: Uri,
     Posted(typed): Posted,
 ) -> Response {
     let result = match addressed::<AppName>(&visitor, &name) {
-        Ok((actor, app)) => act(&px, actor, app, What::Restart).await,
+        Ok((actor, app)) => act(&px, actor, app, &uri, What::Restart).await,
         Err(error) => Err(error),
     };
-    lead_on(&px, visitor, &name, typed, result).await
+    lead_on(&px, visitor, &name, &uri, typed, result).await
 }
 
 pub(crate) async fn mode(
     State(px): State<Platform>,
     Extension(visitor): Extension<Visitor>,
     Path(name): Path<String>,
+    uri: Uri,
     Posted(typed): Posted,
 ) -> Response {
     let result = match addressed::<AppName>(&visitor, &name) {
-        Ok((actor, app)) => set_mode(&px, actor, app, &typed).await,
+        Ok((actor, app)) => set_mode(&px, actor, app, &uri, &typed).await,
         Err(error) => Err(error),
     };
-    lead_on(&px, visitor, &name, typed, result).await
+    lead_on(&px, visitor, &name, &uri, typed, result).await
 }
 
 async fn set_mode(
     px: &Platform,
     actor: &Actor,
     app: AppName,
+    uri: &Uri,
     typed: &Typed,
 ) -> Result<Accepted, Error> {
     let all = [
@@ -112,14 +117,20 @@ async fn set_mode(
             "must be running, stopped, asleep or maintenance",
         ));
     };
-    act(px, actor, app, What::Mode(mode)).await
+    act(px, actor, app, uri, What::Mode(mode)).await
 }
 
 /// A button says what, and nothing else.
-async fn act(px: &Platform, actor: &Actor, app: AppName, what: What) -> Result<Accepted, Error> {
+async fn act(
+    px: &Platform,
+    actor: &Actor,
+    app: AppName,
+    uri: &Uri,
+    what: What,
+) -> Result<Accepted, Error> {
     let cmd = Everyday {
         app,
-        environment: EnvironmentName::production(),
+        environment: environment_of(uri)?,
         what,
         queue: Queue::Wait,
         reason: None,
@@ -134,11 +145,14 @@ async fn lead_on(
     px: &Platform,
     visitor: Visitor,
     name: &str,
+    uri: &Uri,
     typed: Typed,
     result: Result<Accepted, Error>,
 ) -> Response {
     let result = result.map(|accepted| paths::deployment(&accepted.deployment.deployment_id));
-    let page = format!("/apps/{}", paths::encoded(name))
+    let page = format!("/apps/{}", paths::encoded(name));
+    let page = environment_of(uri)
+        .map_or(page.clone(), |of| paths::within(&page, &of))
         .parse()
         .unwrap_or_else(|_| Uri::from_static(paths::APPS));
     answer(px, visitor, &page, typed, result).await

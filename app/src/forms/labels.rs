@@ -2,7 +2,7 @@
 
 /// As the settings call it, as the form calls it, and its label. The deadline of the health check
 /// comes in both spellings.
-const FIELDS: [(&str, &str, &str); 43] = [
+const FIELDS: [(&str, &str, &str); 78] = [
     ("app_name", "app_name", "Name"),
     ("image", "image", "Image"),
     ("container_port", "container_port", "Container port"),
@@ -118,6 +118,97 @@ const FIELDS: [(&str, &str, &str); 43] = [
     ("published_ports", "published_ports", "Published ports"),
     ("queue", "queue", "If one is running"),
     ("release", "release", "Release"),
+    ("source", "source", "What to deploy"),
+    ("source.upload", "upload", "Archive"),
+    ("source.git.repository", "repository", "Repository"),
+    ("source.git.reference", "reference", "Branch, tag or commit"),
+    ("source.git.subfolder", "subfolder", "Subfolder"),
+    (
+        "git_recipe_path",
+        "git_recipe_path",
+        "Path in the repository",
+    ),
+    (
+        "upload_recipe_path",
+        "upload_recipe_path",
+        "Path in the archive",
+    ),
+    ("dockerfile", "dockerfile", "Dockerfile"),
+    ("validation_level", "validation_level", "Checks"),
+    ("archive", "archive", "Archive"),
+    ("build.args", "build_args", "Build arguments"),
+    ("build.secrets", "build_secrets", "Build secrets"),
+    (
+        "build.cpu_limit_milli",
+        "build_cpu",
+        "Processors of a build",
+    ),
+    ("build.memory_limit_mb", "build_memory", "MiB of a build"),
+    (
+        "build.timeout_seconds",
+        "build_timeout",
+        "Time limit of a build",
+    ),
+    (
+        "jobs.pre_build.command",
+        "job_pre_build_command",
+        "Before the build: command",
+    ),
+    (
+        "jobs.pre_build.image",
+        "job_pre_build_image",
+        "Before the build: image",
+    ),
+    (
+        "jobs.pre_build.timeout_seconds",
+        "job_pre_build_timeout",
+        "Before the build: time limit",
+    ),
+    ("jobs.test.command", "job_test_command", "Tests: command"),
+    ("jobs.test.image", "job_test_image", "Tests: image"),
+    (
+        "jobs.test.timeout_seconds",
+        "job_test_timeout",
+        "Tests: time limit",
+    ),
+    (
+        "jobs.release.command",
+        "job_release_command",
+        "Release command",
+    ),
+    (
+        "jobs.release.image",
+        "job_release_image",
+        "Release command: image",
+    ),
+    (
+        "jobs.release.timeout_seconds",
+        "job_release_timeout",
+        "Release command: time limit",
+    ),
+    (
+        "jobs.post_deploy.command",
+        "job_post_deploy_command",
+        "After the deployment: command",
+    ),
+    (
+        "jobs.post_deploy.image",
+        "job_post_deploy_image",
+        "After the deployment: image",
+    ),
+    (
+        "jobs.post_deploy.timeout_seconds",
+        "job_post_deploy_timeout",
+        "After the deployment: time limit",
+    ),
+    ("checks.signature_key", "signature_key", "Signature key"),
+    ("checks.ignore", "checks_ignore", "Checks to ignore"),
+    ("kind", "kind", "What it opens"),
+    ("credential_host", "credential_host", "Host"),
+    ("username", "username", "User"),
+    ("secret", "secret", "Password or token"),
+    ("secret_key", "secret_key", "Private key"),
+    ("known_hosts", "known_hosts", "Known hosts"),
 ];
 
 /// Names of settings inside a problem, and what a form says instead.
@@ -137,24 +228,40 @@ const WORDS: [(&str, &str); 7] = [
     ("max_surge", "the replicas on top"),
 ];
 
+/// The row of a fault: of its very name, else of what it is a part of (`build.args.'X'`).
+fn row(fault_field: &str) -> Option<&'static (&'static str, &'static str, &'static str)> {
+    let exact = FIELDS.iter().find(|(domain, ..)| *domain == fault_field);
+    exact.or_else(|| {
+        let around = FIELDS
+            .iter()
+            .filter(|(domain, ..)| inside(fault_field, domain));
+        around.max_by_key(|(domain, ..)| domain.len())
+    })
+}
+
+fn inside(fault_field: &str, name: &str) -> bool {
+    fault_field
+        .strip_prefix(name)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// Whether a fault of `fault_field` is shown at the form's field.
 pub(super) fn belongs(fault_field: &str, field: &str) -> bool {
-    let inside = |name: &str| {
-        fault_field
-            .strip_prefix(name)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    FIELDS
-        .iter()
-        .find(|(domain, ..)| *domain == fault_field)
-        .map_or_else(|| inside(field), |(_, form, _)| *form == field)
+    row(fault_field).map_or_else(|| inside(fault_field, field), |(_, form, _)| *form == field)
+}
+
+/// The variable that a fault is about, `'X'`, where it names one.
+pub(super) fn part(fault_field: &str) -> Option<&str> {
+    let at = fault_field.find(".'")?;
+    Some(&fault_field[at + 1..])
 }
 
 /// The label of the field that a fault is about, where a form has one.
 pub(super) fn label(fault_field: &str) -> Option<&'static str> {
     FIELDS
         .iter()
-        .find(|(domain, form, _)| *domain == fault_field || *form == fault_field)
+        .find(|(_, form, _)| *form == fault_field)
+        .or_else(|| row(fault_field))
         .map(|(.., label)| *label)
 }
 

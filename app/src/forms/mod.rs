@@ -2,14 +2,20 @@
 //! and what is wrong beside each field; an accepted one leads on with 303.
 
 pub(crate) mod apps;
+pub(crate) mod building;
+pub(crate) mod credentials;
 pub(crate) mod deployments;
+pub(crate) mod environments;
 pub(crate) mod everyday;
 mod labels;
 mod parse;
 pub(crate) mod parts;
 pub(crate) mod session;
+pub(crate) mod sources;
 pub(crate) mod theme;
 pub(crate) mod tokens;
+pub(crate) mod uploads;
+pub(crate) mod webhooks;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,7 +24,8 @@ use axum::Form;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use flukedeploy_domain::access::Actor;
-use flukedeploy_domain::names::Invalid;
+use flukedeploy_domain::build::RepositoryUrl;
+use flukedeploy_domain::names::{EnvironmentName, Invalid};
 use flukedeploy_platform::deployments::DeploymentPlan;
 use flukedeploy_platform::{Error, Kind, Platform};
 use http::{StatusCode, Uri};
@@ -65,7 +72,15 @@ impl Typed {
             .values
             .iter()
             .filter(|(name, _)| !name.contains("password"));
-        values.extend(worth.map(|(name, value)| (format!("{CARRIED}{name}"), value.clone())));
+        // Of a secret only that there was one: no page holds it.
+        values.extend(worth.map(|(name, value)| {
+            let value = if is_secret(name) {
+                String::new()
+            } else {
+                without_password(name, value)
+            };
+            (format!("{CARRIED}{name}"), value)
+        }));
         Self {
             values,
             ..Self::default()
@@ -76,19 +91,30 @@ impl Typed {
         )
     }
 
+    /// A file that met an ended session: it cannot be carried.
+    pub(crate) fn sent_back(address: &str) -> Self {
+        Self::new(vec![("next".to_owned(), address.to_owned())]).with_notice(
+            "Your session ended",
+            "Sign in again, and send the file once more: it was not kept.",
+        )
+    }
+
     /// What [`Typed::carried`] packed, with the address it was meant for.
     pub(crate) fn unpacked(&self) -> Option<(String, Self)> {
         let address = crate::paths::local(self.get(CARRIED_TO)?)?.to_owned();
         let values: Vec<_> = self.carried_fields(CARRIED).collect();
         (!values.is_empty()).then(|| {
+            let text = if values.iter().any(|(name, _)| is_secret(name)) {
+                "Here is what you typed, without secrets: type those again. It was not sent yet: \
+                 look it over and send it."
+            } else {
+                "Here is what you typed. It was not sent yet: look it over and send it."
+            };
             let typed = Self {
                 values,
                 ..Self::default()
             }
-            .with_notice(
-                "You are signed in again",
-                "Here is what you typed. It was not sent yet: look it over and send it.",
-            );
+            .with_notice("You are signed in again", text);
             (address, typed)
         })
     }
@@ -149,14 +175,17 @@ impl Typed {
             .faults
             .iter()
             .filter(of_field)
-            .map(|fault| match fault.field.split_once('.') {
-                Some((_, part)) if name == "env_vars" => {
-                    crate::words::sentence(&format!("{part} {}", fault.problem))
-                }
-                _ => crate::words::sentence(&labels::in_form_words(&fault.problem)),
+            .map(|fault| match labels::part(&fault.field) {
+                Some(part) => crate::words::sentence(&format!("{part} {}", fault.problem)),
+                None => crate::words::sentence(&labels::in_form_words(&fault.problem)),
             })
             .collect();
         (!sentences.is_empty()).then(|| sentences.join(" "))
+    }
+
+    /// Something secret was typed there that is not put back into the page.
+    pub(crate) fn was_withheld(&self, name: &str) -> bool {
+        is_secret(name) && self.text(name).is_some()
     }
 
     pub(crate) fn problem(&self) -> Option<&Problem> {
@@ -183,6 +212,9 @@ impl Typed {
     }
 
     pub(crate) fn with_error(mut self, error: &Error) -> Self {
+        for (name, value) in &mut self.values {
+            *value = without_password(name, value);
+        }
         self.faults = error.faults().to_vec();
         self.problem = Some(match error.kind() {
             Kind::Invalid => Problem {
@@ -210,14 +242,38 @@ impl Typed {
         self.faults
             .iter()
             .map(|fault| match labels::label(&fault.field) {
-                Some(label) => crate::words::sentence(&format!(
-                    "{label} {}",
-                    labels::in_form_words(&fault.problem)
-                )),
+                Some(label) => {
+                    let part = labels::part(&fault.field)
+                        .map_or_else(String::new, |part| format!("{part} "));
+                    let problem = labels::in_form_words(&fault.problem);
+                    crate::words::sentence(&format!("{label} {part}{problem}"))
+                }
                 None => crate::words::sentence(&fault.to_string()),
             })
             .collect::<Vec<_>>()
             .join(" ")
+    }
+}
+
+/// Fields whose values never appear in a page, not even for who typed them.
+fn is_secret(name: &str) -> bool {
+    matches!(name, "secret" | "secret_key" | "build_secrets")
+}
+
+/// The address of a repository is no place for a password. It is refused with one, and comes back
+/// without.
+fn without_password(name: &str, value: &str) -> String {
+    let cut = match (value.split_once("://"), value.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) if name == "repository" => {
+            format!("{scheme}://{rest}")
+        }
+        _ => return value.to_owned(),
+    };
+    // Where nothing is wrong with it, it is what it is.
+    if value.trim().parse::<RepositoryUrl>().is_ok() {
+        value.to_owned()
+    } else {
+        cut
     }
 }
 
@@ -272,6 +328,19 @@ where
     Ok((actor, named.parse()?))
 }
 
+/// `?environment=` of a form's address: the one it was opened for.
+fn environment_of(uri: &Uri) -> Result<EnvironmentName, Error> {
+    let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
+    let named = pairs.ok().and_then(|pairs| {
+        let found = pairs.0.into_iter().find(|(name, _)| name == "environment");
+        found.map(|(_, value)| value)
+    });
+    Ok(match named.filter(|name| !name.is_empty()) {
+        Some(name) => name.parse()?,
+        None => EnvironmentName::production(),
+    })
+}
+
 /// The gate lets no stranger's form through; should it ever, this is the answer.
 fn actor(visitor: &Visitor) -> Result<&Actor, Error> {
     visitor.actor.as_ref().ok_or(Error::Unauthenticated {
@@ -317,6 +386,33 @@ mod tests {
         assert_eq!(address, "/apps/shop/deploy");
         assert_eq!(unpacked.get("image"), Some("shop:v2"));
         assert_eq!(unpacked.get("password"), None);
+        assert!(
+            !unpacked
+                .problem()
+                .unwrap()
+                .text
+                .as_deref()
+                .unwrap()
+                .contains("secret")
+        );
+
+        let form = typed(&[
+            ("credential_host", "git.example.com"),
+            ("secret", "hunter2"),
+        ]);
+        let carried = Typed::carried("/credentials", &form);
+        assert!(carried.hidden().iter().all(|(_, value)| value != "hunter2"));
+        let (_, unpacked) = Typed::new(carried.hidden()).unpacked().unwrap();
+        assert_eq!(unpacked.get("credential_host"), Some("git.example.com"));
+        assert!(
+            unpacked
+                .problem()
+                .unwrap()
+                .text
+                .as_deref()
+                .unwrap()
+                .contains("type those again")
+        );
         let evil = typed(&[("carried_to", "//evil.example"), ("carried.image", "x")]);
         assert!(evil.unpacked().is_none());
     }

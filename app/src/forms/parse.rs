@@ -41,6 +41,10 @@ impl<'a> Reader<'a> {
         self.typed.has(field, value)
     }
 
+    pub(super) fn all(&self, field: &'a str) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.typed.all(field)
+    }
+
     /// A checked value; `None` if nothing was typed.
     pub(super) fn optional<T: FromStr<Err = Invalid>>(&mut self, field: &str) -> Option<T> {
         match self.typed.text(field)?.parse() {

@@ -45,6 +45,7 @@ impl Reader<'_> {
         parts.insert("published_ports".to_owned(), published);
         let serves_http = self.has("expose_http", "true");
         parts.insert("expose_http".to_owned(), Value::Bool(serves_http));
+        self.building(&mut parts);
         parts
     }
 
@@ -112,7 +113,7 @@ impl Reader<'_> {
     }
 
     /// Processors, "0.5" or "2", as thousandths.
-    fn cpus(&mut self, field: &str, least: u32) -> Option<u32> {
+    pub(super) fn cpus(&mut self, field: &str, least: u32) -> Option<u32> {
         let text = self.text(field)?.replace(',', ".");
         let (whole, part) = text.split_once('.').unwrap_or((&text, "0"));
         let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
@@ -124,7 +125,11 @@ impl Reader<'_> {
         };
         let milli = milli.filter(|milli| (least..=1_024_000).contains(milli));
         if milli.is_none() {
-            let least = if least == 0 { "0" } else { "0.01" };
+            let least = match least {
+                0 => "0",
+                1..100 => "0.01",
+                _ => "0.1",
+            };
             self.fault(
                 field,
                 format!(

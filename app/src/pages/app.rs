@@ -1,7 +1,7 @@
 use flukedeploy_domain::app::RunMode;
-use flukedeploy_domain::names::AppName;
+use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
-use flukedeploy_platform::apps::{get_app, list_releases};
+use flukedeploy_platform::apps::{get_environment, list_releases};
 use flukedeploy_platform::deployments::history;
 use flukedeploy_platform::views::{AppState, AppView, ReleaseView};
 use leptos::prelude::*;
@@ -9,8 +9,9 @@ use time::OffsetDateTime;
 
 use super::app_settings::settings_form;
 use super::apps::bare;
+use super::environments::{switcher, time_left};
 use super::everyday::{announcements, everyday};
-use super::{app_name, page, query};
+use super::{app_name, environment, page, query};
 use crate::components::{
     Crumb, Icon, PageHead, Section, Tab, age, app_mark, copy_button, deployment_table, empty,
     frame, icon, state, tabs,
@@ -22,15 +23,24 @@ use crate::{paths, words};
 #[component]
 pub(crate) fn AppPage() -> impl IntoView {
     let (name, saved) = (app_name(), query("saved").is_some());
+    let environment = environment();
     page(Desk::take(), async move |desk| {
-        app(desk, &name?, saved).await
+        app(desk, &name?, &environment?, saved).await
     })
 }
 
 pub(super) fn app_tabs(name: &AppName, current: &'static str) -> impl IntoView + use<> {
+    app_tabs_within(name, &EnvironmentName::production(), current)
+}
+
+fn app_tabs_within(
+    name: &AppName,
+    environment: &EnvironmentName,
+    current: &'static str,
+) -> impl IntoView + use<> {
     let tab = |word: &'static str, to: String| Tab {
         word,
-        to,
+        to: paths::within(&to, environment),
         current: word == current,
     };
     tabs(
@@ -44,19 +54,34 @@ pub(super) fn app_tabs(name: &AppName, current: &'static str) -> impl IntoView +
     )
 }
 
-async fn app(desk: Desk, name: &AppName, saved: bool) -> Result<AnyView, Error> {
-    let app = get_app(&desk.px, &desk.actor, name).await?;
-    let releases = list_releases(&desk.px, &desk.actor, name, 20).await?;
-    let deployments = history(&desk.px, &desk.actor, name, 10, true).await?;
+async fn app(
+    desk: Desk,
+    name: &AppName,
+    environment: &EnvironmentName,
+    saved: bool,
+) -> Result<AnyView, Error> {
+    let app = get_environment(&desk.px, &desk.actor, name, environment).await?;
+    let releases = list_releases(&desk.px, &desk.actor, name, &app.environment, 20).await?;
+    let deployments = history(
+        &desk.px,
+        &desk.actor,
+        name,
+        Some(&app.environment),
+        10,
+        true,
+    )
+    .await?;
     let can_go_back = releases
         .iter()
         .any(|release| release.was_healthy && !release.active);
+    let to_deploy = paths::within(&paths::deploy(name), environment);
+    let to_rollback = paths::within(&paths::rollback(name), environment);
     let actions = view! {
-        {can_go_back.then(|| view! { <a class="button" href=paths::rollback(name)>"Roll back"</a> })}
-        <a class="button button-primary" href=paths::deploy(name)>"Deploy"</a>
+        {can_go_back.then(|| view! { <a class="button" href=to_rollback>"Roll back"</a> })}
+        <a class="button button-primary" href=to_deploy.clone()>"Deploy"</a>
     };
     let recent = if deployments.is_empty() {
-        let more = view! { <a class="button" href=paths::deploy(name)>"Deploy an image"</a> };
+        let more = view! { <a class="button" href=to_deploy>"Deploy an image"</a> };
         empty(
             "Nothing was deployed yet",
             "Name an image, and this app answers at its address.",
@@ -66,9 +91,29 @@ async fn app(desk: Desk, name: &AppName, saved: bool) -> Result<AnyView, Error> 
     } else {
         deployment_table(deployments, desk.now, false).into_any()
     };
+    let title = if environment.is_production() {
+        name.to_string()
+    } else {
+        format!("{name} · {environment}")
+    };
+    let delete = if environment.is_production() {
+        (
+            format!(
+                "Deletes {name}, all its environments, everything that runs for it, its releases and deployments."
+            ),
+            format!("Delete {name}…"),
+        )
+    } else {
+        (
+            format!(
+                "Deletes the environment {environment}: everything that runs in it, its address, variables, volumes, releases and deployments."
+            ),
+            format!("Delete {environment}…"),
+        )
+    };
     let content = view! {
-        <div data-follow="" data-app=name.to_string() data-address=paths::app(name)>
-            {PageHead::new(name.to_string())
+        <div data-follow="" data-app=name.to_string() data-address=paths::within(&paths::app(name), environment)>
+            {PageHead::new(title)
                 .crumbs(vec![Crumb::new("Apps", paths::APPS)])
                 .lead(view! {
                     <a class="address" href=app.url.clone() rel="noreferrer">{bare(&app.url)}{icon(Icon::Open)}</a>
@@ -76,7 +121,8 @@ async fn app(desk: Desk, name: &AppName, saved: bool) -> Result<AnyView, Error> 
                 .actions(actions)
                 .live()
                 .view()}
-            {app_tabs(name, "Overview")}
+            {switcher(&app)}
+            {app_tabs_within(name, environment, "Overview")}
             <div id="app" class="steps" data-live="replace">
                 <div class="announcements">{announcements(&app, desk.now)}</div>
                 {facts(&app, desk.now)}
@@ -84,9 +130,10 @@ async fn app(desk: Desk, name: &AppName, saved: bool) -> Result<AnyView, Error> 
                     <div class="section-head"><h2 id="deployments">"Deployments"</h2></div>
                     {recent}
                 </section>
-                {(!releases.is_empty()).then(|| release_table(name, &releases, desk.now))}
+                {(!releases.is_empty()).then(|| release_table(name, environment, &releases, desk.now))}
             </div>
             {everyday(&desk.typed, &app)}
+            {time_left(&desk.typed, &app, desk.now)}
             <section class="section" aria-labelledby="settings">
                 <div class="section-head"><h2 id="settings">"Settings"</h2><span class="section-note">"Domains take effect at once, everything else with the next deployment or restart."</span></div>
                 {settings_form(&desk.typed, &app, saved)}
@@ -94,8 +141,8 @@ async fn app(desk: Desk, name: &AppName, saved: bool) -> Result<AnyView, Error> 
             <section class="section" aria-labelledby="danger">
                 <div class="section-head"><h2 id="danger">"Delete"</h2></div>
                 <div class="danger">
-                    <p>"Deletes "{name.to_string()}", everything that runs for it, its releases and deployments."</p>
-                    <a class="button button-danger" href=paths::delete(name)>"Delete "{name.to_string()}"…"</a>
+                    <p>{delete.0}</p>
+                    <a class="button button-danger" href=paths::within(&paths::delete(name), environment)>{delete.1}</a>
                 </div>
             </section>
         </div>
@@ -147,6 +194,7 @@ fn mode_note(app: &AppView) -> Option<impl IntoView + use<>> {
 
 fn release_table(
     name: &AppName,
+    environment: &EnvironmentName,
     releases: &[ReleaseView],
     now: OffsetDateTime,
 ) -> impl IntoView + use<> {
@@ -158,7 +206,7 @@ fn release_table(
             } else if release.was_healthy {
                 let words = format!("Roll back to release {}", release.release);
                 view! {
-                    <a class="button button-small" href=paths::rollback_to(name, release.release) aria-label=words>"Roll back"</a>
+                    <a class="button button-small" href=paths::within(&paths::rollback_to(name, release.release), environment) aria-label=words>"Roll back"</a>
                 }
                 .into_any()
             } else {

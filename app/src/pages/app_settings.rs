@@ -4,6 +4,7 @@ use flukedeploy_domain::health::{HealthGate, HealthProbe};
 use flukedeploy_platform::views::AppView;
 use leptos::prelude::*;
 
+use super::settings_building::kept_names;
 use super::settings_parts::{folded, parts};
 use crate::components::{Choice, Field, Tint, notice, problem, select, text_area};
 use crate::forms::Typed;
@@ -116,7 +117,7 @@ fn more_health(typed: &Typed, gate: &HealthGate, command: &str) -> impl IntoView
 pub(super) fn settings_form(typed: &Typed, app: &AppView, saved: bool) -> impl IntoView + use<> {
     // The forms of the everyday section come back to this page, too.
     let none = Typed::default();
-    let typed = if typed.get(EVERYDAY).is_some() {
+    let typed = if typed.get(EVERYDAY).is_some() || typed.get("ttl_hours").is_some() {
         &none
     } else {
         typed
@@ -127,27 +128,6 @@ pub(super) fn settings_form(typed: &Typed, app: &AppView, saved: bool) -> impl I
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join("\n");
-    let variables: Vec<_> = app
-        .env_var_names
-        .iter()
-        .map(|name| {
-            let checked = typed.has("remove_env_vars", name);
-            view! {
-                <li>
-                    <code>{name.clone()}</code>
-                    <label>
-                        <input type="checkbox" name="remove_env_vars" value=name.clone() checked=checked/>
-                        "Remove"<span class="visually-hidden">" "{name.clone()}</span>
-                    </label>
-                </li>
-            }
-        })
-        .collect();
-    let variables = if variables.is_empty() {
-        view! { <p class="hint">"None yet."</p> }.into_any()
-    } else {
-        view! { <ul class="variables">{variables}</ul> }.into_any()
-    };
     // What was typed keeps the version it was typed against, so that a clash is noticed.
     let version = typed
         .get("settings_version")
@@ -165,7 +145,7 @@ pub(super) fn settings_form(typed: &Typed, app: &AppView, saved: bool) -> impl I
             Some("Domains are in effect now, everything else with the next deployment or restart.".to_owned()),
         ))}
         {problem(typed)}
-        <form class="form" method="post" action=format!("{}#settings", paths::app(&app.app_name))>
+        <form class="form" method="post" action=paths::within(&format!("{}#settings", paths::app(&app.app_name)), &app.environment)>
             <input type="hidden" name="settings_version" value=version/>
             <div class="row">
                 {Field::new(typed, "container_port", "Container port").number().value(&app.container_port).view()}
@@ -181,7 +161,7 @@ pub(super) fn settings_form(typed: &Typed, app: &AppView, saved: bool) -> impl I
                 <legend>"Variables"</legend>
                 <div class="field">
                     <p class="hint">"Values are kept but never shown again."</p>
-                    {variables}
+                    {kept_names(typed, &app.env_var_names, "remove_env_vars")}
                 </div>
                 {text_area(typed, "env_vars", "Add or replace", "NAME=value, one a line. What follows the first = is taken as it stands.", "LOG_LEVEL=info", "")}
             </fieldset>

@@ -1,13 +1,14 @@
 //! Every component in every state: the contract between styles and markup.
 
+use flukedeploy_domain::check::Check;
 use flukedeploy_domain::deployment::Status;
 use flukedeploy_platform::Error;
 use flukedeploy_platform::views::AppState;
 use leptos::prelude::*;
 
 use crate::components::{
-    Choice, Field, Mark, PageHead, Section, Tint, app_mark, code, deployment_mark, empty, frame,
-    notice, problem, select, state, text_area,
+    Choice, Field, Mark, PageHead, Section, Tint, Way, app_mark, checks, code, deployment_mark,
+    empty, frame, notice, one_of, problem, select, state, text_area,
 };
 use crate::context::Desk;
 use crate::forms::Typed;
@@ -63,6 +64,28 @@ pub(crate) fn ComponentsPage() -> impl IntoView {
             Choice::new("recreate", "Recreate"),
         ]
     };
+    let way = |value, word, fields| Way {
+        value,
+        word,
+        hint: "What it means.",
+        fields,
+    };
+    let ways = vec![
+        way(
+            "first",
+            "The first",
+            Field::new(&fine, "only_first", "Its field")
+                .view()
+                .into_any(),
+        ),
+        way("second", "The second", ().into_any()),
+    ];
+    let findings = [
+        Check::fail("signature", "security", "it is not signed", "sign it"),
+        Check::warning("runs_as_root", "security", "it runs as root", "add a USER"),
+        Check::not_run("scanner", "security", "no command is configured"),
+        Check::pass("architecture", "docker", "it fits every node"),
+    ];
     let content = view! {
         {PageHead::new("Components").lead("Every component in every state. Switch the colours in the account menu.").view()}
         <div class="steps">
@@ -92,6 +115,11 @@ pub(crate) fn ComponentsPage() -> impl IntoView {
                     {text_area(&fine, "env_vars", "Variables", "NAME=value, one a line.", "A=1", "")}
                 </div>
             </section>
+            <section>
+                <h2>"A choice with fields of its own"</h2>
+                <div class="form">{one_of(&fine, "way", "What to deploy", "first", ways)}</div>
+            </section>
+            {checks(&findings)}
             <section><h2>"Code"</h2>{code("sample", "curl http://localhost:3000/healthz".to_owned())}</section>
             {empty("Nothing here yet", "What the thing is for, and how to make the first one.", view! { <a class="button" href="#main">"Make one"</a> })}
         </div>

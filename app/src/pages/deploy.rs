@@ -1,25 +1,38 @@
-use flukedeploy_domain::names::AppName;
+use flukedeploy_domain::build::UploadId;
+use flukedeploy_domain::deployment::ValidationLevel;
+use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
-use flukedeploy_platform::apps::get_app;
+use flukedeploy_platform::apps::get_environment;
 use leptos::prelude::*;
 
 use super::app_settings::strategy_choices;
-use super::{app_name, page};
+use super::deploy_source::source_fields;
+use super::{app_name, called, environment, page, query};
 use crate::components::{
-    Choice, Crumb, Field, PageHead, Section, frame, plan, problem, select, text_area,
+    Choice, Crumb, Field, PageHead, Section, Tint, frame, notice, plan, problem, select, text_area,
+    tick_box,
 };
 use crate::context::Desk;
 use crate::{paths, words};
 
-/// `/apps/{name}/deploy`.
+/// `/apps/{name}/deploy`; `?upload=` names an archive that was sent.
 #[component]
 pub(crate) fn DeployPage() -> impl IntoView {
     let name = app_name();
-    page(Desk::take(), async move |desk| deploy(desk, &name?).await)
+    let sent = query("upload").and_then(|id| id.parse::<UploadId>().ok());
+    let environment = environment();
+    page(Desk::take(), async move |desk| {
+        deploy(desk, &name?, &environment?, sent).await
+    })
 }
 
-async fn deploy(desk: Desk, name: &AppName) -> Result<AnyView, Error> {
-    let app = get_app(&desk.px, &desk.actor, name).await?;
+async fn deploy(
+    desk: Desk,
+    name: &AppName,
+    environment: &EnvironmentName,
+    sent: Option<UploadId>,
+) -> Result<AnyView, Error> {
+    let app = get_environment(&desk.px, &desk.actor, name, environment).await?;
     let typed = &desk.typed;
     let mut strategies = vec![Choice::new(
         "",
@@ -29,7 +42,6 @@ async fn deploy(desk: Desk, name: &AppName) -> Result<AnyView, Error> {
         ),
     )];
     strategies.extend(strategy_choices());
-    let image = app.image.clone().unwrap_or_default();
     let lead = match (&app.image, app.active_release) {
         (Some(_), Some(release)) if !app.mode.has_replicas() => {
             format!(
@@ -47,29 +59,30 @@ async fn deploy(desk: Desk, name: &AppName) -> Result<AnyView, Error> {
         Choice::new("supersede", "Replace it: the one that runs is cancelled"),
     ];
     let asked = typed.plan();
-    let image_field = Field::new(typed, "image", "Image")
-        .mono()
-        .value(&image)
-        .hint("Pinned to what it is right now, so that what was checked is what runs.")
-        .placeholder("ghcr.io/team/shop-web:v1.0.0");
     // A plan is to be read first: the focus would scroll past it.
-    let image_field = if asked.is_none() {
-        image_field.autofocus()
-    } else {
-        image_field
-    };
+    let focus = asked.is_none();
+    let levels = vec![
+        Choice::new("basic", words::validation(ValidationLevel::Basic)),
+        Choice::new("strict", words::validation(ValidationLevel::Strict)),
+        Choice::new("none", words::validation(ValidationLevel::None)),
+    ];
     let returns = typed.is_empty() || typed.has("auto_rollback", "true");
     let content = view! {
-        {PageHead::new(format!("Deploy {name}"))
+        {PageHead::new(called("Deploy", name, environment))
             .crumbs(vec![Crumb::new("Apps", paths::APPS), Crumb::new(name.to_string(), paths::app(name))])
             .lead(lead)
             .view()}
+        {(sent.is_some() && typed.is_empty()).then(|| notice(
+            Tint::Good,
+            "The archive is here.".to_owned(),
+            Some("Nothing is deployed yet: look over the form and deploy it.".to_owned()),
+        ))}
         {problem(typed)}
         {asked.map(|asked| plan(asked, "deploy-form"))}
-        <form class="form" id="deploy-form" method="post" action=paths::deploy(name)>
-            {image_field.view()}
+        <form class="form" id="deploy-form" method="post" action=paths::within(&paths::deploy(name), environment)>
+            {source_fields(typed, &app, sent.as_ref(), focus)}
             <div class="row">
-                {Field::new(typed, "version", "Version").optional().hint("Else the image's tag.").placeholder("v1.2.0").view()}
+                {Field::new(typed, "version", "Version").optional().hint("Else the image's tag, or the commit.").placeholder("v1.2.0").view()}
                 {Field::new(typed, "replicas", "Replicas")
                     .optional()
                     .number()
@@ -78,17 +91,15 @@ async fn deploy(desk: Desk, name: &AppName) -> Result<AnyView, Error> {
                     .view()}
             </div>
             {select(typed, "strategy", "Strategy", None, strategies, "")}
+            {select(typed, "validation_level", "Checks", Some("Of the image and the settings, before anything is changed."), levels, "basic")}
             {select(typed, "queue", "If one is running", None, queues, "wait")}
             {text_area(typed, "env_vars", "Variables to add or replace", "NAME=value, one a line. Kept in the app once the release serves.", "LOG_LEVEL=info", "")}
             {Field::new(typed, "reason", "Reason").optional().hint("For the audit trail.").placeholder("Fixes the checkout").view()}
-            <div class="choice">
-                <input type="checkbox" id="auto_rollback" name="auto_rollback" value="true" checked=returns/>
-                <label for="auto_rollback">"If it fails, bring the former release back"</label>
-            </div>
+            {tick_box("auto_rollback", "If it fails, bring the former release back", None, returns)}
             <div class="form-end">
                 <button class="button button-primary">"Deploy"</button>
                 <button class="button" name="do" value="plan">"Show the plan first"</button>
-                <a class="button" href=paths::app(name)>"Cancel"</a>
+                <a class="button" href=paths::within(&paths::app(name), environment)>"Cancel"</a>
             </div>
         </form>
     };

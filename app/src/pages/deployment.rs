@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use super::{deployment_id, page};
 use crate::assets;
 use crate::components::{
-    Crumb, PageHead, Section, Tint, age, copy_button, deployment_mark, diagnosis, finding, frame,
-    log_group, notice, phases, problem, receipt, rollout, state, ticking,
+    Crumb, PageHead, Section, Tint, age, checks, copy_button, deployment_mark, diagnosis, finding,
+    frame, jobs, log_group, notice, phases, problem, receipt, rollout, source, state, ticking,
 };
 use crate::context::Desk;
 use crate::{paths, words};
@@ -51,9 +51,12 @@ async fn deployment(desk: Desk, id: &DeploymentId) -> Result<AnyView, Error> {
                 <div id="rollout" data-live="replace">{rollout(one)}</div>
                 <div id="phases" data-live="replace">{phases(one, desk.now)}</div>
                 <div id="diagnosis" data-live="replace">{one.diagnosis.as_ref().map(diagnosis)}</div>
+                <div id="source" data-live="replace">{source(one)}</div>
+                <div id="checks" data-live="replace">{checks(&one.preparation.checks)}</div>
+                <div id="jobs" data-live="replace">{jobs(&one.preparation.jobs, desk.now)}</div>
                 <div id="receipt" data-live="replace">{one.receipt.as_ref().map(|written| receipt(written, desk.now))}</div>
                 <section aria-labelledby="log-title">
-                    <div class="section-head"><h2 id="log-title">"Log"</h2><span class="section-note">"Times are UTC."</span></div>
+                    <div class="section-head"><h2 id="log-title">"Log"</h2><span class="section-note">"Times are UTC. "<a class="link" href=paths::logs_of(&one.app_name, id)>"All entries"</a></span></div>
                     <div class="table-wrap" id="log" data-live="replace">{groups(&logs)}</div>
                 </section>
                 <section aria-labelledby="details-title">

@@ -36,7 +36,7 @@ fn stands_by(app: &AppView, standby: Standby, now: OffsetDateTime) -> impl IntoV
                 <strong>"Release "{release.to_string()}" stands by until "{clock(standby.until, now)}"."</strong>
                 <span class="hint">"It still runs without traffic, so going back to it takes no time."</span>
             </p>
-            <form method="post" action=paths::rollback(&app.app_name)>
+            <form method="post" action=paths::within(&paths::rollback(&app.app_name), &app.environment)>
                 <input type="hidden" name="release" value=release.to_string()/>
                 <button class="button" id="to-standby">"Roll back to release "{release.to_string()}</button>
             </form>
@@ -67,7 +67,7 @@ fn clock(at: OffsetDateTime, now: OffsetDateTime) -> impl IntoView {
 
 fn restart_button(app: &AppView, id: &'static str, word: &'static str) -> impl IntoView + use<> {
     view! {
-        <form method="post" action=paths::restart(&app.app_name)>
+        <form method="post" action=paths::within(&paths::restart(&app.app_name), &app.environment)>
             <input type="hidden" name=EVERYDAY value="restart"/>
             <button class="button" id=id>{word}</button>
         </form>
@@ -91,7 +91,7 @@ pub(super) fn everyday(typed: &Typed, app: &AppView) -> Option<impl IntoView + u
         number
     };
     let scale = view! {
-        <form class="act" method="post" action=paths::scale(&app.app_name)>
+        <form class="act" method="post" action=paths::within(&paths::scale(&app.app_name), &app.environment)>
             <input type="hidden" name=EVERYDAY value="scale"/>
             {number.view()}
             <button class="button" id="scale">"Scale"</button>
@@ -207,7 +207,7 @@ fn mode_button(
     class: &'static str,
 ) -> impl IntoView + use<> {
     view! {
-        <form method="post" action=paths::mode(&app.app_name)>
+        <form method="post" action=paths::within(&paths::mode(&app.app_name), &app.environment)>
             <input type="hidden" name=EVERYDAY value="mode"/>
             <button class=class id=format!("mode-{}", mode.as_str()) name="mode" value=mode.as_str()>{word}</button>
         </form>

@@ -1,3 +1,4 @@
+use flukedeploy_domain::deployment::DeploymentId;
 use flukedeploy_domain::log_entry::{Level, LogFilter};
 use flukedeploy_domain::names::AppName;
 use flukedeploy_platform::Error;
@@ -17,12 +18,14 @@ use crate::{paths, words};
 
 const LINES: u32 = 200;
 
-/// `/apps/{name}/logs`: the newest lines, oldest first; `?q=` and `?level=` narrow them.
+/// `/apps/{name}/logs`: the newest lines, oldest first; `?q=`, `?level=` and `?deployment=` narrow
+/// them.
 #[component]
 pub(crate) fn LogsPage() -> impl IntoView {
     let (name, text, level) = (app_name(), query("q"), query("level"));
+    let deployment = query("deployment").and_then(|id| id.parse::<DeploymentId>().ok());
     page(Desk::take(), async move |desk| {
-        logs(desk, &name?, text, level).await
+        logs(desk, &name?, text, level, deployment).await
     })
 }
 
@@ -31,6 +34,7 @@ async fn logs(
     name: &AppName,
     text: Option<String>,
     level: Option<String>,
+    deployment: Option<DeploymentId>,
 ) -> Result<AnyView, Error> {
     // An app that does not exist has no logs page, though it may have had logs.
     get_app(&desk.px, &desk.actor, name).await?;
@@ -40,6 +44,7 @@ async fn logs(
     let request = ReadLogs {
         filter: LogFilter {
             app_name: Some(name.to_string()),
+            deployment_id: deployment.as_ref().map(ToString::to_string),
             min_level,
             ..LogFilter::default()
         },
@@ -59,7 +64,7 @@ async fn logs(
         )
     };
     let nothing = lines.is_empty().then(|| {
-        let words = if text.is_some() || min_level.is_some() {
+        let words = if text.is_some() || min_level.is_some() || deployment.is_some() {
             "No entry fits. Widen the filter."
         } else {
             "No entries yet. What the app prints appears here."
@@ -89,14 +94,19 @@ async fn logs(
         <form class="filters" method="get" action=paths::logs(name) role="search">
             <div class="field-grow">{Field::new(&typed, "q", "Text").view()}</div>
             {select(&typed, "level", "Level", None, levels, "")}
+            {deployment.as_ref().map(|id| view! { <input type="hidden" name="deployment" value=id.to_string()/> })}
             <button class="button">"Filter"</button>
         </form>
+        {deployment.as_ref().map(|id| view! {
+            <p class="log-narrowed">"Only "<a class="link" href=paths::deployment(id)>"one deployment"</a>". "<a class="link" href=paths::logs(name)>"Show all entries"</a></p>
+        })}
         <ol
             class="log log-tall"
             id="log"
             data-log=""
             data-live="append"
             data-tail=name.to_string()
+            data-deployment-id=deployment.map(|id| id.to_string()).unwrap_or_default()
             data-text=text.unwrap_or_default()
             data-min-level=min_level.map_or("", Level::as_str)
             tabindex="0"

@@ -9,25 +9,36 @@ mod app_settings;
 pub(crate) mod apps;
 pub(crate) mod components;
 pub(crate) mod connect;
+pub(crate) mod credentials;
 pub(crate) mod delete_app;
+pub(crate) mod delete_webhook;
 pub(crate) mod deploy;
+mod deploy_source;
 pub(crate) mod deployment;
 pub(crate) mod deployments;
+mod environments;
 mod everyday;
 pub(crate) mod logs;
 pub(crate) mod new_app;
+pub(crate) mod new_environment;
 pub(crate) mod not_found;
 pub(crate) mod overview;
+pub(crate) mod promote;
+pub(crate) mod remove_credential;
 pub(crate) mod revoke_token;
 pub(crate) mod rollback;
 pub(crate) mod set_up;
+mod settings_building;
 mod settings_parts;
 pub(crate) mod sign_in;
 pub(crate) mod system;
 pub(crate) mod tokens;
+pub(crate) mod upload;
+pub(crate) mod webhook;
+pub(crate) mod webhooks;
 
 use flukedeploy_domain::deployment::DeploymentId;
-use flukedeploy_domain::names::{AppName, quoted};
+use flukedeploy_domain::names::{AppName, EnvironmentName, quoted};
 use flukedeploy_platform::Error;
 use leptos::prelude::*;
 use leptos_router::hooks::{use_params_map, use_query_map};
@@ -69,6 +80,23 @@ fn app_name() -> Result<AppName, Error> {
         name: quoted(&name).trim_matches('\'').to_owned(),
         near: Vec::new(),
     })
+}
+
+/// `?environment=`; production unless another is named.
+fn environment() -> Result<EnvironmentName, Error> {
+    Ok(match query("environment") {
+        Some(name) => name.parse()?,
+        None => EnvironmentName::production(),
+    })
+}
+
+/// "Deploy shop", or "Deploy shop · staging" where it is not production.
+fn called(act: &str, app: &AppName, environment: &EnvironmentName) -> String {
+    if environment.is_production() {
+        format!("{act} {app}")
+    } else {
+        format!("{act} {app} · {environment}")
+    }
 }
 
 fn deployment_id() -> Result<DeploymentId, Error> {

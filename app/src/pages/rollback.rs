@@ -1,9 +1,9 @@
-use flukedeploy_domain::names::AppName;
+use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::list_releases;
 use leptos::prelude::*;
 
-use super::{app_name, page, query};
+use super::{app_name, called, environment, page, query};
 use crate::components::{Crumb, Field, PageHead, Section, age, empty, frame, problem};
 use crate::context::Desk;
 use crate::{paths, words};
@@ -12,13 +12,19 @@ use crate::{paths, words};
 #[component]
 pub(crate) fn RollbackPage() -> impl IntoView {
     let (name, wanted) = (app_name(), query("release"));
+    let environment = environment();
     page(Desk::take(), async move |desk| {
-        rollback(desk, &name?, wanted).await
+        rollback(desk, &name?, &environment?, wanted).await
     })
 }
 
-async fn rollback(desk: Desk, name: &AppName, wanted: Option<String>) -> Result<AnyView, Error> {
-    let releases = list_releases(&desk.px, &desk.actor, name, 100).await?;
+async fn rollback(
+    desk: Desk,
+    name: &AppName,
+    environment: &EnvironmentName,
+    wanted: Option<String>,
+) -> Result<AnyView, Error> {
+    let releases = list_releases(&desk.px, &desk.actor, name, environment, 100).await?;
     let typed = &desk.typed;
     let serving = releases.iter().find(|release| release.active);
     let lead = match serving {
@@ -61,8 +67,7 @@ async fn rollback(desk: Desk, name: &AppName, wanted: Option<String>) -> Result<
         })
         .collect();
     let body = if choices.is_empty() {
-        let more =
-            view! { <a class="button" href=paths::app(name)>"Back to "{name.to_string()}</a> };
+        let more = view! { <a class="button" href=paths::within(&paths::app(name), environment)>"Back to "{name.to_string()}</a> };
         empty(
             "There is no release to go back to",
             "A release can be gone back to once it was healthy and another one took over.",
@@ -73,7 +78,7 @@ async fn rollback(desk: Desk, name: &AppName, wanted: Option<String>) -> Result<
         let fault = typed.fault("release");
         view! {
             {problem(typed)}
-            <form class="form" method="post" action=paths::rollback(name)>
+            <form class="form" method="post" action=paths::within(&paths::rollback(name), environment)>
                 <fieldset class="field">
                     <legend>"Go back to"</legend>
                     <p class="hint">"With the image, settings and variables it had. Domains stay as they are."</p>
@@ -83,14 +88,14 @@ async fn rollback(desk: Desk, name: &AppName, wanted: Option<String>) -> Result<
                 {Field::new(typed, "reason", "Reason").optional().hint("For the audit trail.").view()}
                 <div class="form-end">
                     <button class="button button-primary">"Roll back"</button>
-                    <a class="button" href=paths::app(name)>"Cancel"</a>
+                    <a class="button" href=paths::within(&paths::app(name), environment)>"Cancel"</a>
                 </div>
             </form>
         }
         .into_any()
     };
     let content = view! {
-        {PageHead::new(format!("Roll back {name}"))
+        {PageHead::new(called("Roll back", name, environment))
             .crumbs(vec![Crumb::new("Apps", paths::APPS), Crumb::new(name.to_string(), paths::app(name))])
             .lead(lead)
             .view()}

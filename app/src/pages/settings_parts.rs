@@ -4,6 +4,7 @@ use flukedeploy_domain::app::{Quantity, TesterMark, WhenQuiet};
 use flukedeploy_platform::views::AppView;
 use leptos::prelude::*;
 
+use super::settings_building::building_parts;
 use crate::components::{Choice, Field, select, text_area};
 use crate::forms::Typed;
 use crate::forms::parts::PARTS;
@@ -19,6 +20,7 @@ pub(super) fn parts(typed: &Typed, app: &AppView) -> impl IntoView + use<> {
         {resources(typed, app)}
         {place(typed, app)}
         {data_and_ports(typed, app)}
+        {building_parts(typed, app)}
     }
 }
 
@@ -40,7 +42,7 @@ pub(super) fn folded(
     }
 }
 
-fn number(
+pub(super) fn number(
     typed: &Typed,
     name: &'static str,
     label: &'static str,
@@ -206,7 +208,7 @@ fn objective(typed: &Typed, app: &AppView) -> impl IntoView + use<> {
 }
 
 /// Thousandths of a processor as people write them: 1500 is "1.5".
-fn cpus(milli: Option<u32>) -> Option<String> {
+pub(super) fn cpus(milli: Option<u32>) -> Option<String> {
     let milli = milli?;
     let text = format!("{}.{:03}", milli / 1_000, milli % 1_000);
     Some(text.trim_end_matches('0').trim_end_matches('.').to_owned())

@@ -2,10 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod browser;
+mod credentials;
+mod environments;
 mod everyday;
 mod forms;
 mod pages;
 mod rollouts;
 mod session;
 mod settings;
+mod settings_building;
+mod sources;
 mod support;
+mod webhooks;

@@ -20,6 +20,7 @@ async fn every_page_stands_without_any_app() {
         ("/apps/new", "Container port"),
         ("/deployments", "No deployments yet"),
         ("/tokens", "New token"),
+        ("/credentials", "No credentials yet"),
         ("/system", "Engine"),
         ("/connect", "mcpServers"),
         ("/components", "Every component"),

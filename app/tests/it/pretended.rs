@@ -114,8 +114,8 @@ impl Engine for PretendedEngine {
     async fn jobs(&self) -> Result<Vec<ServiceState>, EngineError> {
         Ok(Vec::new())
     }
-    async fn remove_volumes(&self, _: &[String]) -> Result<(), EngineError> {
-        Ok(())
+    async fn remove_volumes(&self, _: &[String]) -> Result<Vec<String>, EngineError> {
+        Ok(Vec::new())
     }
     async fn purge(&self) -> Result<(), EngineError> {
         Ok(())

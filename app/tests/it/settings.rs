@@ -10,7 +10,7 @@ use crate::browser::Browser;
 use crate::support::{Stand, admin, settings};
 
 /// What the form sends when nothing was touched, with `changes` in place of some of it.
-fn form<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn form<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let untouched = [
         ("parts", "all"),
         ("container_port", "8080"),
@@ -155,7 +155,7 @@ async fn faults_are_told_at_their_field_in_the_words_of_the_form() {
         .has("Memory limit in MiB must be 6 to 16777216")
         .has("id=\"part-canary\" open")
         .lacks("id=\"expose_http\" name=\"expose_http\" value=\"true\" checked");
-    assert_eq!(page.html.matches("id=\"part-").count(), 7);
+    assert_eq!(page.html.matches("id=\"part-").count(), 10);
 
     // What only the settings as a whole can tell.
     let page = browser

@@ -34,12 +34,17 @@ mod pretended;
 
 use pretended::{PretendedEngine, PretendedTraffic};
 
+#[path = "pretended_workshop.rs"]
+mod pretended_workshop;
+
+use pretended_workshop::PretendedWorkshop;
+
 /// A platform with its stores, in a directory of its own that goes with it.
 pub(crate) struct Stand {
     pub(crate) px: Platform,
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) logs: Arc<SqliteLogStore>,
-    directory: PathBuf,
+    pub(crate) directory: PathBuf,
 }
 
 impl Drop for Stand {
@@ -76,8 +81,9 @@ impl Stand {
             log_store: logs.clone(),
             traffic: Arc::new(PretendedTraffic),
             builder: Arc::new(flukedeploy_platform::ports::Absent),
-            workshop: Arc::new(flukedeploy_platform::ports::Absent),
+            workshop: Arc::new(PretendedWorkshop(directory.clone())),
             inspector: Arc::new(flukedeploy_platform::ports::Absent),
+            outgoing: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::new(SystemClock),
         };
         Self {
@@ -114,6 +120,7 @@ impl Stand {
             mode: RunMode::Running,
             standby: None,
             probation: None,
+            expires_at: None,
             created_at: now,
         };
         let audit = AuditEntry::new(

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Everything a crate of ours may depend on, of what walls are about.
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 9] = [
     ("flukedeploy-domain", &[]),
     ("flukedeploy-platform", &["flukedeploy-domain"]),
     (
@@ -17,6 +17,10 @@ const ALLOWED: [(&str, &[&str]); 8] = [
     (
         "flukedeploy-store",
         &["flukedeploy-domain", "flukedeploy-platform", "sqlx"],
+    ),
+    (
+        "flukedeploy-sources",
+        &["flukedeploy-domain", "flukedeploy-platform"],
     ),
     ("flukedeploy-ingress", &["flukedeploy-domain"]),
     (
@@ -31,6 +35,7 @@ const ALLOWED: [(&str, &[&str]); 8] = [
             "flukedeploy-engine",
             "flukedeploy-ingress",
             "flukedeploy-platform",
+            "flukedeploy-sources",
             "flukedeploy-store",
         ],
     ),

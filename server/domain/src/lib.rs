@@ -5,6 +5,7 @@
 //! wire contract and are written here once, as serde names.
 
 pub mod access;
+pub mod addresses;
 pub mod app;
 pub mod audit;
 pub mod build;
@@ -21,3 +22,4 @@ pub mod release;
 pub mod routing;
 pub mod timestamp;
 pub mod traffic;
+pub mod webhook;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use flukedeploy_platform::ports::EngineError;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
+use http_body::Body;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -34,6 +35,9 @@ pub(crate) struct Met {
     pub(crate) api_version: String,
     /// `amd64`, `arm64`: as images say it.
     pub(crate) architecture: String,
+    /// Docker's own engine on Linux has had `BuildKit` since 18.09; no other one speaks this API
+    /// with it. `Builder-Version` of `/_ping` only says what the engine would rather use.
+    pub(crate) has_buildkit: bool,
 }
 
 pub(crate) struct Client {
@@ -53,6 +57,17 @@ struct About {
     oldest: String,
     #[serde(default)]
     arch: String,
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    components: Vec<Component>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Component {
+    #[serde(default)]
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -148,6 +163,8 @@ impl Client {
             version: about.engine,
             api_version,
             architecture: about.arch,
+            has_buildkit: about.os == "linux"
+                && about.components.iter().any(|part| part.name == "Engine"),
         };
         *met = Some(new.clone());
         Ok(new)
@@ -177,6 +194,20 @@ impl Client {
         Ok(self.send(Method::GET, path, None, None).await?.into_body())
     }
 
+    /// Any request, and its answer from the first byte on; also one that changes the protocol.
+    pub(crate) async fn open<B>(&self, request: Request<B>) -> Result<Response<Incoming>, Error>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let response = self.transport.send(request).await?;
+        let status = response.status();
+        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(response);
+        }
+        Err(refused(status, response).await)
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -191,13 +222,8 @@ impl Client {
         if let Some(auth) = registry_auth {
             request = request.header(REGISTRY_AUTH, auth);
         }
-        let request = request.body(Full::new(Bytes::from(body.unwrap_or_default())))?;
-        let response = self.transport.send(request).await?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        Err(refused(status, response).await)
+        self.open(request.body(Full::new(Bytes::from(body.unwrap_or_default())))?)
+            .await
     }
 }
 

@@ -1,4 +1,5 @@
-//! Credentials for registries, from a file in the format of Docker's `config.json`.
+//! Credentials for registries: those that were stored, and beside them those of a file in the
+//! format of Docker's `config.json`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -6,6 +7,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use bollard::auth::DockerCredentials;
+use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::image::ImageRef;
 use serde::Deserialize;
 
@@ -33,7 +35,7 @@ struct Entry {
 
 /// What is known for which registry. Read anew for every use: the file may change. No `Debug`, on
 /// purpose.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Credentials(HashMap<String, DockerCredentials>);
 
 impl Credentials {
@@ -70,15 +72,49 @@ impl Credentials {
         Ok(Self(known.collect()))
     }
 
+    /// What was stored is newer than a file on the machine, and overrules it.
+    pub(crate) fn overruled_by(mut self, stored: &[Credential]) -> Self {
+        let registries = stored
+            .iter()
+            .filter(|credential| credential.kind == CredentialKind::Registry);
+        for credential in registries {
+            let host = host_of(&credential.host);
+            let known = DockerCredentials {
+                username: Some(credential.username.clone()),
+                password: Some(credential.secret.clone()),
+                serveraddress: Some(server_address(&host).to_owned()),
+                ..DockerCredentials::default()
+            };
+            self.0.insert(host, known);
+        }
+        self
+    }
+
     /// For the registry that holds `image`.
     pub(crate) fn of(&self, image: &str) -> Option<DockerCredentials> {
         let image: ImageRef = image.parse().ok()?;
         if image.is_image_id() {
             return None;
         }
-        self.0
-            .get(&host_of(image.registry().unwrap_or(DOCKER_HUB)))
-            .cloned()
+        self.of_host(image.registry().unwrap_or(DOCKER_HUB))
+    }
+
+    /// For a registry by its host, as images or as engines name it.
+    pub(crate) fn of_host(&self, host: &str) -> Option<DockerCredentials> {
+        self.0.get(&host_of(host)).cloned()
+    }
+
+    /// The value of `X-Registry-Config`: all of them, by server.
+    pub(crate) fn config_header(&self) -> Option<String> {
+        let by_server: HashMap<&str, &DockerCredentials> = self
+            .0
+            .iter()
+            .map(|(host, known)| (server_address(host), known))
+            .collect();
+        (!by_server.is_empty())
+            .then(|| serde_json::to_vec(&by_server).ok())
+            .flatten()
+            .map(|json| URL_SAFE.encode(json))
     }
 
     /// The value of `X-Registry-Auth`.
@@ -90,11 +126,7 @@ impl Credentials {
 
 impl Entry {
     fn credentials(self, host: &str) -> Option<DockerCredentials> {
-        let server = if host == DOCKER_HUB {
-            "https://index.docker.io/v1/"
-        } else {
-            host
-        };
+        let server = server_address(host);
         let (mut username, mut password) = (self.username, self.password);
         if !self.auth.is_empty() {
             let plain = String::from_utf8(STANDARD.decode(self.auth.trim()).ok()?).ok()?;
@@ -114,6 +146,15 @@ impl Entry {
             serveraddress: Some(server.to_owned()),
             ..DockerCredentials::default()
         })
+    }
+}
+
+/// Under which name engines know a registry's credentials.
+fn server_address(host: &str) -> &str {
+    if host == DOCKER_HUB {
+        "https://index.docker.io/v1/"
+    } else {
+        host
     }
 }
 
@@ -169,6 +210,37 @@ mod tests {
         assert!(known.of("empty.example/a").is_none());
         assert!(known.of("other.example/a").is_none());
         assert!(known.of(&format!("sha256:{}", "a".repeat(64))).is_none());
+    }
+
+    #[test]
+    fn what_was_stored_overrules_the_file() {
+        let stored = |kind, host: &str| Credential {
+            kind,
+            host: host.to_owned(),
+            username: "eve".to_owned(),
+            secret: "newer".to_owned(),
+            known_hosts: None,
+            created_at: time::OffsetDateTime::UNIX_EPOCH,
+        };
+        let known = Credentials::parse(FILE.as_bytes()).unwrap().overruled_by(&[
+            stored(CredentialKind::Registry, "localhost:5000"),
+            stored(CredentialKind::Registry, "index.docker.io"),
+            stored(CredentialKind::GitToken, "ghcr.io"),
+        ]);
+        let local = known.of("localhost:5000/shop").unwrap();
+        assert_eq!(local.username.as_deref(), Some("eve"));
+        let hub = known.of("nginx").unwrap();
+        assert_eq!(hub.password.as_deref(), Some("newer"));
+        assert_eq!(
+            hub.serveraddress.as_deref(),
+            Some("https://index.docker.io/v1/")
+        );
+        let other = known.of("ghcr.io/a/b").unwrap();
+        assert!(
+            other.identitytoken.is_some(),
+            "a git token opens no registry"
+        );
+        assert_eq!(known.of_host("registry-1.docker.io"), known.of("nginx"));
     }
 
     #[test]

@@ -8,8 +8,9 @@ use flukedeploy_domain::credential::Credential;
 use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_domain::names::InstanceName;
 use flukedeploy_platform::ports::{
-    Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, JobSpec, NetworkReady, RawLine,
-    ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState, Task, VolumeUser,
+    BuildError, BuildLine, BuildSpec, Builder, Built, Engine, EngineError, EngineEvent, EngineInfo,
+    ImageFacts, IngressSpec, JobSpec, LookedUp, NetworkReady, RawLine, ReplicaFailure,
+    ResolveError, ResolvedImage, ServiceSpec, ServiceState, Task, VolumeUser,
 };
 use futures_util::stream::BoxStream;
 use time::OffsetDateTime;
@@ -45,6 +46,8 @@ pub(crate) struct Inner {
     pub(crate) program_path: PathBuf,
     pub(crate) program: OnceCell<Program>,
     registry_auth_file: Option<PathBuf>,
+    /// Registries' credentials that were stored; they overrule the file's.
+    pub(crate) stored: RwLock<Vec<Credential>>,
     /// The overlay's id, once seen.
     network_id: RwLock<Option<String>>,
 }
@@ -61,6 +64,7 @@ impl SwarmEngine {
                 program_path: config.program,
                 program: OnceCell::new(),
                 registry_auth_file: config.registry_auth_file,
+                stored: RwLock::default(),
                 network_id: RwLock::default(),
             }),
         }
@@ -69,7 +73,9 @@ impl SwarmEngine {
 
 impl Inner {
     pub(crate) async fn credentials(&self) -> Credentials {
-        Credentials::load(self.registry_auth_file.as_deref()).await
+        let file = Credentials::load(self.registry_auth_file.as_deref()).await;
+        let stored = self.stored.read();
+        file.overruled_by(&stored.unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn known_network(&self) -> Option<String> {
@@ -111,6 +117,10 @@ impl Engine for SwarmEngine {
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<ResolvedImage, ResolveError> {
         self.inner.resolve_image(image, progress).await
+    }
+
+    async fn look_up_image(&self, image: &ImageRef) -> Result<LookedUp, ResolveError> {
+        self.inner.look_up_image(image).await
     }
 
     async fn image_available(&self, image: &PinnedImage) -> Result<bool, EngineError> {
@@ -177,7 +187,7 @@ impl Engine for SwarmEngine {
         self.inner.jobs().await
     }
 
-    async fn remove_volumes(&self, names: &[String]) -> Result<(), EngineError> {
+    async fn remove_volumes(&self, names: &[String]) -> Result<Vec<String>, EngineError> {
         self.inner.remove_named_volumes(names).await
     }
 
@@ -187,5 +197,28 @@ impl Engine for SwarmEngine {
 
     async fn stop_all(&self) -> Result<(), EngineError> {
         self.inner.stop_all().await
+    }
+}
+
+#[async_trait]
+impl Builder for SwarmEngine {
+    async fn build_image(
+        &self,
+        spec: &BuildSpec,
+        progress: &(dyn Fn(BuildLine) + Send + Sync),
+    ) -> Result<Built, BuildError> {
+        self.inner.build_image(spec, progress).await
+    }
+
+    async fn image_facts(&self, image: &PinnedImage) -> Result<ImageFacts, EngineError> {
+        self.inner.image_facts(image).await
+    }
+
+    async fn secret_files(&self, image: &PinnedImage) -> Result<Vec<String>, EngineError> {
+        self.inner.secret_files(image).await
+    }
+
+    async fn signed_by(&self, image: &PinnedImage, key_pem: &str) -> Result<bool, EngineError> {
+        self.inner.signed_by(image, key_pem).await
     }
 }

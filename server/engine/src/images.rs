@@ -6,7 +6,7 @@ use bollard::errors::Error;
 use bollard::models::{ImageConfig, ImageInspect, OciPlatform};
 use bollard::query_parameters::CreateImageOptions;
 use flukedeploy_domain::image::{ImageRef, PinnedImage};
-use flukedeploy_platform::ports::{EngineError, ResolveError, ResolvedImage};
+use flukedeploy_platform::ports::{EngineError, LookedUp, ResolveError, ResolvedImage};
 use futures_util::StreamExt;
 
 use crate::client::CALL;
@@ -149,6 +149,41 @@ impl Inner {
         let id = here.id.clone().unwrap_or_default();
         let image = pinned(image, id, true, here);
         Ok(ResolvedImage { image, notes })
+    }
+
+    /// What [`Inner::resolve_image`] would begin with; fetches nothing.
+    pub(crate) async fn look_up_image(&self, image: &ImageRef) -> Result<LookedUp, ResolveError> {
+        if let Some(here) = self.local_image(&local_name(image)).await? {
+            let is_local = image.is_image_id() || self.is_own(image);
+            let digest = match wanted_digest(image) {
+                Some(digest) => Some(digest.to_owned()),
+                None => digest_in(&here, image.repository()).filter(|_| !is_local),
+            };
+            let image = match digest {
+                Some(digest) => pin(image, &digest, &here, Vec::new()).image,
+                None => pinned(image, here.id.clone().unwrap_or_default(), true, &here),
+            };
+            return Ok(LookedUp::Here(image));
+        }
+        if image.is_image_id() || self.is_own(image) {
+            return Ok(LookedUp::Nowhere);
+        }
+        match self.ask_registry(image.as_str()).await {
+            Ok(known) => Ok(LookedUp::InRegistry {
+                architectures: known
+                    .platforms
+                    .into_iter()
+                    .filter_map(|platform| platform.architecture)
+                    .collect(),
+            }),
+            Err(RegistryError::Engine(error)) => Err(error.into()),
+            Err(RegistryError::Refused(refusal)) => match refusal.verdict {
+                Verdict::NotFound => Ok(LookedUp::Nowhere),
+                Verdict::Denied | Verdict::Unreachable | Verdict::Other => {
+                    Err(refusal.into_error(image))
+                }
+            },
+        }
     }
 
     pub(crate) async fn image_available(&self, image: &PinnedImage) -> Result<bool, EngineError> {
@@ -350,7 +385,7 @@ fn never_was_in_a_registry(image: &ImageRef, here: &ImageInspect) -> bool {
     image.registry().is_none() && digest_in(here, image.repository()).is_none()
 }
 
-fn is_digest(text: &str) -> bool {
+pub(crate) fn is_digest(text: &str) -> bool {
     text.strip_prefix("sha256:")
         .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
@@ -390,7 +425,12 @@ fn pin(image: &ImageRef, digest: &str, here: &ImageInspect, notes: Vec<String>) 
     }
 }
 
-fn pinned(image: &ImageRef, pinned: String, local_only: bool, here: &ImageInspect) -> PinnedImage {
+pub(crate) fn pinned(
+    image: &ImageRef,
+    pinned: String,
+    local_only: bool,
+    here: &ImageInspect,
+) -> PinnedImage {
     let nothing = ImageConfig::default();
     let config = here.config.as_ref().unwrap_or(&nothing);
     let has_healthcheck = config

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use flukedeploy_domain::names::InstanceName;
 
 pub(crate) const INSTANCE: &str = "com.flukedeploy.instance";
-/// `release` or `ingress`.
+/// `release`, `job` or `ingress`.
 pub(crate) const ROLE: &str = "com.flukedeploy.role";
 /// The service's name, on its containers: Swarm's own label is not on its tasks.
 pub(crate) const SERVICE: &str = "com.flukedeploy.service";
@@ -16,6 +16,7 @@ pub(crate) const SWARM_TASK_ID: &str = "com.docker.swarm.task.id";
 pub(crate) const SWARM_NODE_ID: &str = "com.docker.swarm.node.id";
 
 pub(crate) const RELEASE: &str = "release";
+pub(crate) const JOB: &str = "job";
 pub(crate) const INGRESS: &str = "ingress";
 
 #[derive(Debug, Clone)]

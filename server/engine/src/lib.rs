@@ -1,4 +1,5 @@
-//! Docker Swarm behind the platform's [`Engine`](flukedeploy_platform::ports::Engine) port.
+//! Docker Swarm behind the platform's ports [`Engine`](flukedeploy_platform::ports::Engine) and
+//! [`Builder`](flukedeploy_platform::ports::Builder).
 //!
 //! The only crate that knows Docker. Whatever it makes carries the label
 //! `com.flukedeploy.instance`, and whatever does not carry it is never touched.
@@ -7,6 +8,10 @@
 //! writes bodies to its debug log) or bollard leaves out what we need (a task's addresses, the
 //! origin of a log line), [`client::Client`] speaks HTTP itself, over the same transport.
 
+mod build_limits;
+mod build_session;
+mod build_trace;
+mod builds;
 mod client;
 mod compare;
 mod credentials;
@@ -15,16 +20,23 @@ mod engine;
 mod error;
 mod events;
 mod examine;
+mod image_facts;
 mod images;
 mod ingress;
 mod jobs;
 mod labels;
+mod lines;
 mod logs;
 mod program;
 mod progress;
+mod protobuf;
 mod purge;
+mod push;
 mod registry;
+mod registry_http;
+mod secret_files;
 mod services;
+mod signatures;
 mod spec;
 mod swarm;
 mod tasks;

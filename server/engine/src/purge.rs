@@ -6,7 +6,7 @@ use bollard::models::{ContainerSummary, LocalNodeState};
 use bollard::query_parameters::{
     ListContainersOptions, ListVolumesOptions, RemoveContainerOptions, RemoveVolumeOptions,
 };
-use flukedeploy_platform::ports::{EngineError, TaskState};
+use flukedeploy_platform::ports::EngineError;
 use tokio::time::{Instant, sleep};
 
 use crate::engine::Inner;
@@ -53,13 +53,6 @@ impl Inner {
             sleep(LOOK).await;
         }
         Ok(())
-    }
-
-    async fn has_running_tasks(&self) -> Result<bool, EngineError> {
-        let tasks = self.all_tasks().await?;
-        Ok(tasks
-            .iter()
-            .any(|task| matches!(task.state, TaskState::Running | TaskState::Starting)))
     }
 
     pub(crate) async fn purge(&self) -> Result<(), EngineError> {

@@ -13,7 +13,7 @@ use crate::client::{encode, query};
 use crate::compare::differences;
 use crate::engine::Inner;
 use crate::error::{absent_is_none, is_conflict, is_out_of_sequence};
-use crate::labels::{INSTANCE, RELEASE, ROLE};
+use crate::labels::{INSTANCE, JOB, RELEASE, ROLE};
 use crate::spec;
 
 /// How often a change that another one overtook is tried again.
@@ -156,11 +156,39 @@ impl Inner {
     }
 
     pub(crate) async fn services(&self) -> Result<Vec<ServiceState>, EngineError> {
+        self.services_of(RELEASE).await
+    }
+
+    pub(crate) async fn jobs(&self) -> Result<Vec<ServiceState>, EngineError> {
+        self.services_of(JOB).await
+    }
+
+    async fn services_of(&self, wanted: &str) -> Result<Vec<ServiceState>, EngineError> {
         let services = self.list_services().await?;
-        let releases = services
+        let wanted = services
             .into_iter()
-            .filter(|service| role(&service.spec) == Some(RELEASE));
-        Ok(releases.map(state).collect())
+            .filter(|service| role(&service.spec) == Some(wanted));
+        Ok(wanted.map(state).collect())
+    }
+
+    /// Makes a service; one of ours that has the name already stays as it is.
+    pub(crate) async fn ensure_exists(
+        &self,
+        wanted: &DockerService,
+        registry_auth: Option<&str>,
+    ) -> Result<(), EngineError> {
+        let name = wanted.name.clone().unwrap_or_default();
+        let wanted = as_value(wanted)?;
+        if let Some(existing) = self.existing(&name).await? {
+            return self.check_owner(&name, &existing.spec);
+        }
+        match self.create(&name, &wanted, registry_auth).await {
+            Err(error) if is_conflict(&error) => match self.existing(&name).await? {
+                Some(existing) => self.check_owner(&name, &existing.spec),
+                None => Err(error),
+            },
+            result => result,
+        }
     }
 
     /// Every service of this instance, the ingress too.

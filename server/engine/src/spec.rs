@@ -10,9 +10,10 @@ use bollard::models::{
     TaskSpecContainerSpecSecrets, TaskSpecPlacement, TaskSpecRestartPolicy,
     TaskSpecRestartPolicyConditionEnum,
 };
-use flukedeploy_platform::ports::{IngressSpec, ServiceSpec};
+use flukedeploy_domain::app::EnvVars;
+use flukedeploy_platform::ports::{IngressSpec, JobSpec, ServiceSpec};
 
-use crate::labels::{INGRESS, INSTANCE, Names, RELEASE, ROLE, SERVICE};
+use crate::labels::{INGRESS, INSTANCE, JOB, Names, RELEASE, ROLE, SERVICE};
 use crate::workload;
 
 const SECOND: i64 = 1_000_000_000;
@@ -32,13 +33,7 @@ pub(crate) fn release(names: &Names, network_id: &str, spec: &ServiceSpec) -> Do
     let container = TaskSpecContainerSpec {
         image: Some(spec.image.pinned.clone()),
         labels: Some(labels.clone()),
-        env: Some(
-            spec.env
-                .0
-                .iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect(),
-        ),
+        env: Some(env(&spec.env)),
         stop_grace_period: Some(i64::from(spec.stop_grace_seconds) * SECOND),
         health_check: spec.health_command.as_ref().map(workload::health_check),
         mounts: workload::mounts(&spec.mounts, &names.owner()),
@@ -63,6 +58,48 @@ pub(crate) fn release(names: &Names, network_id: &str, spec: &ServiceSpec) -> Do
             ..ServiceSpecMode::default()
         }),
         endpoint_spec: Some(endpoint(workload::ports(&spec.ports))),
+        ..DockerService::default()
+    }
+}
+
+/// The service of a command that runs once: one replica that is never restarted.
+///
+/// Not in Swarm's own mode for this (`ReplicatedJob`): when such a service is removed, Swarm does
+/// not stop its tasks, nor forget those that ended, for ever (moby#42789, moby#44312; seen on
+/// 20.10). Of the usual mode everything goes.
+pub(crate) fn job(names: &Names, network_id: &str, spec: &JobSpec) -> DockerService {
+    let labels = labels(names, JOB, &spec.name, &spec.labels);
+    let container = TaskSpecContainerSpec {
+        image: Some(spec.image.pinned.clone()),
+        labels: Some(labels.clone()),
+        command: Some(spec.command.clone()),
+        env: Some(env(&spec.env)),
+        mounts: workload::mounts(&spec.mounts, &names.owner()),
+        init: Some(false),
+        ..TaskSpecContainerSpec::default()
+    };
+    DockerService {
+        name: Some(spec.name.clone()),
+        labels: Some(labels),
+        task_template: Some(TaskSpec {
+            container_spec: Some(container),
+            resources: workload::resources(&spec.resources),
+            restart_policy: Some(TaskSpecRestartPolicy {
+                condition: Some(TaskSpecRestartPolicyConditionEnum::NONE),
+                // Makes Swarm remember the one task, however little history it is set to keep: a
+                // slot without any would get a new one.
+                max_attempts: Some(1),
+                ..TaskSpecRestartPolicy::default()
+            }),
+            placement: workload::placement(&spec.placement),
+            networks: Some(vec![attachment(network_id, Vec::new())]),
+            ..TaskSpec::default()
+        }),
+        mode: Some(ServiceSpecMode {
+            replicated: Some(ServiceSpecModeReplicated { replicas: Some(1) }),
+            ..ServiceSpecMode::default()
+        }),
+        endpoint_spec: Some(endpoint(Vec::new())),
         ..DockerService::default()
     }
 }
@@ -174,6 +211,13 @@ pub(crate) fn ingress(
     }
 }
 
+fn env(variables: &EnvVars) -> Vec<String> {
+    let pairs = variables.0.iter();
+    pairs
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
+}
+
 fn labels(
     names: &Names,
     role: &str,
@@ -218,7 +262,7 @@ fn endpoint(ports: Vec<EndpointPortConfig>) -> EndpointSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flukedeploy_domain::app::{EnvVars, Protocol, PublishedPort, Resources};
+    use flukedeploy_domain::app::{Protocol, PublishedPort, Resources};
     use flukedeploy_domain::image::PinnedImage;
     use flukedeploy_platform::ports::{HealthCommand, VolumeMount};
     use serde_json::{Value, json};
@@ -286,6 +330,39 @@ mod tests {
                 "EndpointSpec": {"Mode": "dnsrr", "Ports": []},
             })
         );
+    }
+
+    #[test]
+    fn a_job_runs_once_and_is_no_release() {
+        let release = spec();
+        let job = job(
+            &names(),
+            "net1",
+            &JobSpec {
+                name: "fd-main-shop-job-1".to_owned(),
+                image: release.image,
+                command: vec!["/bin/migrate".to_owned(), "--all now".to_owned()],
+                env: release.env,
+                labels: BTreeMap::from([("com.flukedeploy.job".to_owned(), "1".to_owned())]),
+                resources: Resources::default(),
+                placement: Vec::new(),
+                mounts: Vec::new(),
+            },
+        );
+        let value = serde_json::to_value(job).unwrap();
+        assert_eq!(value["Labels"]["com.flukedeploy.role"], "job");
+        assert_eq!(value["Labels"]["com.flukedeploy.job"], "1");
+        assert_eq!(value["Mode"], json!({"Replicated": {"Replicas": 1}}));
+        let task = &value["TaskTemplate"];
+        assert_eq!(
+            task["RestartPolicy"],
+            json!({"Condition": "none", "MaxAttempts": 1})
+        );
+        assert_eq!(
+            task["ContainerSpec"]["Command"],
+            json!(["/bin/migrate", "--all now"])
+        );
+        assert_eq!(task["ContainerSpec"]["Labels"], value["Labels"]);
     }
 
     #[test]

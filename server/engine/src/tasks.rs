@@ -12,7 +12,9 @@ use time::OffsetDateTime;
 
 use crate::client::query;
 use crate::engine::Inner;
-use crate::labels::{SERVICE, SWARM_NODE_ID, SWARM_SERVICE, SWARM_SERVICE_ID, SWARM_TASK_ID};
+use crate::labels::{
+    JOB, ROLE, SERVICE, SWARM_NODE_ID, SWARM_SERVICE, SWARM_SERVICE_ID, SWARM_TASK_ID,
+};
 use crate::services::instant;
 
 /// A task as the engine tells it. bollard's has no addresses.
@@ -92,28 +94,45 @@ impl Inner {
     /// have stopped, but no longer knows its name.
     pub(crate) async fn tasks(&self, service: &str) -> Result<Vec<Task>, EngineError> {
         let label = format!("{SERVICE}={service}");
-        let mut tasks = self.list_tasks(&[self.names.owner_filter(), label]).await?;
+        let raw = self.list_tasks(&[self.names.owner_filter(), label]).await?;
+        let mut tasks = self.fold_all(raw);
         if tasks.is_empty() {
             tasks = self.leftovers(service).await?;
         }
         Ok(tasks)
     }
 
+    /// Of releases and the ingress; who started a job asks for its tasks by name.
     pub(crate) async fn all_tasks(&self) -> Result<Vec<Task>, EngineError> {
-        self.list_tasks(&[self.names.owner_filter()]).await
+        let mut raw = self.list_tasks(&[self.names.owner_filter()]).await?;
+        raw.retain(|task| !is_job(task));
+        Ok(self.fold_all(raw))
     }
 
-    async fn list_tasks(&self, labels: &[String]) -> Result<Vec<Task>, EngineError> {
-        let filters = json!({ "label": labels }).to_string();
-        let path = format!("/tasks{}", query(&[("filters", &filters)]));
-        let raw: Vec<RawTask> = self
-            .client
-            .call("listing tasks", self.client.get(&path))
-            .await?;
+    /// Whether anything of this instance runs, jobs too.
+    pub(crate) async fn has_running_tasks(&self) -> Result<bool, EngineError> {
+        let raw = self.list_tasks(&[self.names.owner_filter()]).await?;
+        Ok(raw.iter().any(|task| {
+            matches!(
+                state(&task.status.state),
+                TaskState::Running | TaskState::Starting
+            )
+        }))
+    }
+
+    fn fold_all(&self, raw: Vec<RawTask>) -> Vec<Task> {
         let network = self.names.network();
         let mut tasks: Vec<Task> = raw.into_iter().map(|raw| fold(raw, &network)).collect();
         tasks.sort_by_key(|task| std::cmp::Reverse(task.created_at));
-        Ok(tasks)
+        tasks
+    }
+
+    async fn list_tasks(&self, labels: &[String]) -> Result<Vec<RawTask>, EngineError> {
+        let filters = json!({ "label": labels }).to_string();
+        let path = format!("/tasks{}", query(&[("filters", &filters)]));
+        self.client
+            .call("listing tasks", self.client.get(&path))
+            .await
     }
 
     /// Containers on this node that outlive Swarm's memory of their task.
@@ -144,6 +163,13 @@ impl Inner {
         let listing = self.client.docker().list_containers(Some(options));
         self.client.call("listing containers", listing).await
     }
+}
+
+fn is_job(task: &RawTask) -> bool {
+    let container = task.spec.container_spec.as_ref();
+    container
+        .and_then(|spec| spec.labels.as_ref()?.get(ROLE))
+        .is_some_and(|role| role == JOB)
 }
 
 fn fold(raw: RawTask, network: &str) -> Task {

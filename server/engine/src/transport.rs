@@ -176,8 +176,8 @@ where
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move {
-        // Its failures reach the caller through the response.
-        let _ = connection.await;
+        // Its failures reach the caller through the response. Ends when the caller drops that.
+        let _ = connection.with_upgrades().await;
     });
     Ok(sender.send_request(request).await?)
 }

@@ -10,6 +10,7 @@ use flukedeploy_domain::deployment::Strategy;
 use flukedeploy_domain::health::HealthGate;
 use flukedeploy_domain::log_entry::{EventType, Level, LogMetadata};
 use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname, Invalid, near_names};
+use flukedeploy_domain::release::Release;
 
 use serde_json::{Map, Value};
 
@@ -17,7 +18,7 @@ use crate::authorise::authorise;
 use crate::error::Error;
 use crate::platform::Platform;
 use crate::ports::AppOverview;
-use crate::views::{AppView, ReleaseView, app_view};
+use crate::views::{AppView, EnvironmentBrief, ReleaseView, app_view, state_of};
 
 /// A new app.
 #[derive(Debug, Clone)]
@@ -61,7 +62,7 @@ pub async fn list_apps(px: &Platform, actor: &Actor) -> Result<Arc<Vec<AppView>>
     let overviews = px.parts().store.app_overviews().await?;
     let mut views = Vec::with_capacity(overviews.len());
     for overview in &overviews {
-        views.push(production_view(px, overview).await?);
+        views.push(environment_view(px, overview, &EnvironmentName::production()).await?);
     }
     let views = Arc::new(views);
     px.parts().app_list.keep(stamp, &views);
@@ -108,9 +109,19 @@ impl AppList {
 
 /// One app's production environment.
 pub async fn get_app(px: &Platform, actor: &Actor, name: &AppName) -> Result<AppView, Error> {
+    get_environment(px, actor, name, &EnvironmentName::production()).await
+}
+
+/// One environment of an app.
+pub async fn get_environment(
+    px: &Platform,
+    actor: &Actor,
+    name: &AppName,
+    environment: &EnvironmentName,
+) -> Result<AppView, Error> {
     authorise(actor, Action::ViewApp, Resource::App(name))?;
     match px.parts().store.app_overview(name).await? {
-        Some(overview) => production_view(px, &overview).await,
+        Some(overview) => environment_view(px, &overview, environment).await,
         None => Err(app_not_found(px, name).await),
     }
 }
@@ -120,10 +131,11 @@ pub async fn list_releases(
     px: &Platform,
     actor: &Actor,
     name: &AppName,
+    environment: &EnvironmentName,
     limit: u32,
 ) -> Result<Vec<ReleaseView>, Error> {
     authorise(actor, Action::ViewApp, Resource::App(name))?;
-    let environment = require_environment(px, name, &EnvironmentName::production()).await?;
+    let environment = require_environment(px, name, environment).await?;
     let releases = px
         .parts()
         .store
@@ -139,6 +151,8 @@ pub async fn create_app(px: &Platform, actor: &Actor, new: NewApp) -> Result<App
     authorise(actor, Action::CreateApp, Resource::App(&new.name))?;
     new.settings.validate().map_err(Error::Invalid)?;
     refuse_own_hosts(px, &new.settings.domains)?;
+    let production = EnvironmentName::production();
+    crate::environments::refuse_taken_address(px, &new.name, &production, "app_name").await?;
     let now = px.now();
     let app = App {
         name: new.name.clone(),
@@ -153,6 +167,7 @@ pub async fn create_app(px: &Platform, actor: &Actor, new: NewApp) -> Result<App
         mode: RunMode::Running,
         standby: None,
         probation: None,
+        expires_at: None,
         created_at: now,
     };
     let audit = AuditEntry::new(
@@ -175,10 +190,11 @@ pub async fn change_app(
     px: &Platform,
     actor: &Actor,
     name: &AppName,
+    environment: &EnvironmentName,
     change: ChangeApp,
 ) -> Result<AppView, Error> {
     authorise(actor, Action::ChangeSettings, Resource::App(name))?;
-    let environment = require_environment(px, name, &EnvironmentName::production()).await?;
+    let environment = require_environment(px, name, environment).await?;
     if let Some(version) = change.if_version
         && version != environment.settings_version
     {
@@ -188,12 +204,13 @@ pub async fn change_app(
     }
     let (settings, changed) = changed_settings(&environment.settings, change)?;
     if changed.is_empty() {
-        return get_app(px, actor, name).await;
+        return get_environment(px, actor, name, &environment.name).await;
     }
     settings.validate().map_err(Error::Invalid)?;
     refuse_own_hosts(px, &settings.domains)?;
     let now = px.now();
-    let summary = format!("changed {} of {name}", changed.join(", "));
+    let of = crate::environments::called(name, &environment.name);
+    let summary = format!("changed {} of {of}", changed.join(", "));
     let audit = AuditEntry::new(
         now,
         actor,
@@ -220,14 +237,14 @@ pub async fn change_app(
         },
     );
     px.parts().routes.refresh(px).await;
-    get_app(px, actor, name).await
+    get_environment(px, actor, name, &environment.name).await
 }
 
 /// Removes the app and everything that runs for it. Unfinished deployments are cancelled first.
 pub async fn delete_app(px: &Platform, actor: &Actor, name: &AppName) -> Result<(), Error> {
     authorise(actor, Action::DeleteApp, Resource::App(name))?;
     require_environment(px, name, &EnvironmentName::production()).await?;
-    px.parts().runner.stop_app(px, actor, name).await?;
+    px.parts().runner.stop_app(px, actor, name, None).await?;
     let audit = AuditEntry::new(
         px.now(),
         actor,
@@ -236,7 +253,7 @@ pub async fn delete_app(px: &Platform, actor: &Actor, name: &AppName) -> Result<
         format!("deleted app {name}"),
     );
     px.parts().store.delete_app(name, &audit).await?;
-    px.parts().routes.forget_app(name);
+    px.parts().routes.forget_app(name, None);
     px.parts().routes.refresh(px).await;
     // The services go after the routes, so that nobody is sent to a replica that stops. What
     // cannot be removed now is removed by the reconciler: no app in the store wants it.
@@ -244,7 +261,7 @@ pub async fn delete_app(px: &Platform, actor: &Actor, name: &AppName) -> Result<
     Ok(())
 }
 
-fn changed_settings(
+pub(crate) fn changed_settings(
     old: &Settings,
     change: ChangeApp,
 ) -> Result<(Settings, Vec<&'static str>), Error> {
@@ -275,7 +292,7 @@ fn changed_settings(
     }
     settings.env_vars.0.extend(change.set_env_vars.0);
     settings = settings.merged(&change.parts).map_err(Error::Invalid)?;
-    let fields: [(&'static str, bool); 13] = [
+    let fields: [(&'static str, bool); 16] = [
         (
             "container_port",
             settings.container_port != old.container_port,
@@ -295,6 +312,9 @@ fn changed_settings(
             settings.published_ports != old.published_ports,
         ),
         ("expose_http", settings.expose_http != old.expose_http),
+        ("build", settings.build != old.build),
+        ("jobs", settings.jobs != old.jobs),
+        ("checks", settings.checks != old.checks),
     ];
     changed.extend(
         fields
@@ -307,7 +327,7 @@ fn changed_settings(
 
 /// Apps get `<app>.<root domain>` by themselves; a custom domain under the root would take
 /// another app's address.
-fn refuse_own_hosts(px: &Platform, domains: &[Hostname]) -> Result<(), Error> {
+pub(crate) fn refuse_own_hosts(px: &Platform, domains: &[Hostname]) -> Result<(), Error> {
     let suffix = format!(".{}", px.config().root_domain);
     match domains
         .iter()
@@ -331,10 +351,19 @@ pub(crate) async fn require_environment(
 ) -> Result<Environment, Error> {
     match px.parts().store.environment(app, environment).await? {
         Some(environment) => Ok(environment),
-        None if px.parts().store.app_overview(app).await?.is_some() => Err(Error::NotFound {
-            what: format!("environment '{environment}' of app '{app}'"),
-        }),
-        None => Err(app_not_found(px, app).await),
+        None => match px.parts().store.app_overview(app).await? {
+            Some(overview) => Err(no_such_environment(&overview, environment)),
+            None => Err(app_not_found(px, app).await),
+        },
+    }
+}
+
+fn no_such_environment(overview: &AppOverview, environment: &EnvironmentName) -> Error {
+    let names = overview.environments.iter();
+    Error::EnvironmentNotFound {
+        app: overview.app.name.to_string(),
+        name: environment.to_string(),
+        known: names.map(|known| known.name.to_string()).collect(),
     }
 }
 
@@ -349,39 +378,62 @@ async fn app_not_found(px: &Platform, name: &AppName) -> Error {
     }
 }
 
-async fn production_view(px: &Platform, overview: &AppOverview) -> Result<AppView, Error> {
-    let production = EnvironmentName::production();
-    let Some(index) = overview
-        .environments
-        .iter()
-        .position(|e| e.name == production)
-    else {
-        return Err(Error::NotFound {
-            what: format!("environment 'production' of app '{}'", overview.app.name),
-        });
+pub(crate) async fn environment_view(
+    px: &Platform,
+    overview: &AppOverview,
+    name: &EnvironmentName,
+) -> Result<AppView, Error> {
+    let environments = &overview.environments;
+    let Some(index) = environments.iter().position(|e| e.name == *name) else {
+        return Err(no_such_environment(overview, name));
     };
-    let environment = &overview.environments[index];
-    let release = match environment.active_release {
-        Some(number) => {
-            px.parts()
-                .store
-                .release(&overview.app.name, &environment.name, number)
-                .await?
-        }
-        None => None,
-    };
-    let ready = release.as_ref().map_or(0, |release| {
-        px.parts()
-            .fleet
-            .ready_count(&release.service_name(&px.config().instance))
-    });
-    Ok(app_view(
+    let environment = &environments[index];
+    let latest = overview.latest.get(index).and_then(Option::as_ref);
+    let (release, ready) = served(px, environment).await?;
+    let url = px.config().url_of(&overview.app.name, &environment.name);
+    let drift = px.parts().drift.of(&overview.app.name, &environment.name);
+    let mut view = app_view(
         overview,
         environment,
-        overview.latest.get(index).and_then(Option::as_ref),
+        latest,
         release.as_ref(),
         ready,
-        px.config().url_of(&overview.app.name, &environment.name),
-        px.parts().drift.of(&overview.app.name, &environment.name),
-    ))
+        url,
+        drift,
+    );
+    // Production comes first, the others by name.
+    for (index, other) in environments.iter().enumerate() {
+        let latest = overview.latest.get(index).and_then(Option::as_ref);
+        let state = if other.name == *name {
+            view.state
+        } else {
+            let (release, ready) = served(px, other).await?;
+            state_of(other, latest, release.as_ref(), ready)
+        };
+        view.environments.push(EnvironmentBrief {
+            name: other.name.clone(),
+            state,
+            url: px.config().url_of(&overview.app.name, &other.name),
+            expires_at: other.expires_at,
+        });
+    }
+    view.environments
+        .sort_by_key(|brief| !brief.name.is_production());
+    Ok(view)
+}
+
+/// The release that serves, and how many replicas of it are well.
+async fn served(px: &Platform, environment: &Environment) -> Result<(Option<Release>, u32), Error> {
+    let Some(number) = environment.active_release else {
+        return Ok((None, 0));
+    };
+    let store = &px.parts().store;
+    let release = store
+        .release(&environment.app, &environment.name, number)
+        .await?;
+    let ready = release.as_ref().map_or(0, |release| {
+        let service = release.service_name(&px.config().instance);
+        px.parts().fleet.ready_count(&service)
+    });
+    Ok((release, ready))
 }

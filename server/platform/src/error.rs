@@ -15,6 +15,12 @@ pub enum Error {
     Invalid(Vec<Invalid>),
     #[error("there is no app '{name}'")]
     AppNotFound { name: String, near: Vec<String> },
+    #[error("app '{app}' has no environment '{name}'")]
+    EnvironmentNotFound {
+        app: String,
+        name: String,
+        known: Vec<String>,
+    },
     #[error("there is no deployment '{id}'")]
     DeploymentNotFound { id: String },
     #[error("app '{app}' has no release {release} that it could go back to")]
@@ -92,6 +98,7 @@ impl Error {
         match self {
             Self::Invalid(_) => Kind::Invalid,
             Self::AppNotFound { .. }
+            | Self::EnvironmentNotFound { .. }
             | Self::DeploymentNotFound { .. }
             | Self::ReleaseNotFound { .. }
             | Self::NotFound { .. } => Kind::NotFound,
@@ -122,6 +129,7 @@ impl Error {
         match self {
             Self::Invalid(_) => "invalid_request",
             Self::AppNotFound { .. } => "app_not_found",
+            Self::EnvironmentNotFound { .. } => "environment_not_found",
             Self::DeploymentNotFound { .. } => "deployment_not_found",
             Self::ReleaseNotFound { .. } => "release_not_found",
             Self::NotFound { .. } => "not_found",
@@ -153,6 +161,9 @@ impl Error {
             Self::AppNotFound { near, .. } if !near.is_empty() => {
                 format!("{self}; did you mean {}?", near.join(", "))
             }
+            Self::EnvironmentNotFound { known, .. } if !known.is_empty() => {
+                format!("{self}; it has {}", known.join(", "))
+            }
             Self::ReleaseNotFound { kept, .. } if !kept.is_empty() => {
                 format!("{self}; it could go back to {}", kept.join(", "))
             }
@@ -171,6 +182,10 @@ impl Error {
             Self::AppNotFound { .. } => {
                 "list the apps, or create this one first (or deploy with create: true)".to_owned()
             }
+            Self::EnvironmentNotFound { app, name, .. } => format!(
+                "name one that exists, or create '{name}' first: on the app's page, or with \
+                 POST /api/v1/apps/{app}/environments"
+            ),
             Self::DeploymentNotFound { .. } => "list the app's deployments".to_owned(),
             Self::ReleaseNotFound { .. } => "name one of the releases the app has kept".to_owned(),
             Self::Unauthenticated { .. } => {

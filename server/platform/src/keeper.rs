@@ -29,6 +29,8 @@ type Watched = HashMap<DeploymentId, (OffsetDateTime, Traffic)>;
 pub(crate) async fn run(px: Platform) {
     let mut watched = Watched::new();
     let mut retiring: HashSet<String> = HashSet::new();
+    let mut ending: HashSet<(AppName, EnvironmentName)> = HashSet::new();
+    let (gone, mut ended) = tokio::sync::mpsc::unbounded_channel();
     let (done, mut retired) = tokio::sync::mpsc::unbounded_channel::<String>();
     loop {
         tokio::select! {
@@ -37,6 +39,9 @@ pub(crate) async fn run(px: Platform) {
         }
         while let Ok(service) = retired.try_recv() {
             retiring.remove(&service);
+        }
+        while let Ok(preview) = ended.try_recv() {
+            ending.remove(&preview);
         }
         let environments = match px.parts().store.environments().await {
             Ok(environments) => environments,
@@ -54,6 +59,19 @@ pub(crate) async fn run(px: Platform) {
             .collect();
         watched.retain(|id, _| alive.contains(id));
         for environment in &environments {
+            // Also those whose time ended while nobody was there to look.
+            if environment.expires_at.is_some_and(|end| end <= px.now()) {
+                let preview = (environment.app.clone(), environment.name.clone());
+                if ending.insert(preview.clone()) {
+                    let (px, gone) = (px.clone(), gone.clone());
+                    px.clone().parts().tasks.spawn(async move {
+                        end_preview(&px, &preview.0, &preview.1).await;
+                        // The receiver is gone only when the platform stops.
+                        let _ = gone.send(preview);
+                    });
+                }
+                continue;
+            }
             if let Some(probation) = &environment.probation
                 && let Err(error) = watch(&px, environment, probation, &mut watched).await
             {
@@ -85,6 +103,17 @@ pub(crate) async fn run(px: Platform) {
                 });
             }
         }
+    }
+}
+
+/// What fails now is tried again at the next look.
+async fn end_preview(px: &Platform, app: &AppName, environment: &EnvironmentName) {
+    if let Err(error) = crate::environments::end_preview(px, app, environment).await {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            app.name = %app,
+            "a preview could not be removed yet"
+        );
     }
 }
 

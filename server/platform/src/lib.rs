@@ -5,11 +5,13 @@
 
 pub mod apps;
 pub mod authorise;
+mod checks;
 mod collector;
 pub mod config;
 pub mod credentials;
 pub mod deployments;
 mod drift;
+pub mod environments;
 pub mod error;
 mod fleet;
 pub mod identity;
@@ -26,6 +28,7 @@ pub mod system;
 pub mod uploads;
 pub mod validate;
 pub mod views;
+pub mod webhooks;
 
 pub use error::{Error, Kind};
 pub use platform::{Platform, Ports};

@@ -11,7 +11,9 @@ use crate::config::PlatformConfig;
 use crate::fleet::Fleet;
 use crate::identity::SignInLimits;
 use crate::journal::Journal;
-use crate::ports::{Builder, Clock, Engine, Inspector, LogStore, Store, Traffic, Workshop};
+use crate::ports::{
+    Builder, Clock, Engine, Inspector, LogStore, Outgoing, Store, Traffic, Workshop,
+};
 use crate::routes::Routes;
 use crate::runner::Runner;
 
@@ -31,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) builder: Arc<dyn Builder>,
     pub(crate) workshop: Arc<dyn Workshop>,
     pub(crate) inspector: Arc<dyn Inspector>,
+    pub(crate) outgoing: Arc<dyn Outgoing>,
     /// A place for each build that may run at once.
     pub(crate) build_places: tokio::sync::Semaphore,
     pub(crate) clock: Arc<dyn Clock>,
@@ -62,6 +65,7 @@ pub struct Ports {
     pub builder: Arc<dyn Builder>,
     pub workshop: Arc<dyn Workshop>,
     pub inspector: Arc<dyn Inspector>,
+    pub outgoing: Arc<dyn Outgoing>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -76,6 +80,7 @@ impl Platform {
             builder,
             workshop,
             inspector,
+            outgoing,
             clock,
         } = ports;
         let started_at = clock.now();
@@ -99,6 +104,7 @@ impl Platform {
                 builder,
                 workshop,
                 inspector,
+                outgoing,
                 clock,
                 journal,
                 fleet: Fleet::default(),

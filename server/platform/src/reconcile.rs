@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 
 use crate::error::Error;
 use crate::platform::Platform;
-use crate::ports::{IngressSpec, ServiceState};
+use crate::ports::{EngineError, IngressSpec, ServiceState};
 use crate::secret::Secret;
 
 const INGRESS_TOKEN: &str = "ingress_token";
@@ -28,6 +28,8 @@ const FIRST_INGRESS_MS: u64 = 60_000;
 const EVERY: Duration = Duration::from_secs(30);
 /// How long connections to a leftover may stay open, in seconds.
 const STRAY_DRAIN_SECONDS: u32 = 5;
+/// How long the first look at the engine may take before leftovers are left to the next comparison.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// Between two tries while the engine is away.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -40,6 +42,7 @@ impl Platform {
         tasks.spawn(crate::collector::run(self.clone()));
         tasks.spawn(crate::keeper::run(self.clone()));
         tasks.spawn(crate::keeper::run_wake_ups(self.clone()));
+        tasks.spawn(crate::webhooks::run(self.clone()));
         tasks.spawn(supervise(self.clone()));
     }
 }
@@ -101,9 +104,10 @@ async fn pass(px: &Platform, first: bool) -> Result<(), Error> {
     px.parts().routes.refresh(px).await;
     let removed = remove_unwanted(px, &services).await;
     let jobs = remove_stray_jobs(px).await;
+    let volumes = crate::environments::remove_leftovers(px).await.map(|_| ());
     let compared = compare_serving(px).await;
     crate::uploads::tidy(px).await?;
-    started.and(removed).and(jobs).and(compared)
+    started.and(removed).and(jobs).and(volumes).and(compared)
 }
 
 /// Swarm, network, ingress. What is there already is left alone.
@@ -339,10 +343,21 @@ async fn remove_unwanted(px: &Platform, services: &[ServiceState]) -> Result<(),
     let wanted = wanted(px).await?;
     let born = born_at(px).await?;
     let mut result = Ok(());
-    for service in services
-        .iter()
-        .filter(|service| !wanted.contains(&service.name))
-    {
+    let is_stray = |service: &&ServiceState| !wanted.contains(&service.name);
+    if services.iter().any(|service| is_stray(&service)) {
+        // After a start the ingress may still have routes of before to what belongs to nothing now.
+        // They are known once the engine was seen.
+        let mut changes = px.parts().fleet.changes();
+        let seen = changes.wait_for(|_| px.parts().fleet.is_known());
+        if tokio::time::timeout(FIRST_LOOK, seen).await.is_err() {
+            return Err(Error::Engine(EngineError::TimedOut {
+                doing: "looking at the engine for the first time".to_owned(),
+                seconds: FIRST_LOOK.as_secs(),
+            }));
+        }
+        px.parts().routes.refresh(px).await;
+    }
+    for service in services.iter().filter(is_stray) {
         // A new data directory under the name of an older instance: what that one left running is
         // not ours to stop.
         if service.created_at.is_some_and(|at| at < born) {

@@ -118,20 +118,21 @@ impl Routes {
             .cloned()
     }
 
-    /// The app is no more; another one may come under its name.
-    pub(crate) fn forget_app(&self, app: &AppName) {
+    /// The app, or one environment of it, is no more; another one may come under its name.
+    pub(crate) fn forget_app(&self, app: &AppName, environment: Option<&EnvironmentName>) {
+        let is_gone = |(of, name): &Key| of == app && environment.is_none_or(|gone| name == gone);
         self.shifts
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .retain(|(shifted, _), _| shifted != app);
+            .retain(|shifted, _| !is_gone(shifted));
         self.paused
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .retain(|(paused, _)| paused != app);
+            .retain(|paused| !is_gone(paused));
         self.releases
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .retain(|((of, _), _), _| of != app);
+            .retain(|(of, _), _| !is_gone(of));
     }
 
     /// Makes the table anew and publishes it if it differs; failures are logged, since the next

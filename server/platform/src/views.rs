@@ -4,9 +4,12 @@ use flukedeploy_domain::app::{
     Environment, Objective, PlacementRule, Probation, PublishedPort, Resources, RolloutSettings,
     RunMode, Settings, Standby, Volume,
 };
+use flukedeploy_domain::build::BuildSettings;
+use flukedeploy_domain::check::CheckSettings;
 pub use flukedeploy_domain::check::{Check, CheckStatus};
 use flukedeploy_domain::deployment::{DeploymentSummary, ReplicaCounts, State, Strategy};
 use flukedeploy_domain::health::HealthGate;
+use flukedeploy_domain::job::Jobs;
 use flukedeploy_domain::log_entry::LogEntry;
 use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
 use flukedeploy_domain::release::{Release, ReleaseNo};
@@ -72,6 +75,9 @@ pub struct AppView {
     pub placement: Vec<PlacementRule>,
     pub volumes: Vec<Volume>,
     pub published_ports: Vec<PublishedPort>,
+    pub build: BuildView,
+    pub jobs: Jobs,
+    pub checks: CheckSettings,
     pub mode: RunMode,
     /// The former release, if it still runs without traffic: going back to it takes no time.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,6 +102,54 @@ pub struct AppView {
     pub created_at: OffsetDateTime,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latest_deployment: Option<DeploymentSummary>,
+    /// A preview: when it goes by itself, with everything that belongs to it.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "timestamp::option"
+    )]
+    pub expires_at: Option<OffsetDateTime>,
+    /// All of the app, production first.
+    #[serde(default)]
+    pub environments: Vec<EnvironmentBrief>,
+}
+
+/// One environment of an app in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentBrief {
+    pub name: EnvironmentName,
+    pub state: AppState,
+    pub url: String,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "timestamp::option"
+    )]
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+/// How images of an app are built; of arguments and secrets, names only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildView {
+    pub arg_names: Vec<String>,
+    pub secret_names: Vec<String>,
+    pub variables_as_args: bool,
+    pub cpu_limit_milli: u32,
+    pub memory_limit_mb: u32,
+    pub timeout_seconds: u32,
+}
+
+impl From<&BuildSettings> for BuildView {
+    fn from(settings: &BuildSettings) -> Self {
+        Self {
+            arg_names: settings.args.names().map(ToOwned::to_owned).collect(),
+            secret_names: settings.secrets.names().map(ToOwned::to_owned).collect(),
+            variables_as_args: settings.variables_as_args,
+            cpu_limit_milli: settings.cpu_limit_milli,
+            memory_limit_mb: settings.memory_limit_mb,
+            timeout_seconds: settings.timeout_seconds,
+        }
+    }
 }
 
 /// A release, with names of variables only.
@@ -252,21 +306,7 @@ pub(crate) fn app_view(
 ) -> AppView {
     let settings: &Settings = &environment.settings;
     let wanted = release.map_or(settings.replicas, |release| release.settings.replicas);
-    let deploying = latest.is_some_and(|deployment| !deployment.state.is_final());
-    let never = environment.active_release.is_none();
-    let state = match (deploying, never) {
-        (true, _) => AppState::Deploying,
-        (false, true) => match latest.map(|deployment| &deployment.state) {
-            Some(State::Failed { .. } | State::RolledBack { .. }) => AppState::Failed,
-            _ => AppState::NeverDeployed,
-        },
-        (false, false) if environment.mode == RunMode::Stopped => AppState::Stopped,
-        (false, false) if environment.mode == RunMode::Asleep => AppState::Asleep,
-        (false, false) if ready == 0 => AppState::Failed,
-        (false, false) if environment.mode == RunMode::Maintenance => AppState::Maintenance,
-        (false, false) if ready < wanted => AppState::Degraded,
-        (false, false) => AppState::Running,
-    };
+    let state = state_of(environment, latest, release, ready);
     AppView {
         app_name: overview.app.name.clone(),
         environment: environment.name.clone(),
@@ -287,6 +327,9 @@ pub(crate) fn app_view(
         placement: settings.placement.clone(),
         volumes: settings.volumes.clone(),
         published_ports: settings.published_ports.clone(),
+        build: (&settings.build).into(),
+        jobs: settings.jobs.clone(),
+        checks: settings.checks.clone(),
         mode: environment.mode,
         standby: environment.standby,
         probation: environment.probation.clone(),
@@ -299,5 +342,32 @@ pub(crate) fn app_view(
         image: release.map(|release| release.image.requested.to_string()),
         created_at: overview.app.created_at,
         latest_deployment: latest.map(Into::into),
+        expires_at: environment.expires_at,
+        environments: Vec::new(),
+    }
+}
+
+/// `ready`: how many replicas of the release that serves are well.
+pub(crate) fn state_of(
+    environment: &Environment,
+    latest: Option<&flukedeploy_domain::deployment::Deployment>,
+    release: Option<&Release>,
+    ready: u32,
+) -> AppState {
+    let wanted = release.map_or(environment.settings.replicas, |r| r.settings.replicas);
+    let deploying = latest.is_some_and(|deployment| !deployment.state.is_final());
+    let never = environment.active_release.is_none();
+    match (deploying, never) {
+        (true, _) => AppState::Deploying,
+        (false, true) => match latest.map(|deployment| &deployment.state) {
+            Some(State::Failed { .. } | State::RolledBack { .. }) => AppState::Failed,
+            _ => AppState::NeverDeployed,
+        },
+        (false, false) if environment.mode == RunMode::Stopped => AppState::Stopped,
+        (false, false) if environment.mode == RunMode::Asleep => AppState::Asleep,
+        (false, false) if ready == 0 => AppState::Failed,
+        (false, false) if environment.mode == RunMode::Maintenance => AppState::Maintenance,
+        (false, false) if ready < wanted => AppState::Degraded,
+        (false, false) => AppState::Running,
     }
 }

@@ -11,9 +11,10 @@ use axum::serve::ListenerExt as _;
 use flukedeploy_app::{DashboardSettings, accept_session, dashboard_router};
 use flukedeploy_engine::{EngineConfig, SwarmEngine};
 use flukedeploy_platform::config::{BuildsConfig, PlatformConfig};
-use flukedeploy_platform::ports::Absent;
 use flukedeploy_platform::ports::SystemClock;
+use flukedeploy_platform::ports::{Absent, Inspector};
 use flukedeploy_platform::{Platform, Ports, identity};
+use flukedeploy_sources::{SourceWorkshop, SourcesConfig};
 use flukedeploy_store::{SqliteLogStore, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,11 +24,19 @@ use crate::config::Config;
 use crate::doors;
 use crate::files;
 use crate::ingress_link::IngressLink;
+use crate::outgoing::Network;
+use crate::scanner::Scanner;
 
 /// How long the background work may take to end.
 const SHUT_DOWN: Duration = Duration::from_secs(10);
 /// How long log entries are kept.
 const LOG_RETENTION: time::Duration = time::Duration::days(30);
+/// How much larger a source may be when unpacked.
+const UNPACKED: u64 = 4;
+/// Files, folders and links of one source.
+const MAX_SOURCE_FILES: u64 = 200_000;
+/// For everything that git does for one source.
+const GIT_TIMEOUT: Duration = Duration::from_mins(10);
 const HOUSEKEEPING: Duration = Duration::from_mins(10);
 
 pub fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
@@ -56,6 +65,34 @@ pub(super) fn engine(config: &Config) -> anyhow::Result<SwarmEngine> {
     }))
 }
 
+/// Where source files are received, fetched and packed.
+fn workshop(config: &Config) -> anyhow::Result<SourceWorkshop> {
+    let directory = config.data_dir.join("sources");
+    SourceWorkshop::new(SourcesConfig {
+        max_upload_bytes: config.max_source_bytes,
+        max_tree_bytes: config.max_source_bytes.saturating_mul(UNPACKED),
+        max_files: MAX_SOURCE_FILES,
+        git_timeout: GIT_TIMEOUT,
+        allowed: config.allowed_addresses.clone(),
+        // Called by git as its ssh; `main` sees to it.
+        ssh_program: std::env::current_exe().context("this program cannot be found")?,
+        directory: directory.clone(),
+    })
+    .with_context(|| format!("the directory {} cannot be used", directory.display()))
+}
+
+/// The configured scanner, or nothing that looks.
+fn inspector(config: &Config) -> Arc<dyn Inspector> {
+    match config.scanner.clone() {
+        Some(command) => Arc::new(Scanner::new(
+            command,
+            config.docker.clone(),
+            config.registry_auth_file.as_deref(),
+        )),
+        None => Arc::new(Absent),
+    }
+}
+
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     files::private_dir(&config.data_dir).with_context(|| {
         format!(
@@ -72,16 +109,18 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         bind(config.stream_listen).await?,
     );
     let stream_address = stream_listener.local_addr()?;
+    let engine = engine(&config)?;
     let px = Platform::new(
         platform_config(&config, stream_address),
         Ports {
-            engine: Arc::new(engine(&config)?),
+            engine: Arc::new(engine.clone()),
             store: Arc::new(store.clone()),
             log_store: Arc::new(log_store.clone()),
             traffic: Arc::new(IngressLink::default()),
-            builder: Arc::new(Absent),
-            workshop: Arc::new(Absent),
-            inspector: Arc::new(Absent),
+            builder: Arc::new(engine),
+            workshop: Arc::new(workshop(&config)?),
+            inspector: inspector(&config),
+            outgoing: Arc::new(Network::new(config.allowed_addresses.clone())?),
             clock: Arc::new(SystemClock),
         },
     );

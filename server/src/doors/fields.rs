@@ -78,6 +78,11 @@ impl Fields {
         self.faults.extend(faults);
     }
 
+    /// Whether something is wrong with this field already.
+    pub(crate) fn has_fault(&self, name: &str) -> bool {
+        self.faults.iter().any(|fault| fault.field == name)
+    }
+
     pub(crate) fn text(&mut self, name: &'static str) -> Option<String> {
         if let Value::String(text) = self.take(name)? {
             return Some(text);
@@ -128,6 +133,17 @@ impl Fields {
             Some(_) => {
                 self.fault(name, "must be true or false");
                 default
+            }
+        }
+    }
+
+    /// `None` where it was not given.
+    pub(crate) fn optional_flag(&mut self, name: &'static str) -> Option<bool> {
+        match self.take(name)? {
+            Value::Bool(value) => Some(value),
+            _ => {
+                self.fault(name, "must be true or false");
+                None
             }
         }
     }

@@ -12,12 +12,16 @@ use flukedeploy_domain::timestamp;
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::{ChangeApp, NewApp};
 use flukedeploy_platform::credentials::PutCredential;
-use flukedeploy_platform::deployments::{Deploy, Everyday, Rollback, RollbackTarget, What};
+use flukedeploy_platform::deployments::{
+    Deploy, Everyday, Promote, Rollback, RollbackTarget, What,
+};
+use flukedeploy_platform::environments::NewEnvironment;
 use flukedeploy_platform::identity::CreateToken;
 use flukedeploy_platform::validate::Validate;
 use serde_json::{Map, Value};
 
 use super::fields::Fields;
+use super::query::Params;
 use super::sources;
 
 /// Longest time a call may wait for the end of a deployment: clients and proxies give up at 60 s.
@@ -295,18 +299,108 @@ fn parts(fields: &mut Fields) -> Map<String, Value> {
 
 /// Production unless another is named; `development` is the long form of `dev`.
 fn environment(fields: &mut Fields) -> EnvironmentName {
-    let named = match fields.text("environment") {
-        None => return EnvironmentName::production(),
-        Some(text) if text == "development" => "dev".to_owned(),
-        Some(text) => text,
-    };
-    match named.parse() {
-        Ok(name) => name,
-        Err(Invalid { problem, .. }) => {
-            fields.fault("environment", problem);
-            EnvironmentName::production()
-        }
+    environment_at(fields, "environment").unwrap_or_else(EnvironmentName::production)
+}
+
+/// `development` is the long form of `dev`.
+pub(crate) fn environment_named(text: &str) -> Result<EnvironmentName, Invalid> {
+    match text {
+        "development" => "dev".parse(),
+        text => text.parse(),
     }
+}
+
+/// `?environment=`; production unless another is named.
+pub(crate) fn environment_or_production(query: &mut Params) -> EnvironmentName {
+    environment_of(query).unwrap_or_else(EnvironmentName::production)
+}
+
+/// `?environment=`; a fault is noted in `query`.
+pub(crate) fn environment_of(query: &mut Params) -> Option<EnvironmentName> {
+    let text = query.text("environment")?;
+    named_or_fault(&text, |fault| {
+        query.fault(Invalid::new("environment", fault.problem));
+    })
+}
+
+fn named_or_fault(text: &str, on_fault: impl FnOnce(Invalid)) -> Option<EnvironmentName> {
+    environment_named(text).map_err(on_fault).ok()
+}
+
+/// An environment under another name than `environment`.
+pub(crate) fn environment_at(fields: &mut Fields, name: &'static str) -> Option<EnvironmentName> {
+    let text = fields.text(name)?;
+    named_or_fault(&text, |fault| fields.fault(name, fault.problem))
+}
+
+/// `ttl_seconds`: absent leaves it as it is (outer `None`), `null` means for ever.
+#[expect(
+    clippy::option_option,
+    reason = "three things can be wanted: no change, no end, this end"
+)]
+pub(crate) fn new_ttl(fields: &mut Fields) -> Option<Option<u64>> {
+    let value = fields.take_nullable("ttl_seconds")?;
+    if value.is_null() {
+        return Some(None);
+    }
+    // Its limits are the platform's to tell.
+    let seconds = value.as_u64();
+    if seconds.is_none() {
+        fields.fault("ttl_seconds", "must be a whole number of seconds, or null");
+    }
+    seconds.map(Some)
+}
+
+/// The rest of the body is what is different from the settings it begins with.
+pub(crate) fn new_environment(mut fields: Fields, app: AppName) -> Result<NewEnvironment, Error> {
+    let name = environment_at(&mut fields, "name");
+    if name.is_none() && !fields.has_fault("name") {
+        fields.fault("name", "must be given");
+    }
+    let from = environment_at(&mut fields, "from");
+    let ttl_seconds = new_ttl(&mut fields).flatten();
+    let Some(name) = name else {
+        return Err(fields.into_error());
+    };
+    let change = change_app(fields)?;
+    Ok(NewEnvironment {
+        app,
+        name,
+        from: from.unwrap_or_else(EnvironmentName::production),
+        ttl_seconds,
+        change,
+    })
+}
+
+pub(crate) fn promote(mut fields: Fields, app: AppName) -> Result<Promote, Error> {
+    let from = environment_at(&mut fields, "from");
+    if from.is_none() && !fields.has_fault("from") {
+        fields.fault("from", "must be given, such as 'staging'");
+    }
+    let to = environment_at(&mut fields, "to");
+    let release = fields.number("release", 1..=u32::MAX);
+    let strategy = fields.parsed::<Strategy>("strategy");
+    let validation_level = validation_level(&mut fields);
+    let auto_rollback = fields.flag("auto_rollback", true);
+    let queue = queue(&mut fields);
+    let reason = fields.text("reason");
+    let idempotency_key = fields.text("idempotency_key");
+    let Some(from) = from else {
+        return Err(fields.into_error());
+    };
+    fields.finish()?;
+    Ok(Promote {
+        app,
+        from,
+        to: to.unwrap_or_else(EnvironmentName::production),
+        release: release.map(ReleaseNo),
+        strategy,
+        validation_level,
+        auto_rollback,
+        queue,
+        reason,
+        idempotency_key,
+    })
 }
 
 fn validation_level(fields: &mut Fields) -> ValidationLevel {
@@ -377,7 +471,7 @@ fn as_pair(pair: Value) -> Option<(String, Option<Value>)> {
     }
 }
 
-fn strings(fields: &mut Fields, name: &'static str) -> Option<Vec<String>> {
+pub(crate) fn strings(fields: &mut Fields, name: &'static str) -> Option<Vec<String>> {
     let Some(items) = fields.take(name)?.as_array().cloned() else {
         fields.fault(name, "must be a list of strings");
         return None;

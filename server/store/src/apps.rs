@@ -9,8 +9,8 @@ use flukedeploy_platform::ports::{AppOverview, StoreError};
 use sqlx::SqliteConnection;
 
 use crate::columns::{Cause, from_json, to_i64, to_json};
-use crate::deployments;
 use crate::error::{Doing, corrupt, exists, missing};
+use crate::{deployments, environments};
 
 struct AppRow {
     name: String,
@@ -39,6 +39,7 @@ struct EnvironmentRow {
     mode: String,
     standby: Option<String>,
     probation: Option<String>,
+    expires_at: Option<i64>,
     created_at: i64,
 }
 
@@ -58,6 +59,7 @@ impl TryFrom<EnvironmentRow> for Environment {
                 mode: from_json(&row.mode)?,
                 standby: row.standby.as_deref().map(from_json).transpose()?,
                 probation: row.probation.as_deref().map(from_json).transpose()?,
+                expires_at: row.expires_at.map(from_unix_ms),
                 created_at: from_unix_ms(row.created_at),
             })
         };
@@ -89,7 +91,7 @@ pub(crate) async fn environment(
     sqlx::query_as!(
         EnvironmentRow,
         "SELECT app, name, settings, settings_version, active_release, mode, standby, probation,
-           created_at
+           expires_at, created_at
          FROM environments WHERE app = ? AND name = ?",
         app,
         name
@@ -108,7 +110,7 @@ pub(crate) async fn environments(
     sqlx::query_as!(
         EnvironmentRow,
         "SELECT app, name, settings, settings_version, active_release, mode, standby, probation,
-           created_at
+           expires_at, created_at
          FROM environments ORDER BY app, name"
     )
     .fetch_all(db)
@@ -152,7 +154,7 @@ pub(crate) async fn overview(
     let environments = sqlx::query_as!(
         EnvironmentRow,
         "SELECT app, name, settings, settings_version, active_release, mode, standby, probation,
-           created_at
+           expires_at, created_at
          FROM environments WHERE app = ? ORDER BY name",
         name
     )
@@ -217,33 +219,7 @@ pub(crate) async fn create(
     if made.rows_affected() == 0 {
         return Err(exists(format!("the app {name}")));
     }
-    let environment_name = environment.name.as_str();
-    let settings = to_json(&environment.settings)?;
-    let settings_version = to_i64(environment.settings_version);
-    let active_release = environment.active_release.map(|number| number.0);
-    let run_mode = to_json(&environment.mode)?;
-    let standby = environment.standby.as_ref().map(to_json).transpose()?;
-    let probation = environment.probation.as_ref().map(to_json).transpose()?;
-    let created_at = to_unix_ms(environment.created_at);
-    sqlx::query!(
-        "INSERT INTO environments
-           (app, name, settings, settings_version, active_release, mode, standby, probation,
-            created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        name,
-        environment_name,
-        settings,
-        settings_version,
-        active_release,
-        run_mode,
-        standby,
-        probation,
-        created_at
-    )
-    .execute(&mut *db)
-    .await
-    .doing(DOING)?;
-    claim_hosts(db, &app.name, &environment.name, &environment.settings).await
+    environments::create(db, environment).await
 }
 
 pub(crate) async fn change_settings(
@@ -280,7 +256,7 @@ pub(crate) async fn change_settings(
 }
 
 /// Makes the hosts of an environment those of its settings.
-async fn claim_hosts(
+pub(crate) async fn claim_hosts(
     db: &mut SqliteConnection,
     app: &AppName,
     environment: &EnvironmentName,
@@ -420,9 +396,14 @@ pub(crate) async fn keep_replicas(
     Ok(())
 }
 
-/// Everything that refers to the app goes with it.
+/// Everything that refers to the app goes with it. The volumes of its previews are leftovers from
+/// then on; those of its other environments are kept.
 pub(crate) async fn delete(db: &mut SqliteConnection, app: &AppName) -> Result<(), StoreError> {
     let name = app.as_str();
+    let previews = environments::previews_of(&mut *db, app).await?;
+    for preview in previews {
+        environments::note_leftovers(&mut *db, name, &preview).await?;
+    }
     let gone = sqlx::query!("DELETE FROM apps WHERE name = ?", name)
         .execute(db)
         .await

@@ -22,6 +22,8 @@ mod database;
 #[cfg(feature = "queries")]
 mod deployments;
 #[cfg(feature = "queries")]
+mod environments;
+#[cfg(feature = "queries")]
 mod error;
 #[cfg(feature = "queries")]
 mod idempotency;
@@ -32,6 +34,8 @@ mod memory;
 #[cfg(feature = "queries")]
 mod migration;
 #[cfg(feature = "queries")]
+mod outbox;
+#[cfg(feature = "queries")]
 mod releases;
 #[cfg(feature = "queries")]
 mod sessions;
@@ -39,6 +43,8 @@ mod sessions;
 mod store;
 #[cfg(feature = "queries")]
 mod tokens;
+#[cfg(feature = "queries")]
+mod webhooks;
 
 #[cfg(feature = "queries")]
 pub use audit::AuditVerdict;

@@ -10,10 +10,13 @@ use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
+use flukedeploy_domain::webhook::{
+    Delivery, DeliveryId, Events, Told, Webhook, WebhookEvent, WebhookId,
+};
 use flukedeploy_platform::ports::Clock;
 use flukedeploy_platform::ports::{
-    Account, AppOverview, AuditRow, NewRelease, Opened, Scale, Store, StoreError, StoredToken,
-    Switch,
+    Account, AppOverview, AuditRow, LeftoverVolume, NewRelease, Opened, Outbound, Scale, Store,
+    StoreError, StoredToken, Switch, WaitingDelivery,
 };
 use sqlx::sqlite::SqliteSynchronous;
 use time::{Duration, OffsetDateTime};
@@ -21,10 +24,11 @@ use time::{Duration, OffsetDateTime};
 use crate::audit::{self, AuditVerdict};
 use crate::database::Database;
 use crate::deployments::Cancel;
-use crate::error::Doing;
+use crate::error::{Doing, missing};
 use crate::sessions::SessionStore;
 use crate::{
-    accounts, apps, credentials, deployments, idempotency, memory, releases, schema, tokens,
+    accounts, apps, credentials, deployments, environments, idempotency, memory, outbox, releases,
+    schema, tokens, webhooks,
 };
 
 const READERS: u32 = 4;
@@ -118,6 +122,14 @@ impl Store for SqliteStore {
         const DOING: &str = "creating an app";
         let mut db = self.database.write(DOING).await?;
         apps::create(&mut db, app, environment).await?;
+        outbox::note(
+            &mut db,
+            WebhookEvent::AppCreated,
+            &app.name,
+            Told::App,
+            audit.at,
+        )
+        .await?;
         audit::append(&mut db, audit).await?;
         db.commit().await.doing(DOING)
     }
@@ -143,7 +155,69 @@ impl Store for SqliteStore {
         const DOING: &str = "deleting an app";
         let mut db = self.database.write(DOING).await?;
         apps::delete(&mut db, app).await?;
+        outbox::note(&mut db, WebhookEvent::AppDeleted, app, Told::App, audit.at).await?;
         audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn create_environment(
+        &self,
+        environment: &Environment,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "creating an environment";
+        let mut db = self.database.write(DOING).await?;
+        environments::create(&mut db, environment).await?;
+        let told = Told::Environment(&environment.name);
+        let (event, app) = (WebhookEvent::EnvironmentCreated, &environment.app);
+        outbox::note(&mut db, event, app, told, audit.at).await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn set_expiry(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        expires_at: Option<OffsetDateTime>,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "changing the time of an environment";
+        let mut db = self.database.write(DOING).await?;
+        environments::set_expiry(&mut db, app, environment, expires_at).await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn delete_environment(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        over_at: Option<OffsetDateTime>,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "deleting an environment";
+        let mut db = self.database.write(DOING).await?;
+        if !environments::delete(&mut db, app, environment, over_at).await? {
+            return Ok(false);
+        }
+        let told = Told::Environment(environment);
+        let event = WebhookEvent::EnvironmentDeleted;
+        outbox::note(&mut db, event, app, told, audit.at).await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(true)
+    }
+
+    async fn leftover_volumes(&self) -> Result<Vec<LeftoverVolume>, StoreError> {
+        let mut db = self.database.read("reading leftover volumes").await?;
+        environments::leftovers(&mut db).await
+    }
+
+    async fn forget_leftover_volume(&self, volume: &LeftoverVolume) -> Result<(), StoreError> {
+        const DOING: &str = "forgetting a leftover volume";
+        let mut db = self.database.write(DOING).await?;
+        environments::forget_leftover(&mut db, volume).await?;
         db.commit().await.doing(DOING)
     }
 
@@ -218,7 +292,11 @@ impl Store for SqliteStore {
     async fn save_deployment(&self, deployment: &Deployment) -> Result<(), StoreError> {
         const DOING: &str = "storing a step of a deployment";
         let mut db = self.database.write(DOING).await?;
+        let before = outbox::state_before(&mut db, &deployment.id).await?;
         deployments::save(&mut db, deployment).await?;
+        if let Some(before) = before {
+            outbox::note_step(&mut db, &before, deployment).await?;
+        }
         db.commit().await.doing(DOING)
     }
 
@@ -336,6 +414,7 @@ impl Store for SqliteStore {
         let release = apps::end_probation(&mut db, app, environment, deployment).await?;
         if let (Some(release), Some(reason)) = (release, withdrawn) {
             releases::withdraw(&mut db, app, environment, release, reason).await?;
+            outbox::note_withdrawal(&mut db, app, environment, release, reason).await?;
         }
         db.commit().await.doing(DOING)
     }
@@ -475,6 +554,123 @@ impl Store for SqliteStore {
         }
         db.commit().await.doing(DOING)?;
         Ok(found)
+    }
+
+    async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
+        let mut db = self.database.read("reading the webhooks").await?;
+        webhooks::all(&mut db).await
+    }
+
+    async fn webhook(&self, id: &WebhookId) -> Result<Option<Webhook>, StoreError> {
+        let mut db = self.database.read("reading a webhook").await?;
+        webhooks::get(&mut db, id).await
+    }
+
+    async fn create_webhook(
+        &self,
+        webhook: &Webhook,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "creating a webhook";
+        let mut db = self.database.write(DOING).await?;
+        webhooks::create(&mut db, webhook).await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn change_webhook(
+        &self,
+        id: &WebhookId,
+        active: bool,
+        events: &Events,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "changing a webhook";
+        let mut db = self.database.write(DOING).await?;
+        if !webhooks::change(&mut db, id, active, events).await? {
+            return Ok(false);
+        }
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(true)
+    }
+
+    async fn delete_webhook(&self, id: &WebhookId, audit: &AuditEntry) -> Result<bool, StoreError> {
+        const DOING: &str = "removing a webhook";
+        let mut db = self.database.write(DOING).await?;
+        if !webhooks::delete(&mut db, id).await? {
+            return Ok(false);
+        }
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(true)
+    }
+
+    async fn deliveries(
+        &self,
+        webhook: &WebhookId,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let mut db = self.database.read("reading webhook deliveries").await?;
+        webhooks::deliveries(&mut db, webhook, limit).await
+    }
+
+    async fn queue_test(
+        &self,
+        webhook: &WebhookId,
+        audit: &AuditEntry,
+    ) -> Result<Delivery, StoreError> {
+        const DOING: &str = "queueing a webhook test";
+        let mut db = self.database.write(DOING).await?;
+        let data = Told::Test.data(None);
+        let id = outbox::queue(&mut db, webhook, WebhookEvent::Test, &data, audit.at).await?;
+        let queued = webhooks::delivery(&mut db, &id).await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)?;
+        queued.ok_or_else(|| missing(format!("the delivery {id}")))
+    }
+
+    async fn resend_delivery(
+        &self,
+        id: &DeliveryId,
+        audit: &AuditEntry,
+    ) -> Result<Option<Delivery>, StoreError> {
+        const DOING: &str = "queueing a webhook delivery again";
+        let mut db = self.database.write(DOING).await?;
+        let Some(queued) = webhooks::resend(&mut db, id, audit.at).await? else {
+            return Ok(None);
+        };
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(Some(queued))
+    }
+
+    async fn waiting_deliveries(&self) -> Result<Vec<WaitingDelivery>, StoreError> {
+        let mut db = self
+            .database
+            .read("looking for webhook deliveries to send")
+            .await?;
+        webhooks::waiting(&mut db).await
+    }
+
+    async fn outbound(&self, id: &DeliveryId) -> Result<Option<Outbound>, StoreError> {
+        let mut db = self.database.snapshot("reading a webhook delivery").await?;
+        webhooks::outbound(&mut db, id).await
+    }
+
+    async fn save_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        const DOING: &str = "storing an attempt of a webhook delivery";
+        let mut db = self.database.write(DOING).await?;
+        webhooks::save(&mut db, delivery).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn expire_deliveries(&self, before: OffsetDateTime) -> Result<u64, StoreError> {
+        const DOING: &str = "removing old webhook deliveries";
+        let mut db = self.database.write(DOING).await?;
+        let gone = webhooks::expire(&mut db, before).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(gone)
     }
 
     async fn touch_token(&self, id: &str, at: OffsetDateTime) -> Result<(), StoreError> {

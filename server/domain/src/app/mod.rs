@@ -61,6 +61,9 @@ pub struct Environment {
     /// A release that serves since a moment ago and is still watched.
     #[serde(default)]
     pub probation: Option<Probation>,
+    /// A preview: then it goes, with everything that belongs to it.
+    #[serde(default, with = "crate::timestamp::option")]
+    pub expires_at: Option<OffsetDateTime>,
     #[serde(with = "crate::timestamp")]
     pub created_at: OffsetDateTime,
 }

@@ -37,7 +37,7 @@ pub enum Instructions {
 }
 
 impl BuildSource {
-    /// "https://git.example.com/shop.git main", for people.
+    /// Repository and reference, for people.
     pub fn describe(&self) -> String {
         match &self.origin {
             Origin::Nothing => "a Dockerfile".to_owned(),

@@ -3,9 +3,15 @@
 #[cfg(test)]
 mod absent;
 #[cfg(test)]
+mod builds;
+#[cfg(test)]
 mod data_plane;
 #[cfg(test)]
+mod jobs;
+#[cfg(test)]
 mod registry;
+#[cfg(test)]
+mod signatures;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -17,16 +17,16 @@ const SERVE: &str = "trap 'exit 0' TERM; while true; do sleep 1 & wait $!; done"
 /// User `ann` with the password below.
 const HTPASSWD: &str = "ann:$2b$04$s1MKcBN3M1rN6Bn93GglUO6hz0X/SpGU5dbU4cJS0Za8YhT1Nb/1y\n";
 /// Written in base64 it holds both characters in which the two alphabets differ.
-const PASSWORD: &str = "se>>>cre???t~~~";
+pub(crate) const PASSWORD: &str = "se>>>cre???t~~~";
 
-struct Registry {
+pub(crate) struct Registry {
     process: Child,
     directory: PathBuf,
-    host: String,
+    pub(crate) host: String,
 }
 
 impl Registry {
-    async fn start(with_password: bool) -> Self {
+    pub(crate) async fn start(with_password: bool) -> Self {
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()

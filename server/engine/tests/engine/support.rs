@@ -182,16 +182,20 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     answer.unwrap_or_else(|_| panic!("{what} did not come within {SOON:?}"))
 }
 
-fn busybox() -> Bytes {
-    let path = ["/bin/busybox", "/usr/bin/busybox"]
+/// The program, which needs no libraries.
+pub(crate) fn busybox_program() -> PathBuf {
+    ["/bin/busybox", "/usr/bin/busybox"]
         .map(PathBuf::from)
         .into_iter()
         .find(|path| path.exists())
-        .expect("these tests need the package busybox-static");
+        .expect("these tests need the package busybox-static")
+}
+
+fn busybox() -> Bytes {
     let mut archive = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_mode(0o755);
-    let content = std::fs::read(path).unwrap();
+    let content = std::fs::read(busybox_program()).unwrap();
     header.set_size(content.len() as u64);
     archive
         .append_data(&mut header, "bin/busybox", content.as_slice())

@@ -368,7 +368,7 @@ fn settings_of_return(environment: &Environment, target: &Release) -> Settings {
 }
 
 /// What the same request made before, if it did.
-async fn replayed(
+pub(super) async fn replayed(
     px: &Platform,
     actor: &Actor,
     key: Option<&(String, String)>,

@@ -3,6 +3,7 @@
 mod commands;
 mod everyday;
 mod plan;
+mod promote;
 mod queries;
 mod steer;
 
@@ -10,7 +11,8 @@ pub(crate) use commands::open_return;
 pub use commands::{Accepted, Deploy, Rollback, RollbackTarget, Wanted, deploy, rollback};
 pub(crate) use everyday::wake;
 pub use everyday::{Everyday, What, act};
-pub use plan::{DeploymentPlan, PlannedStep, plan_deploy, plan_rollback};
+pub use plan::{DeploymentPlan, PlannedStep, plan_deploy, plan_promote, plan_rollback};
+pub use promote::{Promote, promote};
 pub use queries::{
     active_deployments, deployment_logs, deployment_stats, get_deployment, history,
     recent_deployments, wait_for_deployment,

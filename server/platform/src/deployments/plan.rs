@@ -10,6 +10,7 @@ use flukedeploy_domain::release::{Release, ReleaseNo};
 use serde::{Deserialize, Serialize};
 
 use super::commands::{Deploy, Rollback, Wanted, find_target, settings_of, strategy_of, way_back};
+use super::promote::{Promote, what_and_where};
 use crate::apps::require_environment;
 use crate::authorise::authorise;
 use crate::error::Error;
@@ -87,12 +88,7 @@ pub async fn plan_deploy(
                 .to_owned(),
         ),
     }
-    for kind in JobKind::ALL {
-        if let Some(job) = settings.jobs.get(kind) {
-            let command = flukedeploy_domain::diagnosis::tame(&job.command.join(" "), 200);
-            plan.jobs.push(format!("{}: {command}", kind.as_str()));
-        }
-    }
+    plan.jobs = jobs_of(&settings);
     if environment.is_none() {
         plan.risks
             .push("the app does not exist yet: it would be made".to_owned());
@@ -122,6 +118,46 @@ pub async fn plan_rollback(
             .push(format!("release {} was withdrawn: {why}", target.number));
     }
     Ok(plan)
+}
+
+pub async fn plan_promote(
+    px: &Platform,
+    actor: &Actor,
+    cmd: &Promote,
+) -> Result<DeploymentPlan, Error> {
+    authorise(actor, Action::Deploy, Resource::App(&cmd.app))?;
+    let (target, release) = what_and_where(px, cmd).await?;
+    let settings = &target.settings;
+    let strategy = strategy_of(settings, cmd.strategy)?;
+    let mut plan = plan(px, &cmd.app, Some(&target), settings, strategy).await?;
+    plan.image.clone_from(&release.image.pinned);
+    for missing in release.settings.env_vars.names() {
+        if !settings.env_vars.0.contains_key(missing) {
+            let (from, to) = (&cmd.from, &cmd.to);
+            plan.risks.push(format!(
+                "the variable {missing} is set in {from} and not in {to}"
+            ));
+        }
+    }
+    if let Some(why) = &release.withdrawn {
+        let number = release.number;
+        plan.risks
+            .push(format!("release {number} was withdrawn: {why}"));
+    }
+    plan.jobs = jobs_of(settings);
+    Ok(plan)
+}
+
+/// What runs once with a new release, in order.
+fn jobs_of(settings: &Settings) -> Vec<String> {
+    JobKind::ALL
+        .into_iter()
+        .filter_map(|kind| {
+            let job = settings.jobs.get(kind)?;
+            let command = flukedeploy_domain::diagnosis::tame(&job.command.join(" "), 200);
+            Some(format!("{}: {command}", kind.as_str()))
+        })
+        .collect()
 }
 
 async fn plan(

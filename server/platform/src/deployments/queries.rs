@@ -3,7 +3,7 @@
 use flukedeploy_domain::access::{Action, Actor, Resource};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, DeploymentSummary, PhaseName};
 use flukedeploy_domain::log_entry::LogFilter;
-use flukedeploy_domain::names::AppName;
+use flukedeploy_domain::names::{AppName, EnvironmentName};
 
 use crate::authorise::authorise;
 use crate::error::Error;
@@ -52,18 +52,21 @@ pub async fn wait_for_deployment(
     }
 }
 
-/// Active first, then ended, newest first. An unknown app has none.
+/// Active first, then ended, newest first; of all environments unless one is named. An unknown app
+/// has none.
 pub async fn history(
     px: &Platform,
     actor: &Actor,
     app: &AppName,
+    environment: Option<&EnvironmentName>,
     limit: u32,
     include_rollbacks: bool,
 ) -> Result<Vec<DeploymentSummary>, Error> {
     authorise(actor, Action::ViewDeployment, Resource::App(app))?;
     let limit = limit.clamp(1, 100);
     let wanted = if include_rollbacks { limit } else { 1_000 };
-    let found = px.parts().store.deployments_of(app, None, wanted).await?;
+    let store = &px.parts().store;
+    let found = store.deployments_of(app, environment, wanted).await?;
     let (active, ended): (Vec<_>, Vec<_>) = found
         .iter()
         .filter(|deployment| include_rollbacks || !deployment.is_rollback())

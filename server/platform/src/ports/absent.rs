@@ -12,16 +12,24 @@ use time::OffsetDateTime;
 use super::builder::{BuildError, BuildLine, BuildSpec, Builder, Built, ImageFacts};
 use super::engine::EngineError;
 use super::inspector::{InspectError, Inspector, ScanReport};
+use super::outgoing::{Answer, Outgoing, OutgoingError, OutgoingRequest};
 use super::workshop::{Opened, Received, SourceError, Workshop};
 
-/// For a platform without a place to build: everything is refused with that reason, and what only
-/// looks finds nothing.
+/// For a platform without a place to build: everything is refused with that reason, what looks
+/// into images says that it cannot.
 pub struct Absent;
 
 fn refused() -> SourceError {
     SourceError::Refused {
         message: "this server cannot build from source".to_owned(),
         next: "deploy an image".to_owned(),
+    }
+}
+
+fn unseen() -> EngineError {
+    EngineError::Refused {
+        doing: "looking into an image".to_owned(),
+        message: "this server cannot look into images".to_owned(),
     }
 }
 
@@ -89,18 +97,15 @@ impl Builder for Absent {
     }
 
     async fn image_facts(&self, _: &PinnedImage) -> Result<ImageFacts, EngineError> {
-        Ok(ImageFacts {
-            has_command: true,
-            ..ImageFacts::default()
-        })
+        Err(unseen())
     }
 
     async fn secret_files(&self, _: &PinnedImage) -> Result<Vec<String>, EngineError> {
-        Ok(Vec::new())
+        Err(unseen())
     }
 
     async fn signed_by(&self, _: &PinnedImage, _: &str) -> Result<bool, EngineError> {
-        Ok(false)
+        Err(unseen())
     }
 }
 
@@ -108,5 +113,12 @@ impl Builder for Absent {
 impl Inspector for Absent {
     async fn scan(&self, _: &PinnedImage) -> Option<Result<ScanReport, InspectError>> {
         None
+    }
+}
+
+#[async_trait]
+impl Outgoing for Absent {
+    async fn post(&self, _: &OutgoingRequest) -> Result<Answer, OutgoingError> {
+        Err(OutgoingError::Absent)
     }
 }

@@ -11,7 +11,7 @@ use super::engine::EngineError;
 /// Makes images and looks into them.
 #[async_trait]
 pub trait Builder: Send + Sync + 'static {
-    /// Builds an image from a context, through the engine's own builder (BuildKit where it has one),
+    /// Builds an image from a context, through the engine's own builder (`BuildKit` where it has one),
     /// names it `spec.tag`, and pushes it if `spec.push`. Dropping the future ends the build.
     /// `progress` gets every line the build prints.
     async fn build_image(
@@ -42,7 +42,7 @@ pub struct BuildSpec {
     /// Name of the image: `[registry/]repository:tag`.
     pub tag: ImageRef,
     pub args: EnvVars,
-    /// For `--mount=type=secret`; only BuildKit can take them.
+    /// For `--mount=type=secret`; only `BuildKit` can take them.
     pub secrets: EnvVars,
     pub labels: BTreeMap<String, String>,
     /// Thousandths of a processor for the commands of the build.

@@ -39,6 +39,15 @@ pub trait Engine: Send + Sync + 'static {
         progress: &(dyn Fn(String) + Send + Sync),
     ) -> Result<ResolvedImage, ResolveError>;
 
+    /// What `image` is right now, without fetching anything: this node is asked first, then the
+    /// registry.
+    async fn look_up_image(&self, image: &ImageRef) -> Result<LookedUp, ResolveError> {
+        Err(ResolveError::Engine(EngineError::Refused {
+            doing: format!("looking for image {image}"),
+            message: "this engine does not look without fetching".to_owned(),
+        }))
+    }
+
     /// Whether a pinned image can still be had: present here, or in its registry.
     async fn image_available(&self, image: &PinnedImage) -> Result<bool, EngineError>;
 
@@ -53,8 +62,8 @@ pub trait Engine: Send + Sync + 'static {
     /// All job services of this instance.
     async fn jobs(&self) -> Result<Vec<ServiceState>, EngineError>;
 
-    /// Removes volumes by their Docker names; those that are absent or in use are left.
-    async fn remove_volumes(&self, names: &[String]) -> Result<(), EngineError>;
+    /// Removes volumes by their Docker names; returns those that are still in use and were left.
+    async fn remove_volumes(&self, names: &[String]) -> Result<Vec<String>, EngineError>;
 
     /// Makes the service exist exactly as `spec` says, with `spec.replicas` tasks.
     async fn ensure_service(&self, spec: &ServiceSpec) -> Result<(), EngineError>;
@@ -303,6 +312,19 @@ pub struct ResolvedImage {
     pub image: PinnedImage,
     /// What a person should know: "the registry did not answer; took the local image".
     pub notes: Vec<String>,
+}
+
+/// What was found of an image without fetching it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LookedUp {
+    /// On this node.
+    Here(PinnedImage),
+    /// In its registry only.
+    InRegistry {
+        /// What it is for, as the registry says: `amd64`. May be empty.
+        architectures: Vec<String>,
+    },
+    Nowhere,
 }
 
 #[derive(Debug, Error)]

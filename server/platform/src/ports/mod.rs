@@ -6,6 +6,7 @@ mod builder;
 mod clock;
 mod engine;
 mod inspector;
+mod outgoing;
 mod store;
 mod traffic;
 mod workshop;
@@ -14,14 +15,15 @@ pub use absent::Absent;
 pub use builder::{BuildError, BuildLine, BuildSpec, Builder, Built, ImageFacts};
 pub use clock::{Clock, SystemClock};
 pub use engine::{
-    Engine, EngineError, EngineEvent, EngineInfo, HealthCommand, IngressSpec, JobSpec,
+    Engine, EngineError, EngineEvent, EngineInfo, HealthCommand, IngressSpec, JobSpec, LookedUp,
     NetworkReady, RawLine, ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState,
     Task, TaskState, VolumeMount, VolumeUser,
 };
 pub use inspector::{InspectError, Inspector, ScanReport};
+pub use outgoing::{Answer, Outgoing, OutgoingError, OutgoingRequest};
 pub use store::{
-    Account, AppOverview, AuditRow, LogPage, LogQuery, LogStore, NewRelease, Opened, Scale, Store,
-    StoreError, StoredToken, Switch,
+    Account, AppOverview, AuditRow, LeftoverVolume, LogPage, LogQuery, LogStore, NewRelease,
+    Opened, Outbound, Scale, Store, StoreError, StoredToken, Switch, WaitingDelivery,
 };
 pub use traffic::{Served, Traffic, TrafficError};
 pub use workshop::{Opened as OpenedSource, Received, SourceError, Workshop};

@@ -8,6 +8,7 @@ use flukedeploy_domain::image::PinnedImage;
 use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
+use flukedeploy_domain::webhook::{Delivery, DeliveryId, Events, Webhook, WebhookId};
 use thiserror::Error;
 use time::OffsetDateTime;
 
@@ -52,6 +53,37 @@ pub trait Store: Send + Sync + 'static {
     /// Removes the app with its environments, releases and deployments (logs stay until they
     /// expire). Absent is [`StoreError::Missing`].
     async fn delete_app(&self, app: &AppName, audit: &AuditEntry) -> Result<(), StoreError>;
+
+    /// # Errors
+    /// [`StoreError::Missing`] without the app; [`StoreError::Exists`] if the name, its address or
+    /// a domain is taken, or a former one of that name has left volumes that are not gone yet.
+    async fn create_environment(
+        &self,
+        environment: &Environment,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError>;
+    /// When it goes by itself; `None`: never.
+    async fn set_expiry(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        expires_at: Option<OffsetDateTime>,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError>;
+    /// Removes an environment with its releases and deployments; its volumes are
+    /// [`Store::leftover_volumes`] from the same moment on. With `over_at`, only if its time is
+    /// over by then. False if nothing was removed; production never is.
+    async fn delete_environment(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        over_at: Option<OffsetDateTime>,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError>;
+    /// Volumes of environments that are no more.
+    async fn leftover_volumes(&self) -> Result<Vec<LeftoverVolume>, StoreError>;
+    /// The volume is gone.
+    async fn forget_leftover_volume(&self, volume: &LeftoverVolume) -> Result<(), StoreError>;
 
     // Deployments.
 
@@ -215,6 +247,53 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<bool, StoreError>;
     async fn touch_token(&self, id: &str, at: OffsetDateTime) -> Result<(), StoreError>;
 
+    // Webhooks. Events are queued by the methods above, in the transaction of what they tell about.
+
+    /// Oldest first.
+    async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError>;
+    async fn webhook(&self, id: &WebhookId) -> Result<Option<Webhook>, StoreError>;
+    /// # Errors
+    /// [`StoreError::Exists`] if there are as many as there may be.
+    async fn create_webhook(&self, webhook: &Webhook, audit: &AuditEntry)
+    -> Result<(), StoreError>;
+    /// False if there is none. What waits for one that is turned off is dropped.
+    async fn change_webhook(
+        &self,
+        id: &WebhookId,
+        active: bool,
+        events: &Events,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError>;
+    /// False if there was none. Its deliveries go with it.
+    async fn delete_webhook(&self, id: &WebhookId, audit: &AuditEntry) -> Result<bool, StoreError>;
+    /// Newest place in the queue first.
+    async fn deliveries(
+        &self,
+        webhook: &WebhookId,
+        limit: u32,
+    ) -> Result<Vec<Delivery>, StoreError>;
+    /// Puts a test at the end of a webhook's queue.
+    async fn queue_test(
+        &self,
+        webhook: &WebhookId,
+        audit: &AuditEntry,
+    ) -> Result<Delivery, StoreError>;
+    /// What waits is due at once; what does not goes to the end of the queue once more. `None` if
+    /// there is no such delivery.
+    async fn resend_delivery(
+        &self,
+        id: &DeliveryId,
+        audit: &AuditEntry,
+    ) -> Result<Option<Delivery>, StoreError>;
+    /// The first of each active webhook's queue, due or not: no other may be sent before it.
+    async fn waiting_deliveries(&self) -> Result<Vec<WaitingDelivery>, StoreError>;
+    /// All that is needed to send it, if it still waits.
+    async fn outbound(&self, id: &DeliveryId) -> Result<Option<Outbound>, StoreError>;
+    /// Stores what an attempt came to, unless the delivery was dropped or queued anew meanwhile.
+    async fn save_delivery(&self, delivery: &Delivery) -> Result<(), StoreError>;
+    /// Removes deliveries that are over and were queued before this; returns how many.
+    async fn expire_deliveries(&self, before: OffsetDateTime) -> Result<u64, StoreError>;
+
     // The rest.
 
     async fn audit_entries(
@@ -282,6 +361,15 @@ pub struct NewRelease {
     pub created_at: OffsetDateTime,
 }
 
+/// A volume whose environment was deleted; [`Volume::name`](flukedeploy_domain::app::Volume) and
+/// where it belonged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftoverVolume {
+    pub app: AppName,
+    pub environment: EnvironmentName,
+    pub volume: String,
+}
+
 /// What serves from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Switch {
@@ -333,6 +421,23 @@ pub struct StoredToken {
     pub expires_at: Option<OffsetDateTime>,
     pub revoked_at: Option<OffsetDateTime>,
     pub last_used_at: Option<OffsetDateTime>,
+}
+
+/// The delivery that is a webhook's next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingDelivery {
+    pub delivery: DeliveryId,
+    pub webhook: WebhookId,
+    pub due_at: OffsetDateTime,
+}
+
+/// A delivery with all that is needed to send it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outbound {
+    pub webhook: Webhook,
+    pub delivery: Delivery,
+    /// The very bytes to sign and send.
+    pub body: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

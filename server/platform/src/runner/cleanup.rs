@@ -152,7 +152,7 @@ async fn keep_settings(px: &Platform, deployment: &Deployment) {
         let mut settings = environment.settings.clone();
         match &deployment.source {
             Source::Image { changes, .. } | Source::Build { changes, .. } => {
-                changes.apply(&mut settings)
+                changes.apply(&mut settings);
             }
             Source::Release { .. } => {
                 settings = deployment.settings.clone();

@@ -16,6 +16,7 @@ mod source;
 mod spec;
 mod traffic;
 mod trial;
+mod validation;
 
 pub(crate) use queue::Runner;
 pub(crate) use rollout::shift_after_restart;

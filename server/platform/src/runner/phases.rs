@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flukedeploy_domain::deployment::{Deployment, PhaseName, Source, ValidationLevel};
+use flukedeploy_domain::deployment::{Deployment, PhaseName, Source};
 use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence, tame};
 use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_domain::job::JobKind;
@@ -11,11 +11,9 @@ use flukedeploy_domain::names::EnvironmentName;
 use flukedeploy_domain::release::{Release, ReleaseNo};
 
 use super::drive::{Stop, cancelled, save};
-use super::{cleanup, jobs, report, rollout, source};
+use super::{cleanup, jobs, report, rollout, source, validation};
 use crate::platform::Platform;
 use crate::ports::{EngineError, NewRelease, ResolveError};
-use crate::validate::image_checks;
-use crate::views::CheckStatus;
 
 /// How long a phase goes on asking an engine that does not answer.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(30);
@@ -248,47 +246,8 @@ async fn pre_deploy(px: &Platform, deployment: &mut Deployment) -> Result<(), St
     let Some(image) = deployment.image.clone() else {
         return Err(internal(phase, &"no image was pinned").into());
     };
-    if deployment.validation_level != ValidationLevel::None {
-        let mut stopped_by = Vec::new();
-        for check in image_checks(&image, &deployment.settings) {
-            let stops = match (check.status, deployment.validation_level) {
-                (CheckStatus::Fail, _) | (CheckStatus::Warning, ValidationLevel::Strict) => {
-                    !check.not_run
-                }
-                (CheckStatus::Pass | CheckStatus::Warning, _) => false,
-            };
-            if check.status != CheckStatus::Pass {
-                let level = if stops { Level::Error } else { Level::Warn };
-                report::progress(
-                    px,
-                    deployment,
-                    level,
-                    format!("{}: {}", check.name, check.message),
-                );
-            }
-            if stops {
-                stopped_by.push(check);
-            }
-        }
-        if !stopped_by.is_empty() {
-            let messages: Vec<_> = stopped_by
-                .iter()
-                .map(|check| check.message.as_str())
-                .collect();
-            return Err(Diagnosis {
-                code: Cause::ValidationFailed,
-                phase,
-                message: format!("validation stopped the release: {}", messages.join("; ")),
-                evidence: Evidence::default(),
-                next: stopped_by
-                    .iter()
-                    .filter_map(|check| check.suggestion.clone())
-                    .take(3)
-                    .collect(),
-            }
-            .into());
-        }
-    }
+    // The text of a Dockerfile is not kept yet.
+    validation::run(px, deployment, &image).await?;
     if deployment.source.is_new() {
         jobs::run(px, deployment, JobKind::Test).await?;
         jobs::run(px, deployment, JobKind::Release).await?;

@@ -72,7 +72,8 @@ impl Runner {
         px.clone()
             .parts()
             .tasks
-            .spawn(async move { px.parts().runner.work(&px, key).await });
+            // Boxed: a deployment holds much, and most workers wait.
+            .spawn(async move { Box::pin(px.parts().runner.work(&px, key)).await });
     }
 
     /// Tells a running or waiting deployment that it was asked to stop.
@@ -99,12 +100,14 @@ impl Runner {
         }
     }
 
-    /// Cancels everything unfinished of an app and waits (bounded) until it has ended.
+    /// Cancels everything unfinished of an app (of one environment, if one is named) and waits
+    /// (bounded) until it has ended.
     pub(crate) async fn stop_app(
         &self,
         px: &Platform,
         actor: &Actor,
         app: &AppName,
+        environment: Option<&EnvironmentName>,
     ) -> Result<(), Error> {
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
         let mut changes = self.changes();
@@ -115,7 +118,10 @@ impl Runner {
                 .unfinished_deployments()
                 .await?
                 .into_iter()
-                .filter(|deployment| deployment.app == *app)
+                .filter(|deployment| {
+                    deployment.app == *app
+                        && environment.is_none_or(|name| deployment.environment == *name)
+                })
                 .collect();
             if unfinished.is_empty() || tokio::time::Instant::now() >= deadline {
                 return Ok(());

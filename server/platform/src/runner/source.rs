@@ -142,6 +142,21 @@ pub(super) async fn build(
         ),
         Recipe::Image { .. } => return Err(internal(PhaseName::Build, &"no recipe").into()),
     };
+    let text = match &recipe {
+        Recipe::Dockerfile { path } => {
+            read(
+                px,
+                deployment,
+                &path.below(folder.as_ref()).map_err(bad_path)?,
+            )
+            .await?
+        }
+        Recipe::Inline { dockerfile } => Some(dockerfile.clone()),
+        Recipe::Image { .. } => None,
+    };
+    let Some(text) = text else {
+        return Err(missing(format!("the source has no file {dockerfile}")).into());
+    };
     let context = px
         .parts()
         .workshop
@@ -163,16 +178,18 @@ pub(super) async fn build(
     let lines = Lines::new(px, deployment);
     let seconds = deployment.settings.build.timeout_seconds;
     let progress = |line: BuildLine| lines.take(line);
-    let built = tokio::time::timeout(
+    let outcome = tokio::time::timeout(
         Duration::from_secs(seconds.into()),
         px.parts().builder.build_image(&spec, &progress),
     )
     .await;
     let last = lines.last();
-    match built {
-        Ok(Ok(built)) => {
-            deployment.preparation.builder = Some(built.builder);
-            Ok(built.image)
+    match outcome {
+        Ok(Ok(made)) => {
+            deployment.preparation.builder = Some(made.builder);
+            // Told with the other findings, before the release starts.
+            deployment.preparation.checks = crate::checks::lint(&text, Some(&made.image.user));
+            Ok(made.image)
         }
         Ok(Err(error)) => Err(unbuilt(&error, last).into()),
         Err(_) => Err(Diagnosis {
@@ -318,7 +335,12 @@ async fn find(
 fn below(folder: Option<&RelativePath>, name: &str) -> Result<RelativePath, Stop> {
     name.parse::<RelativePath>()
         .and_then(|path| path.below(folder))
-        .map_err(|error| missing(error.to_string()).into())
+        .map_err(bad_path)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
+fn bad_path(error: Invalid) -> Stop {
+    missing(error.to_string()).into()
 }
 
 async fn read(
@@ -442,12 +464,15 @@ impl<'a> Lines<'a> {
     fn take(&self, line: BuildLine) {
         let (level, text) = match line {
             BuildLine::Step(text) => {
+                let text = self.masked(text);
+                self.keep(&text);
                 report::progress(self.px, self.deployment, Level::Info, text);
                 return;
             }
             BuildLine::Note(text) => (Level::Warn, text),
-            BuildLine::Output(text) => (Level::Info, text),
+            BuildLine::Output(text) => (Level::Info, self.masked(text)),
         };
+        self.keep(&text);
         {
             let mut state = self
                 .state
@@ -455,10 +480,6 @@ impl<'a> Lines<'a> {
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             let before = state.0;
             state.0 = before.saturating_add(text.len() + 1);
-            state.1.push_back(tame(&text, 500));
-            if state.1.len() > LAST_LINES {
-                state.1.pop_front();
-            }
             if before > MAX_OUTPUT_BYTES {
                 return;
             }
@@ -473,6 +494,35 @@ impl<'a> Lines<'a> {
             }
         }
         report::build_output(self.px, self.deployment, level, &text);
+    }
+
+    /// Among the last lines: steps too, since the one that failed may have printed nothing.
+    fn keep(&self, text: &str) {
+        let mut state = self
+            .state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.1.push_back(tame(text, 500));
+        if state.1.len() > LAST_LINES {
+            state.1.pop_front();
+        }
+    }
+
+    /// Without the build's secrets, should a command print one. Shorter ones than this would hide
+    /// half of any text.
+    fn masked(&self, text: String) -> String {
+        const SHORTEST: usize = 6;
+        let secrets = self.deployment.settings.build.secrets.0.values();
+        secrets
+            .flat_map(|secret| secret.lines())
+            .filter(|line| line.len() >= SHORTEST)
+            .fold(text, |text, line| {
+                if text.contains(line) {
+                    text.replace(line, "••••••")
+                } else {
+                    text
+                }
+            })
     }
 
     fn last(&self) -> Vec<String> {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use flukedeploy_domain::access::Actor;
+use flukedeploy_domain::access::{Action, Actor};
 use flukedeploy_domain::app::{EnvVars, Objective, RolloutSettings, Settings};
+use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::deployment::{
     Deployment, DeploymentId, Queue, State, Strategy, ValidationLevel,
 };
@@ -25,6 +26,8 @@ use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 
 use crate::ingress::{Ingress, SimTraffic};
+use crate::receiver::{Receiver, SimOutgoing};
+use crate::shop::{Shop, SimShop};
 use crate::store::{TappedLogStore, TappedStore};
 use crate::swarm::{Behaviour, SimEngine, Swarm};
 use crate::tap::{Counting, Tap};
@@ -74,10 +77,17 @@ impl Clock for MovedClock {
     }
 }
 
+/// Changes the adapters a platform is made of.
+type Fit = Box<dyn Fn(&mut Ports)>;
+
 pub(crate) struct World {
     pub(crate) swarm: Arc<Swarm>,
     pub(crate) ingress: Arc<Ingress>,
     pub(crate) clock: Arc<MovedClock>,
+    pub(crate) receiver: Arc<Receiver>,
+    pub(crate) shop: Arc<Shop>,
+    /// Puts other adapters in the place of the usual ones.
+    pub(crate) fit: std::sync::OnceLock<Fit>,
     dir: Dir,
 }
 
@@ -88,6 +98,9 @@ impl World {
             ingress: Arc::new(Ingress::new(Arc::clone(&swarm))),
             swarm,
             clock: Arc::default(),
+            receiver: Arc::default(),
+            shop: Arc::default(),
+            fit: std::sync::OnceLock::new(),
             dir: Dir::new(),
         }
     }
@@ -129,7 +142,12 @@ impl World {
             version: "0.0.0",
             hold_in_phase: None,
         };
-        let ports = Ports {
+        let shop = Arc::new(SimShop {
+            shop: Arc::clone(&self.shop),
+            swarm: Arc::clone(&self.swarm),
+            tap: Arc::clone(&tap),
+        });
+        let mut ports = Ports {
             engine: Arc::new(SimEngine {
                 swarm: Arc::clone(&self.swarm),
                 ingress: Arc::clone(&self.ingress),
@@ -148,11 +166,18 @@ impl World {
                 swarm: Arc::clone(&self.swarm),
                 tap: Arc::clone(&tap),
             }),
-            builder: Arc::new(flukedeploy_platform::ports::Absent),
-            workshop: Arc::new(flukedeploy_platform::ports::Absent),
+            builder: shop.clone(),
+            workshop: shop,
             inspector: Arc::new(flukedeploy_platform::ports::Absent),
+            outgoing: Arc::new(SimOutgoing {
+                receiver: Arc::clone(&self.receiver),
+                tap: Arc::clone(&tap),
+            }),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
         };
+        if let Some(fit) = self.fit.get() {
+            fit(&mut ports);
+        }
         let px = Platform::new(config, ports);
         drop(guard);
         Life {
@@ -328,6 +353,31 @@ impl Life<'_> {
     pub(crate) fn cancel(&self, id: &DeploymentId) {
         self.run(deployments::cancel(&self.px, &Actor::system(), id))
             .unwrap();
+    }
+
+    /// The settings for deployments that come.
+    pub(crate) fn change_settings(&self, app: &str, change: impl FnOnce(&mut Settings)) {
+        let found = self
+            .run(self.store.environment(&name(app), &production()))
+            .unwrap()
+            .unwrap();
+        let mut settings = found.settings;
+        change(&mut settings);
+        let audit = AuditEntry::new(
+            self.px.now(),
+            &Actor::system(),
+            Action::ChangeSettings,
+            format!("app:{app}"),
+            "changed".to_owned(),
+        );
+        self.run(self.store.change_settings(
+            &name(app),
+            &production(),
+            found.settings_version,
+            &settings,
+            &audit,
+        ))
+        .unwrap();
     }
 
     pub(crate) fn record(&self, id: &DeploymentId) -> Deployment {

@@ -43,6 +43,11 @@ fn gets_requests(upstream: &Upstream) -> bool {
     upstream.weight > 0 && !upstream.endpoints.is_empty()
 }
 
+/// Which environment of which app it is.
+fn key(route: &Route) -> String {
+    format!("{}/{}", route.app, route.environment)
+}
+
 impl Ingress {
     pub(crate) fn new(swarm: Arc<Swarm>) -> Self {
         Self {
@@ -220,8 +225,8 @@ impl Ingress {
             // A request that waits (bounded) is not dropped; it must not wait for ever, which
             // the end of each story shows.
             if answers || route.hold.is_some() {
-                state.served.insert(route.app.to_string());
-            } else if state.served.contains(route.app.as_str())
+                state.served.insert(key(route));
+            } else if state.served.contains(&key(route))
                 && !state.may_pause.contains(route.app.as_str())
             {
                 faults.push(format!(
@@ -230,12 +235,8 @@ impl Ingress {
                 ));
             }
         }
-        let known: HashSet<&str> = snapshot
-            .routes
-            .iter()
-            .map(|route| route.app.as_str())
-            .collect();
-        state.served.retain(|app| known.contains(app.as_str()));
+        let known: HashSet<String> = snapshot.routes.iter().map(key).collect();
+        state.served.retain(|served| known.contains(served));
         state.faults.extend(faults);
         state.applied = Some(snapshot);
     }

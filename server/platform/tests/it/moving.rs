@@ -338,6 +338,7 @@ fn a_restart_is_a_new_release_of_the_same_image_with_the_settings_of_now() {
         &life.px,
         &Actor::system(),
         &name("shop"),
+        &production(),
         change,
     ))
     .unwrap();

@@ -6,7 +6,7 @@ use flukedeploy_domain::log_entry::LogFilter;
 use flukedeploy_platform::apps::{self, ChangeApp};
 use flukedeploy_platform::logs::{self, ReadLogs};
 
-use crate::bench::{Life, World, name, service, settings, until};
+use crate::bench::{Life, World, name, production, service, settings, until};
 use crate::swarm::Behaviour;
 use crate::tap::Trouble;
 
@@ -198,7 +198,7 @@ fn new_host_names_reach_the_ingress_although_the_caller_went_away() {
         ..ChangeApp::default()
     };
     let asked = life.spawn(async move {
-        apps::change_app(&px, &Actor::system(), &name("shop"), change)
+        apps::change_app(&px, &Actor::system(), &name("shop"), &production(), change)
             .await
             .map(|_| ())
     });
@@ -211,8 +211,14 @@ fn new_host_names_reach_the_ingress_although_the_caller_went_away() {
         ..ChangeApp::default()
     };
     let (actor, shop) = (Actor::system(), name("shop"));
-    life.run(apps::change_app(&life.px, &actor, &shop, change))
-        .unwrap();
+    life.run(apps::change_app(
+        &life.px,
+        &actor,
+        &shop,
+        &production(),
+        change,
+    ))
+    .unwrap();
     until("the new name", || {
         world
             .ingress

@@ -10,9 +10,10 @@ use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
 use flukedeploy_domain::log_entry::LogEntry;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
+use flukedeploy_domain::webhook::{Delivery, DeliveryId, Events, Webhook, WebhookId};
 use flukedeploy_platform::ports::{
-    Account, AppOverview, AuditRow, LogPage, LogQuery, LogStore, NewRelease, Opened, Scale, Store,
-    StoreError, StoredToken, Switch,
+    Account, AppOverview, AuditRow, LeftoverVolume, LogPage, LogQuery, LogStore, NewRelease,
+    Opened, Outbound, Scale, Store, StoreError, StoredToken, Switch, WaitingDelivery,
 };
 use flukedeploy_store::{SqliteLogStore, SqliteStore};
 use time::OffsetDateTime;
@@ -67,6 +68,15 @@ tapped! { Store for TappedStore {
         app: &AppName, environment: &EnvironmentName, seen_version: u64, settings: &Settings,
         audit: &AuditEntry) -> Environment;
     true delete_app(app: &AppName, audit: &AuditEntry) -> ();
+    true create_environment(environment: &Environment, audit: &AuditEntry) -> ();
+    true set_expiry(
+        app: &AppName, environment: &EnvironmentName, expires_at: Option<OffsetDateTime>,
+        audit: &AuditEntry) -> ();
+    true delete_environment(
+        app: &AppName, environment: &EnvironmentName, over_at: Option<OffsetDateTime>,
+        audit: &AuditEntry) -> bool;
+    false leftover_volumes() -> Vec<LeftoverVolume>;
+    true forget_leftover_volume(volume: &LeftoverVolume) -> ();
     true open_deployment(
         deployment: &Deployment, queue: Queue, idempotency: Option<(&str, &str)>,
         audit: &AuditEntry) -> Opened;
@@ -105,6 +115,19 @@ tapped! { Store for TappedStore {
     true put_credential(credential: &Credential, audit: &AuditEntry) -> ();
     true delete_credential(kind: CredentialKind, host: &str, audit: &AuditEntry) -> bool;
     false touch_token(id: &str, at: OffsetDateTime) -> ();
+    false webhooks() -> Vec<Webhook>;
+    false webhook(id: &WebhookId) -> Option<Webhook>;
+    true create_webhook(webhook: &Webhook, audit: &AuditEntry) -> ();
+    true change_webhook(
+        id: &WebhookId, active: bool, events: &Events, audit: &AuditEntry) -> bool;
+    true delete_webhook(id: &WebhookId, audit: &AuditEntry) -> bool;
+    false deliveries(webhook: &WebhookId, limit: u32) -> Vec<Delivery>;
+    true queue_test(webhook: &WebhookId, audit: &AuditEntry) -> Delivery;
+    true resend_delivery(id: &DeliveryId, audit: &AuditEntry) -> Option<Delivery>;
+    false waiting_deliveries() -> Vec<WaitingDelivery>;
+    false outbound(id: &DeliveryId) -> Option<Outbound>;
+    true save_delivery(delivery: &Delivery) -> ();
+    false expire_deliveries(before: OffsetDateTime) -> u64;
     false audit_entries(limit: u32, before: Option<i64>) -> Vec<AuditRow>;
     false remembered(key: &str) -> Option<String>;
     false remember(key: &str, value: &str) -> ();

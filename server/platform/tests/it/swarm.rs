@@ -1,6 +1,6 @@
 //! A Swarm in memory: services whose replicas behave as their image says.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use flukedeploy_domain::credential::Credential;
 use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_platform::ports::{
-    Clock, Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, JobSpec, NetworkReady,
-    RawLine, ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState, SystemClock,
-    Task, TaskState, VolumeUser,
+    Clock, Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, JobSpec, LookedUp,
+    NetworkReady, RawLine, ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState,
+    SystemClock, Task, TaskState, VolumeUser,
 };
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use time::OffsetDateTime;
@@ -84,6 +84,8 @@ struct State {
     jobs: BTreeMap<String, (JobSpec, Instant)>,
     /// Addresses whose replica ended without being told to.
     died: HashSet<IpAddr>,
+    /// Made with the first service that mounts them.
+    volumes: BTreeSet<String>,
     next: u32,
     swarm_active: bool,
 }
@@ -134,6 +136,10 @@ impl Swarm {
     /// Names of the services that exist.
     pub(crate) fn services(&self) -> Vec<String> {
         self.lock().services.keys().cloned().collect()
+    }
+
+    pub(crate) fn volumes(&self) -> Vec<String> {
+        self.lock().volumes.iter().cloned().collect()
     }
 
     pub(crate) fn spec(&self, service: &str) -> Option<ServiceSpec> {
@@ -291,6 +297,8 @@ impl State {
     }
 
     fn ensure(&mut self, spec: ServiceSpec) {
+        let volumes = spec.mounts.iter().map(|mount| mount.volume.clone());
+        self.volumes.extend(volumes);
         if let Some(service) = self.services.get_mut(&spec.name) {
             if service.spec.image != spec.image || service.spec.env != spec.env {
                 for replica in &mut service.replicas {
@@ -456,16 +464,22 @@ impl Engine for SimEngine {
             });
         }
         Ok(ResolvedImage {
-            image: PinnedImage {
-                requested: image.clone(),
-                pinned: format!("{}@sha256:{}", image.repository(), "ab".repeat(32)),
-                local_only: false,
-                architecture: Some("amd64".to_owned()),
-                exposed_ports: vec![80],
-                has_healthcheck: behaviour.has_healthcheck,
-                user: "nobody".to_owned(),
-            },
+            image: pinned(image, &behaviour),
             notes: Vec::new(),
+        })
+    }
+
+    /// Names below `far/` are in a registry only.
+    async fn look_up_image(&self, image: &ImageRef) -> Result<LookedUp, ResolveError> {
+        self.before("look_up_image", image.as_str()).await?;
+        let behaviour = self.swarm.lock().images.get(image.as_str()).cloned();
+        let behaviour = behaviour.unwrap_or_default();
+        Ok(match image.as_str().starts_with("far/") {
+            _ if !behaviour.exists => LookedUp::Nowhere,
+            true => LookedUp::InRegistry {
+                architectures: vec!["amd64".to_owned()],
+            },
+            false => LookedUp::Here(pinned(image, &behaviour)),
         })
     }
 
@@ -644,12 +658,20 @@ impl Engine for SimEngine {
         Ok(jobs.collect())
     }
 
-    async fn remove_volumes(&self, names: &[String]) -> Result<(), EngineError> {
+    async fn remove_volumes(&self, names: &[String]) -> Result<Vec<String>, EngineError> {
         self.before("remove_volumes", "").await?;
+        let mut in_use = Vec::new();
         for name in names {
-            self.swarm.note(format!("remove volume {name}"));
+            let mounts = |service: &Service| service.spec.mounts.iter().any(|m| m.volume == *name);
+            let used = self.swarm.lock().services.values().any(mounts);
+            if used {
+                in_use.push(name.clone());
+            } else if self.swarm.lock().volumes.remove(name) {
+                self.swarm.note(format!("remove volume {name}"));
+            }
         }
-        Ok(())
+        self.after("remove_volumes").await;
+        Ok(in_use)
     }
 
     async fn purge(&self) -> Result<(), EngineError> {
@@ -658,6 +680,18 @@ impl Engine for SimEngine {
 
     async fn stop_all(&self) -> Result<(), EngineError> {
         self.before("stop_all", "").await
+    }
+}
+
+fn pinned(image: &ImageRef, behaviour: &Behaviour) -> PinnedImage {
+    PinnedImage {
+        requested: image.clone(),
+        pinned: format!("{}@sha256:{}", image.repository(), "ab".repeat(32)),
+        local_only: false,
+        architecture: Some("amd64".to_owned()),
+        exposed_ports: vec![80],
+        has_healthcheck: behaviour.has_healthcheck,
+        user: "nobody".to_owned(),
     }
 }
 

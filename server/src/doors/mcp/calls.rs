@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::deployment::{DeploymentId, DeploymentSummary};
 use flukedeploy_domain::log_entry::{Level, LogFilter};
-use flukedeploy_domain::names::AppName;
+use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::deployments::{
     self, Accepted, Deploy, DeploymentPlan, Everyday, Rollback, Steer,
 };
@@ -66,6 +66,7 @@ enum Call {
     Validate(Validate),
     History {
         app: AppName,
+        environment: Option<EnvironmentName>,
         limit: u32,
         include_rollbacks: bool,
     },
@@ -157,12 +158,15 @@ pub(super) async fn call(
         }
         Call::History {
             app,
+            environment,
             limit,
             include_rollbacks,
         } => {
             // Asked for first: an unknown app is worth an error that suggests near names.
-            apps::get_app(px, actor, &app).await?;
-            let found = deployments::history(px, actor, &app, limit, include_rollbacks).await?;
+            let production = EnvironmentName::production();
+            let of = environment.as_ref();
+            apps::get_environment(px, actor, &app, of.unwrap_or(&production)).await?;
+            let found = deployments::history(px, actor, &app, of, limit, include_rollbacks).await?;
             Ok(history(&app, found))
         }
     }
@@ -246,6 +250,7 @@ fn read(tool: ToolName, mut fields: Fields) -> Result<Call, Error> {
         ToolName::Validate => requests::validate(fields, None).map(Call::Validate),
         ToolName::History => {
             let app = fields.required("app_name");
+            let environment = requests::environment_at(&mut fields, "environment");
             let limit = fields
                 .number("limit", 1..=MAX_HISTORY)
                 .unwrap_or(DEFAULT_HISTORY);
@@ -256,6 +261,7 @@ fn read(tool: ToolName, mut fields: Fields) -> Result<Call, Error> {
             fields.finish()?;
             Ok(Call::History {
                 app,
+                environment,
                 limit,
                 include_rollbacks,
             })

@@ -47,7 +47,7 @@ fn app_name() -> Value {
 fn environment() -> Value {
     json!({
         "type": "string", "default": "production",
-        "description": "dev, staging or production"
+        "description": "One of the app's, e.g. staging"
     })
 }
 
@@ -87,8 +87,18 @@ pub(super) fn deploy_input() -> Value {
         &["app_name"],
         json!({
             "app_name": app_name(),
-            "image": text("Image to run, e.g. registry.example.com/shop:2.4.0; required for now"),
-            "dockerfile_path": text("Not available yet"),
+            "image": text("Image to run, e.g. registry.example.com/shop:2.4.0; or source or dockerfile"),
+            "source": {
+                "type": "object", "properties": {
+                    "git": {"type": "object", "required": ["repository"], "properties": {
+                        "repository": text("https://… or ssh://…, without credentials"),
+                        "reference": text("Branch, tag or full commit"),
+                        "subfolder": {"type": "string"}, "submodules": {"type": "boolean"}}},
+                    "upload": text("Id of an archive sent to /api/v1/apps/NAME/uploads")},
+                "description": "What to build; finds its Dockerfile or definition file by itself"
+            },
+            "dockerfile_path": text("In the source, e.g. docker/Dockerfile"),
+            "dockerfile": text("A Dockerfile's own text"),
             "version": text("Your name for this version; default: the image's tag"),
             "environment": environment(),
             "env_vars": {
@@ -187,6 +197,7 @@ pub(super) fn history_input() -> Value {
         &["app_name"],
         json!({
             "app_name": app_name(),
+            "environment": text("Only of this environment"),
             "limit": count("How many", 1, MAX_HISTORY.into(), DEFAULT_HISTORY.into()),
             "include_rollbacks": flag("Rollbacks too", true),
         }),
@@ -211,6 +222,7 @@ pub(super) fn steer_input() -> Value {
 fn act_input(required: &[&str], mut own: Value) -> Value {
     let common = json!({
         "app_name": app_name(),
+        "environment": environment(),
         "reason": text("Why, for the audit trail"),
         "idempotency_key": idempotency_key(),
         "wait_seconds": wait_seconds(),

@@ -72,19 +72,26 @@ pub(super) async fn show(
     State(px): State<Platform>,
     Caller(actor): Caller,
     AppPath(name): AppPath,
+    mut query: Params,
 ) -> Result<Json<Value>, Problem> {
-    Ok(Json(app_answer(&apps::get_app(&px, &actor, &name).await?)))
+    let environment = requests::environment_or_production(&mut query);
+    query.finish()?;
+    let found = apps::get_environment(&px, &actor, &name, &environment).await?;
+    Ok(Json(app_answer(&found)))
 }
 
 pub(super) async fn change(
     State(px): State<Platform>,
     Caller(actor): Caller,
     AppPath(name): AppPath,
+    mut query: Params,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, Problem> {
+    let environment = requests::environment_or_production(&mut query);
+    query.finish()?;
     let change = requests::change_app(body)?;
     Ok(Json(app_answer(
-        &apps::change_app(&px, &actor, &name, change).await?,
+        &apps::change_app(&px, &actor, &name, &environment, change).await?,
     )))
 }
 
@@ -104,8 +111,9 @@ pub(super) async fn releases(
     mut query: Params,
 ) -> Result<Json<ReleaseList>, Problem> {
     let limit = query.number("limit").unwrap_or(20);
+    let environment = requests::environment_or_production(&mut query);
     query.finish()?;
-    let releases = apps::list_releases(&px, &actor, &name, limit).await?;
+    let releases = apps::list_releases(&px, &actor, &name, &environment, limit).await?;
     Ok(Json(ReleaseList {
         app_name: name.to_string(),
         total: releases.len(),

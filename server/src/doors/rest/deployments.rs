@@ -230,8 +230,10 @@ pub(super) async fn of_app(
 ) -> Result<Json<DeploymentList>, Problem> {
     let limit = query.number("limit").unwrap_or(10);
     let include_rollbacks = query.flag("include_rollbacks", true);
+    let environment = requests::environment_of(&mut query);
     query.finish()?;
-    let found = deployments::history(&px, &actor, &name, limit, include_rollbacks).await?;
+    let of = environment.as_ref();
+    let found = deployments::history(&px, &actor, &name, of, limit, include_rollbacks).await?;
     Ok(DeploymentList::new(Some(name.to_string()), found))
 }
 

@@ -3,6 +3,7 @@
 mod apps;
 mod credentials;
 mod deployments;
+mod environments;
 mod health;
 mod logs;
 mod path;
@@ -10,5 +11,6 @@ mod routes;
 mod system;
 mod tokens;
 mod uploads;
+mod webhooks;
 
 pub use routes::rest_router;

@@ -3,10 +3,11 @@
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use flukedeploy_domain::deployment::DeploymentId;
-use flukedeploy_domain::names::AppName;
+use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
 
 use crate::doors::problem::Problem;
+use crate::doors::requests;
 
 /// The app an address is about.
 pub(super) struct AppPath(pub(super) AppName);
@@ -19,6 +20,23 @@ impl<S: Send + Sync> FromRequestParts<S> for AppPath {
         text.parse()
             .map(Self)
             .map_err(|fault| Problem::bad_parameters(vec![fault]))
+    }
+}
+
+/// One environment of an app.
+pub(super) struct EnvironmentPath(pub(super) AppName, pub(super) EnvironmentName);
+
+impl<S: Send + Sync> FromRequestParts<S> for EnvironmentPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path((app, environment)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::bad_request("the address cannot be read"))?;
+        match (app.parse(), requests::environment_named(&environment)) {
+            (Ok(app), Ok(environment)) => Ok(Self(app, environment)),
+            (Err(fault), _) | (_, Err(fault)) => Err(Problem::bad_parameters(vec![fault])),
+        }
     }
 }
 

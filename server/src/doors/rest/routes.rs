@@ -4,12 +4,14 @@ use axum::Router;
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{any, delete, get, post};
+use axum::routing::{any, delete, get, patch, post};
 use flukedeploy_domain::access::Door;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::{apps, credentials, deployments, health, logs, system, tokens, uploads};
+use super::{
+    apps, credentials, deployments, environments, health, logs, system, tokens, uploads, webhooks,
+};
 use crate::doors::auth::{Gate, require};
 use crate::doors::body::limit_declared;
 use crate::doors::problem::Problem;
@@ -71,6 +73,17 @@ fn with_token() -> Router<AppState> {
         )
         .route("/apps/{name}/deployments", get(deployments::of_app))
         .route("/apps/{name}/releases", get(apps::releases))
+        .route(
+            "/apps/{name}/environments",
+            get(environments::list).post(environments::create),
+        )
+        .route(
+            "/apps/{name}/environments/{environment}",
+            get(environments::show)
+                .patch(environments::change)
+                .delete(environments::remove),
+        )
+        .route("/apps/{name}/promote", post(environments::promote))
         .route("/apps/{name}/rollback", post(deployments::roll_back))
         .route("/apps/{name}/scale", post(deployments::scale))
         .route("/apps/{name}/restart", post(deployments::restart))
@@ -86,6 +99,14 @@ fn with_token() -> Router<AppState> {
         .route("/logs", get(logs::read))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}", delete(tokens::revoke))
+        .route("/webhooks", get(webhooks::list).post(webhooks::create))
+        .route(
+            "/webhooks/{id}",
+            patch(webhooks::change).delete(webhooks::remove),
+        )
+        .route("/webhooks/{id}/deliveries", get(webhooks::deliveries))
+        .route("/webhooks/{id}/test", post(webhooks::test))
+        .route("/webhooks/deliveries/{id}/resend", post(webhooks::resend))
         .route("/audit", get(system::audit))
         .route("/system", get(system::show))
 }

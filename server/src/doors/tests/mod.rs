@@ -5,6 +5,7 @@ mod mcp;
 mod outside;
 mod rest;
 mod stream;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,6 +69,7 @@ impl House {
             builder: Arc::new(flukedeploy_platform::ports::Absent),
             workshop: Arc::new(flukedeploy_platform::ports::Absent),
             inspector: Arc::new(flukedeploy_platform::ports::Absent),
+            outgoing: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::new(SystemClock),
         };
         let px = Platform::new(config, ports);

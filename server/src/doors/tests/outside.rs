@@ -97,7 +97,7 @@ impl Engine for SilentEngine {
     async fn jobs(&self) -> Result<Vec<ServiceState>, EngineError> {
         silent("listing jobs")
     }
-    async fn remove_volumes(&self, _names: &[String]) -> Result<(), EngineError> {
+    async fn remove_volumes(&self, _names: &[String]) -> Result<Vec<String>, EngineError> {
         silent("removing volumes")
     }
     async fn purge(&self) -> Result<(), EngineError> {

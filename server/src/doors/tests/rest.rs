@@ -58,6 +58,97 @@ async fn an_app_is_made_shown_changed_and_removed() {
 }
 
 #[tokio::test]
+async fn environments_are_made_shown_changed_and_named_everywhere() {
+    let house = House::new().await;
+    let body = json!({"app_name": "shop", "env_vars": {"MODE": "live"}, "domains": ["a.example"]});
+    house.call("POST", "/api/v1/apps", Some(&body)).await;
+    let all = "/api/v1/apps/shop/environments";
+    let staging = "/api/v1/apps/shop/environments/staging";
+    let body = json!({"name": "staging", "ttl_seconds": 3600, "replicas": 2});
+    let made = house.call("POST", all, Some(&body)).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(made.body["environment"], "staging");
+    assert_eq!(made.body["url"], "http://shop-staging.localhost:8080/");
+    assert_eq!(made.body["domains"], json!([]));
+    assert_eq!(made.body["env_var_names"], json!(["MODE"]));
+    assert!(made.body["expires_at"].is_string(), "{made:?}");
+    let again = house.call("POST", all, Some(&body)).await;
+    assert_eq!(again.problem(409), "already_exists");
+    for bad in [
+        json!({}),
+        json!({"name": "Bad Name"}),
+        json!({"name": "x", "ttl_seconds": 5}),
+        json!({"name": "x", "ttl_seconds": "long"}),
+        json!({"name": "x", "from": "../y"}),
+    ] {
+        let refused = house.call("POST", all, Some(&bad)).await;
+        assert_eq!(refused.status, 422, "{bad}: {refused:?}");
+    }
+    let from_nowhere = json!({"name": "x", "from": "nowhere"});
+    let refused = house.call("POST", all, Some(&from_nowhere)).await;
+    assert_eq!(refused.problem(404), "environment_not_found");
+
+    let kept = json!({"ttl_seconds": null, "env_vars": {"MODE": "trial"}});
+    let kept = house.call("PATCH", staging, Some(&kept)).await;
+    assert!(kept.body.get("expires_at").is_none(), "{kept:?}");
+    let change = json!({"replicas": 5});
+    let by_query = "/api/v1/apps/shop?environment=staging";
+    let changed = house.call("PATCH", by_query, Some(&change)).await;
+    assert_eq!(changed.body["configured_replicas"], 5);
+    let production = house.call("GET", "/api/v1/apps/shop", None).await;
+    assert_eq!(production.body["configured_replicas"], 1);
+    let names: Vec<_> = production.body["environments"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|known| known["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["production", "staging"]);
+    let listed = house.call("GET", all, None).await;
+    assert_eq!(listed.body["total"], 2);
+
+    for path in [
+        "/api/v1/apps/shop?environment=nowhere",
+        "/api/v1/apps/shop/releases?environment=nowhere",
+        "/api/v1/apps/shop/environments/nowhere",
+    ] {
+        let refused = house.call("GET", path, None).await;
+        assert_eq!(refused.problem(404), "environment_not_found", "{path}");
+        assert!(refused.body["detail"].as_str().unwrap().contains("staging"));
+    }
+    let bad = house
+        .call("GET", "/api/v1/apps/shop?environment=%2F", None)
+        .await;
+    assert_eq!(bad.problem(400), "bad_request");
+
+    let deploy = json!({"app_name": "shop", "image": "shop:v1", "environment": "staging"});
+    let begun = house
+        .call("POST", "/api/v1/deployments", Some(&deploy))
+        .await;
+    assert_eq!(begun.status, 202, "{begun:?}");
+    let of = |environment: &str| format!("/api/v1/apps/shop/deployments?environment={environment}");
+    let there = house.call("GET", &of("staging"), None).await;
+    let elsewhere = house.call("GET", &of("production"), None).await;
+    assert_eq!(
+        (&there.body["total"], &elsewhere.body["total"]),
+        (&json!(1), &json!(0))
+    );
+    let early = json!({"from": "staging"});
+    let early = house
+        .call("POST", "/api/v1/apps/shop/promote", Some(&early))
+        .await;
+    assert_eq!(early.problem(409), "not_now");
+    let itself = json!({"from": "staging", "to": "staging"});
+    let refused = house
+        .call("POST", "/api/v1/apps/shop/promote", Some(&itself))
+        .await;
+    assert_eq!(refused.status, 422, "{refused:?}");
+    let never = "/api/v1/apps/shop/environments/production";
+    let refused = house.call("DELETE", never, None).await;
+    assert_eq!(refused.status, 422, "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_deployment_is_accepted_and_can_be_followed_everywhere() {
     let house = House::new().await;
     let body = json!({

@@ -7,13 +7,18 @@ use sqlx::{AssertSqlSafe, Row};
 use crate::support::*;
 
 /// Tables with as many rows as there are apps, people or tokens; lists of those read them whole.
-const SMALL: [&str; 6] = [
+const SMALL: [&str; 10] = [
     "apps",
     "environments",
     "e",
     "accounts",
     "tokens",
     "audit_head",
+    "credentials",
+    "webhooks",
+    "w",
+    // A list inside of one row.
+    "volume",
 ];
 
 /// The plan of one query, a line a step.
@@ -78,7 +83,7 @@ async fn overviews_of_many_apps_take_one_index_step_for_each() {
              initiated_at, completed_at, version, reason, strategy, replicas, replicas_ready,
              health_status, validation_level, auto_rollback, initiated_by, release, from_release,
              source, initiated_as, '{\"name\":\"success\"}', phases, image, settings,
-             wishes, progress, receipt
+             wishes, progress, receipt, '{}'
            FROM n, deployments",
     )
     .execute(&mut db)

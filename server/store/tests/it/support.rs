@@ -109,6 +109,7 @@ pub(crate) fn app(app: &str, domains: &[&str]) -> (App, Environment) {
         mode: RunMode::Running,
         standby: None,
         probation: None,
+        expires_at: None,
         created_at: NOW,
     };
     let app = App {
