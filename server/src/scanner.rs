@@ -311,8 +311,8 @@ fn trivy(report: &[u8]) -> serde_json::Result<Vec<Finding>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Target {
-        #[serde(default)]
-        target: String,
+        #[serde(rename = "Target", default)]
+        name: String,
         vulnerabilities: Option<Vec<Vulnerability>>,
         secrets: Option<Vec<Leak>>,
     }
@@ -353,7 +353,7 @@ fn trivy(report: &[u8]) -> serde_json::Result<Vec<Finding>> {
             findings.push(Finding {
                 severity: Severity::of(&found.severity),
                 word: found.severity,
-                what: format!("secret: {} in {}", found.title, target.target),
+                what: format!("secret: {} in {}", found.title, target.name),
             });
         }
     }

@@ -52,9 +52,10 @@ fn image(local_only: bool) -> PinnedImage {
     let digest = "ab".repeat(32);
     PinnedImage {
         requested: "shop:v1".parse().unwrap(),
-        pinned: match local_only {
-            true => format!("sha256:{digest}"),
-            false => format!("shop@sha256:{digest}"),
+        pinned: if local_only {
+            format!("sha256:{digest}")
+        } else {
+            format!("shop@sha256:{digest}")
         },
         local_only,
         architecture: None,

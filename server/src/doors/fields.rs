@@ -139,13 +139,11 @@ impl Fields {
 
     /// `None` where it was not given.
     pub(crate) fn optional_flag(&mut self, name: &'static str) -> Option<bool> {
-        match self.take(name)? {
-            Value::Bool(value) => Some(value),
-            _ => {
-                self.fault(name, "must be true or false");
-                None
-            }
+        if let Value::Bool(value) = self.take(name)? {
+            return Some(value);
         }
+        self.fault(name, "must be true or false");
+        None
     }
 
     pub(crate) fn number<T>(&mut self, name: &'static str, range: RangeInclusive<T>) -> Option<T>

@@ -589,6 +589,7 @@ fn health_gate(fields: &mut Fields) -> HealthGate {
 
 #[cfg(test)]
 mod tests {
+    use flukedeploy_platform::deployments::Wanted;
     use std::collections::BTreeMap;
 
     use super::*;
@@ -653,12 +654,41 @@ mod tests {
     }
 
     #[test]
-    fn a_build_from_source_is_refused_as_such() {
-        let body = json!({"app_name": "shop", "dockerfile_path": "./Dockerfile"});
-        assert_eq!(
-            faults(deploy(fields(&body))),
-            ["dockerfile_path cannot be used: builds from source are not available yet"]
-        );
+    fn something_to_build_takes_the_place_of_an_image() {
+        let git = json!({"repository": "https://git.example.com/shop.git", "reference": "main"});
+        for body in [
+            json!({"app_name": "shop", "source": {"git": git}, "dockerfile_path": "web/Dockerfile"}),
+            json!({"app_name": "shop", "source": {"upload": "up-1770200000000-9f3c1a7e"}}),
+            json!({"app_name": "shop", "dockerfile": "FROM scratch"}),
+            json!({"app_name": "shop", "definition": {"schemaVersion": 2, "imageName": "a:1"}}),
+        ] {
+            let cmd = deploy(fields(&body)).unwrap();
+            assert!(matches!(cmd.what, Wanted::Build(_)), "{body}");
+        }
+        let inside = "must be given with a path inside it";
+        let both = "cannot be given together";
+        for (body, says) in [
+            (json!({"dockerfile_path": "Dockerfile"}), inside),
+            (json!({"image": "a:1", "dockerfile": "FROM a"}), both),
+            (json!({"source": {"git": git, "upload": "up-1-1"}}), both),
+            (json!({"source": {}}), "source.git must be given"),
+            (
+                json!({"source": {"git": {"repository": "--upload-pack=x"}}}),
+                "source.git.repository",
+            ),
+            (
+                json!({"source": {"git": git}, "dockerfile_path": "../Dockerfile"}),
+                "stay inside",
+            ),
+        ] {
+            let mut body = body;
+            body["app_name"] = json!("shop");
+            let found = faults(deploy(fields(&body)));
+            assert!(
+                found.iter().any(|fault| fault.contains(says)),
+                "{body}: {found:?}"
+            );
+        }
     }
 
     #[test]

@@ -12,6 +12,16 @@ use super::fields::Fields;
 
 /// Reads `image`, or `source` with what says how it is built. `None`: a fault was noted.
 pub(crate) fn wanted(fields: &mut Fields) -> Option<Wanted> {
+    let names = [
+        "image",
+        "source",
+        "dockerfile",
+        "dockerfile_path",
+        "definition",
+        "definition_path",
+    ];
+    // What was sent and is wrong has its fault already.
+    let nothing_sent = !names.into_iter().any(|name| fields.has(name));
     let image = fields.parsed::<ImageRef>("image");
     let has_source = fields.has("source");
     let origin = origin(fields);
@@ -26,7 +36,7 @@ pub(crate) fn wanted(fields: &mut Fields) -> Option<Wanted> {
             None
         }
         (None, false, None) => {
-            if !fields.has_faults() {
+            if nothing_sent {
                 fields.fault(
                     "image",
                     "must be given, or something to build: source, dockerfile or definition",
@@ -60,12 +70,9 @@ pub(crate) fn wanted(fields: &mut Fields) -> Option<Wanted> {
 
 /// `{"git": {"repository": …}}` or `{"upload": "up-…"}`.
 fn origin(fields: &mut Fields) -> Option<Origin> {
-    let object = match fields.take("source")? {
-        Value::Object(object) => object,
-        _ => {
-            fields.fault("source", "must be an object with git or upload");
-            return None;
-        }
+    let Value::Object(object) = fields.take("source")? else {
+        fields.fault("source", "must be an object with git or upload");
+        return None;
     };
     let mut inner = Fields::inner(object, "source.");
     let upload = inner.parsed::<UploadId>("upload");
