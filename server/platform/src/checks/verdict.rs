@@ -65,7 +65,10 @@ mod tests {
     #[test]
     fn levels_stop_what_they_say() {
         assert!(names(ValidationLevel::None, &[]).is_empty());
-        assert_eq!(names(ValidationLevel::Basic, &[]), ["architecture"]);
+        assert_eq!(
+            names(ValidationLevel::Basic, &[]),
+            ["architecture", SIGNATURE]
+        );
         assert_eq!(
             names(ValidationLevel::Strict, &[]),
             ["runs_as_root", "architecture", SIGNATURE]
@@ -74,7 +77,7 @@ mod tests {
 
     #[test]
     fn ignored_findings_never_stop() {
-        assert!(names(ValidationLevel::Basic, &["architecture"]).is_empty());
+        assert!(names(ValidationLevel::Basic, &["architecture", SIGNATURE]).is_empty());
         let all = ["architecture", "runs_as_root", SIGNATURE];
         assert!(names(ValidationLevel::Strict, &all).is_empty());
     }

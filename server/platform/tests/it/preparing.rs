@@ -38,7 +38,7 @@ fn with_jobs(jobs: &[(JobKind, &str)]) -> Settings {
         let job = Some(JobSettings {
             command: vec![(*program).to_owned()],
             image: None,
-            timeout_seconds: 1,
+            timeout_seconds: 60,
         });
         match kind {
             JobKind::PreBuild => settings.jobs.pre_build = job,
@@ -179,7 +179,10 @@ fn a_build_that_fails_or_never_ends_changes_nothing() {
     let found = diagnosis(&failed);
     assert_eq!(found.code, Cause::BuildFailed);
     assert_eq!(found.evidence.exit_code, Some(2));
-    assert_eq!(found.evidence.untrusted_output, ["hello from the build"]);
+    assert_eq!(
+        found.evidence.untrusted_output,
+        ["[1/1] FROM scratch", "hello from the build"]
+    );
     *lock(&world.shop.fails) = None;
     *lock(&world.shop.hangs) = true;
     let id = life
@@ -274,6 +277,9 @@ fn a_job_that_never_ends_is_stopped_and_so_is_one_of_a_cancelled_deployment() {
     life.ship("shop", "shop:v1");
     life.change_settings("shop", |settings| {
         settings.jobs = with_jobs(&[(JobKind::Release, "wait")]).jobs;
+        if let Some(job) = &mut settings.jobs.release {
+            job.timeout_seconds = 1;
+        }
     });
     let late = life.end(&life.deploy("shop", "shop:v2"));
     assert_eq!(diagnosis(&late).code, Cause::ReleaseCommandFailed);
