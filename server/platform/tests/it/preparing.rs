@@ -308,43 +308,58 @@ fn a_job_that_never_ends_is_stopped_and_so_is_one_of_a_cancelled_deployment() {
 }
 
 /// At every change of a deployment that is built and has jobs: it ends well, and no job that had
-/// ended well runs again.
+/// ended well runs again. The points are shared by threads, since a story mostly waits.
 #[test]
 fn a_crash_at_any_point_runs_no_finished_job_again() {
-    for count in 1..60 {
-        let world = World::new();
-        world.shop.file("Dockerfile", "FROM scratch\n");
-        let life = world.boot();
-        life.create_app("shop", with_jobs(&ALL));
-        life.ship("shop", "shop:v1");
-        let before = started(&life).len();
-        let crashed = life.deploy_and_die(build_of(from_git()), count, Counting::Changes);
-        let ended_well: Vec<String> = life
-            .run(life.store.deployments_of(&name("shop"), None, 10))
-            .unwrap()
-            .into_iter()
-            .flat_map(|deployment| deployment.preparation.jobs)
-            .filter(|job| job.status == JobStatus::Success)
-            .map(|job| job.service)
-            .collect();
-        let so_far = started(&life).len();
-        life.crash();
-        let life = world.boot();
-        let newest = life
-            .run(life.store.deployments_of(&name("shop"), None, 1))
-            .unwrap()
-            .remove(0);
-        let done = life.end(&newest.id);
-        assert_eq!(done.state, State::Success, "crash at {count}");
-        let again = started(&life).split_off(so_far);
-        assert!(
-            again.iter().all(|job| !ended_well.contains(job)),
-            "crash at {count}: {again:?} had ended well"
-        );
-        if !crashed {
-            assert!(started(&life).len() - before == 4);
-            return;
+    const THREADS: u32 = 8;
+    // Every other point: half the time, and each effect still has one before or after it.
+    const STEP: u32 = 2;
+    std::thread::scope(|scope| {
+        for first in 1..=THREADS {
+            scope.spawn(move || {
+                let mut count = first * STEP;
+                while crash_at(count) {
+                    count += THREADS * STEP;
+                    assert!(count < 200, "the story never ends");
+                }
+            });
         }
+    });
+}
+
+/// False if the deployment ended before it came to the crash.
+fn crash_at(count: u32) -> bool {
+    let world = World::new();
+    world.shop.file("Dockerfile", "FROM scratch\n");
+    let life = world.boot();
+    life.create_app("shop", settings(1));
+    life.ship("shop", "shop:v1");
+    life.change_settings("shop", |settings| settings.jobs = with_jobs(&ALL).jobs);
+    let crashed = life.deploy_and_die(build_of(from_git()), count, Counting::Changes);
+    let ended_well: Vec<String> = life
+        .run(life.store.deployments_of(&name("shop"), None, 10))
+        .unwrap()
+        .into_iter()
+        .flat_map(|deployment| deployment.preparation.jobs)
+        .filter(|job| job.status == JobStatus::Success)
+        .map(|job| job.service)
+        .collect();
+    let so_far = started(&life).len();
+    life.crash();
+    let life = world.boot();
+    let newest = life
+        .run(life.store.deployments_of(&name("shop"), None, 1))
+        .unwrap()
+        .remove(0);
+    let done = life.end(&newest.id);
+    assert_eq!(done.state, State::Success, "crash at {count}");
+    let again = started(&life).split_off(so_far);
+    assert!(
+        again.iter().all(|job| !ended_well.contains(job)),
+        "crash at {count}: {again:?} had ended well"
+    );
+    if !crashed {
+        assert_eq!(started(&life).len(), 4);
     }
-    panic!("the story never ends");
+    crashed
 }

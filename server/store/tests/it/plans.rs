@@ -15,6 +15,7 @@ const SMALL: [&str; 10] = [
     "tokens",
     "audit_head",
     "credentials",
+    "leftover_volumes",
     "webhooks",
     "w",
     // A list inside of one row.
