@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Row};
 use crate::support::*;
 
 /// Tables with as many rows as there are apps, people or tokens; lists of those read them whole.
-const SMALL: [&str; 10] = [
+const SMALL: [&str; 11] = [
     "apps",
     "environments",
     "e",
