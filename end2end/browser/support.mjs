@@ -86,7 +86,14 @@ export function launchBrowser() {
  * got a 4xx, a resource blocked by the content policy.
  */
 export async function withPage(browser, { name, javaScript = true, baseURL, ...options }, journey) {
-  const context = await browser.newContext({ baseURL, javaScriptEnabled: javaScript, viewport: DESKTOP, ...options });
+  // Without motion: a colour on its way to another is neither of them, and its contrast means nothing.
+  const context = await browser.newContext({
+    baseURL,
+    javaScriptEnabled: javaScript,
+    viewport: DESKTOP,
+    reducedMotion: 'reduce',
+    ...options,
+  });
   context.setDefaultTimeout(20_000);
   const page = await context.newPage();
   const faults = [];

@@ -24,7 +24,8 @@ pub(super) fn parts(typed: &Typed, app: &AppView) -> impl IntoView + use<> {
     }
 }
 
-/// One part: its name, what it is now, and its fields; open where one of them has a fault.
+/// One part: its name, what it is now, and its fields; open where one of them has a fault, or held a
+/// secret that has to be typed again.
 pub(super) fn folded(
     typed: &Typed,
     title: &'static str,
@@ -32,7 +33,8 @@ pub(super) fn folded(
     fields: &[&str],
     body: AnyView,
 ) -> impl IntoView + use<> {
-    let open = fields.iter().any(|field| typed.fault(field).is_some());
+    let needs_a_look = |field: &&str| typed.fault(field).is_some() || typed.was_withheld(field);
+    let open = fields.iter().any(|field| needs_a_look(&field));
     let id = format!("part-{}", title.to_lowercase().replace(' ', "-"));
     view! {
         <details class="group part disclosure" id=id open=open>

@@ -78,7 +78,7 @@ async fn a_build_that_forks_without_end_takes_nobody_along() -> Result<()> {
     /// More than the product lets a build have, fewer than a machine can bear.
     const FORKS: usize = 6_000;
     const ALLOWED: usize = 4_096;
-    let yard = Yard::open("bldfrk", &[]).await?;
+    let yard = Yard::alone("bldfrk").await?;
     yard.app("shop").await?;
     yard.app("quiet").await?;
     let page = yard.dockerfile("RUN echo -n well > /www/version && echo well > /www/health");

@@ -7,6 +7,7 @@ use flukedeploy_end2end::images;
 use flukedeploy_end2end::instance::Options;
 use flukedeploy_end2end::workbench;
 use serde_json::{Value, json};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::bed::{Bed, expect_diagnosis, expect_ended_truthfully};
 
@@ -15,7 +16,18 @@ pub(crate) const ALLOWED: &str = "127.0.0.1";
 /// As near, and not allowed.
 pub(crate) const PRIVATE: &str = "127.0.0.2";
 
+/// Limits are one set for all builds of an engine: a build that takes everything there is takes it from
+/// those of other stories, so it waits until it is alone.
+static TURNS: RwLock<()> = RwLock::const_new(());
+
+#[expect(dead_code, reason = "held, not read")]
+enum Turn {
+    Together(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
 pub(crate) struct Yard {
+    _turn: Turn,
     pub(crate) bed: Bed,
     pub(crate) git: GitServer,
     /// Image with busybox, which serves `/www`.
@@ -28,10 +40,27 @@ impl Yard {
         Self::of(bed).await
     }
 
+    /// While no other story builds anything.
+    pub(crate) async fn alone(hint: &str) -> Result<Self> {
+        let turn = Turn::Alone(TURNS.write().await);
+        let bed = Bed::start(hint, options(&[])).await?;
+        Self::with(turn, bed).await
+    }
+
     pub(crate) async fn of(bed: Bed) -> Result<Self> {
+        let turn = Turn::Together(TURNS.read().await);
+        Self::with(turn, bed).await
+    }
+
+    async fn with(turn: Turn, bed: Bed) -> Result<Self> {
         let base = workbench::small(&bed.instance.docker).await?;
         let git = GitServer::start().await?;
-        Ok(Self { bed, git, base })
+        Ok(Self {
+            _turn: turn,
+            bed,
+            git,
+            base,
+        })
     }
 
     /// An app of one replica.

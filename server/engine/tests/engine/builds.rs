@@ -81,6 +81,10 @@ fn run(script: &str) -> String {
     format!("RUN {}\n", serde_json::json!(["/bin/sh", "-c", script]))
 }
 
+/// Limits are one set for all builds of an engine: who takes everything has to be alone, or takes it
+/// from the other tests' builds.
+static ALONE: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
+
 async fn build(
     engine: &SwarmEngine,
     spec: &BuildSpec,
@@ -123,6 +127,7 @@ fn is_running(words: &str) -> bool {
 #[tokio::test]
 async fn an_image_is_built_and_runs() {
     let Some(bed) = Bed::new().await else { return };
+    let _turn = ALONE.read().await;
     let dockerfile = format!(
         "ARG GREETING\nENV GREETED=$GREETING\n{}EXPOSE 8080\nUSER 1000\n{}",
         run("echo said $GREETED; busybox printf 'no end'"),
@@ -180,6 +185,7 @@ async fn an_image_is_built_and_runs() {
 #[tokio::test]
 async fn a_step_that_fails_is_told_with_its_exit_code() {
     let Some(bed) = Bed::new().await else { return };
+    let _turn = ALONE.read().await;
     let context = Context::new(&bed, &run("echo about to; exit 3"), &[]);
     let (built, lines) = build(&bed.engine, &spec(&bed, &context)).await;
     let Err(BuildError::Failed { message, exit_code }) = built else {
@@ -208,6 +214,7 @@ async fn a_step_that_fails_is_told_with_its_exit_code() {
 #[tokio::test]
 async fn secrets_are_there_for_one_command_only() {
     let Some(bed) = Bed::new().await else { return };
+    let _turn = ALONE.read().await;
     let read = "RUN --mount=type=secret,id=token [\"/bin/sh\", \"-c\", \
                 \"busybox sha256sum /run/secrets/token\"]\n";
     let look = run("test -e /run/secrets/token && busybox cat /run/secrets/token || echo nothing");
@@ -245,6 +252,7 @@ async fn secrets_are_there_for_one_command_only() {
 #[tokio::test]
 async fn a_build_that_is_dropped_ends() {
     let Some(bed) = Bed::new().await else { return };
+    let _turn = ALONE.read().await;
     let words = format!("waits for {}", bed.instance);
     let context = Context::new(&bed, &run(&format!(": {words}; busybox sleep 600; :")), &[]);
     let spec = spec(&bed, &context);
@@ -264,6 +272,7 @@ async fn a_build_that_is_dropped_ends() {
 #[tokio::test]
 async fn what_takes_too_much_is_ended() {
     let Some(bed) = Bed::new().await else { return };
+    let _turn = ALONE.write().await;
     // Twice what it may have, all in memory.
     let greedy = run("echo starts; busybox tail -c 1200000000 /dev/zero; exit $?");
     let context = Context::new(&bed, &greedy, &[]);
@@ -310,6 +319,7 @@ async fn what_takes_too_much_is_ended() {
 #[tokio::test]
 async fn a_flood_of_output_is_passed_on_as_it_comes() {
     let Some(bed) = Bed::new().await else { return };
+    let _turn = ALONE.read().await;
     let flood = run("busybox head -c 200000000 /dev/zero | busybox tr '\\0' x; echo; echo done");
     let context = Context::new(&bed, &flood, &[]);
     let mut wanted = spec(&bed, &context);
@@ -344,6 +354,7 @@ fn resident_mb() -> u64 {
 #[tokio::test]
 async fn files_that_look_like_secrets_are_found_though_they_were_deleted() {
     let Some(bed) = Bed::new().await else { return };
+    let _turn = ALONE.read().await;
     let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----\n";
     let dockerfile = format!(
         "COPY id_rsa /root/.ssh/id_rsa\nCOPY env /app/.env\nCOPY empty /srv/.env\n{}",
@@ -387,6 +398,7 @@ async fn what_was_built_is_pushed_and_built_upon() {
     let Some(mut bed) = Bed::new().await else {
         return;
     };
+    let _turn = ALONE.read().await;
     let registry = Registry::start(true).await;
     let context = Context::new(&bed, &run("echo base"), &[]);
     let mut wanted = spec(&bed, &context);
@@ -469,6 +481,7 @@ async fn without_buildkit(listener: UnixListener) {
 #[tokio::test]
 async fn without_buildkit_the_classic_builder_builds() {
     let Some(bed) = Bed::new().await else { return };
+    let _turn = ALONE.read().await;
     let socket = std::env::temp_dir().join(format!("flukedeploy-{}.sock", random_name()));
     let standing_in = tokio::spawn(without_buildkit(UnixListener::bind(&socket).unwrap()));
     let mut config = config(&bed.instance);
