@@ -66,7 +66,7 @@ async function buildSettings(page, see, app) {
   assert.deepEqual(settings.jobs.test.command, ['./test', '--all']);
   assert.deepEqual(settings.build.secret_names, ['NPM_TOKEN']);
   await part('Building').click();
-  await page.getByText('NPM_TOKEN', { exact: true }).waitFor();
+  await page.getByRole('code').filter({ hasText: 'NPM_TOKEN' }).waitFor();
   await see('settings-saved');
 }
 
@@ -126,7 +126,7 @@ async function deployForm(page, see, app) {
   await plan.getByText('https://git.example.com/team/docs.git main').waitFor();
   await plan.getByText('./test --all').waitFor();
   await see('deploy-plan');
-  const { total } = await rest(instance, 'GET', `/deployments/history?app_name=${app}`);
+  const { total } = await rest(instance, 'GET', `/deployments?app_name=${app}`);
   assert.ok(!total, 'showing the plan did something');
 }
 
