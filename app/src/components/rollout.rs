@@ -42,7 +42,7 @@ pub(crate) fn rollout(deployment: &DeploymentSummary) -> Option<impl IntoView + 
                 {paused}
             </div>
             <p>{line}</p>
-            {share_bar(deployment.release, former, rollout.percent)}
+            {(!rollout.holding).then(|| share_bar(deployment.release, former, rollout.percent))}
             <p class="hint">{note}" Abort goes back to release "{former.to_string()}"."</p>
             <div class="buttons">
                 <form method="post" action=paths::steer(&deployment.deployment_id)>
@@ -62,14 +62,20 @@ pub(crate) fn rollout(deployment: &DeploymentSummary) -> Option<impl IntoView + 
 }
 
 fn line(rollout: &RolloutSummary, former: ReleaseNo) -> String {
-    if rollout.percent >= 100 {
+    let share = rollout.step_percent;
+    if rollout.holding {
+        "New requests wait until the replicas of the new release are healthy.".to_owned()
+    } else if share >= 100 {
         format!(
             "At this step the new release takes over from release {former} as soon as its replicas are healthy."
         )
+    } else if rollout.percent < share {
+        format!(
+            "At this step the new release gets {share}% of the new requests as soon as enough of its replicas are healthy."
+        )
     } else {
         format!(
-            "At this step the new release gets {}% of the new requests, release {former} the rest.",
-            rollout.percent
+            "At this step the new release gets {share}% of the new requests, release {former} the rest."
         )
     }
 }

@@ -33,8 +33,9 @@ pub(super) fn folded(
     fields: &[&str],
     body: AnyView,
 ) -> impl IntoView + use<> {
-    let needs_a_look = |field: &&str| typed.fault(field).is_some() || typed.was_withheld(field);
-    let open = fields.iter().any(|field| needs_a_look(&field));
+    let open = fields
+        .iter()
+        .any(|field| typed.fault(field).is_some() || typed.was_withheld(field));
     let id = format!("part-{}", title.to_lowercase().replace(' ', "-"));
     view! {
         <details class="group part disclosure" id=id open=open>

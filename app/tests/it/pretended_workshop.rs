@@ -7,7 +7,9 @@ use axum::body::Bytes;
 use flukedeploy_domain::build::{Origin, RelativePath, UploadId};
 use flukedeploy_domain::credential::Credential;
 use flukedeploy_domain::deployment::DeploymentId;
-use flukedeploy_platform::ports::{Absent, OpenedSource, Received, SourceError, Workshop};
+use flukedeploy_platform::ports::{
+    Absent, ContextDockerfile, OpenedSource, Received, SourceError, Workshop,
+};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use time::OffsetDateTime;
@@ -70,7 +72,7 @@ impl Workshop for PretendedWorkshop {
         &self,
         deployment: &DeploymentId,
         folder: Option<&RelativePath>,
-        dockerfile: Option<(&str, &str)>,
+        dockerfile: &ContextDockerfile,
     ) -> Result<PathBuf, SourceError> {
         Absent.pack(deployment, folder, dockerfile).await
     }

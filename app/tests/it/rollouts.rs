@@ -2,6 +2,7 @@
 
 use flukedeploy_domain::access::Door;
 use flukedeploy_domain::app::{RunMode, Settings};
+use flukedeploy_domain::deployment::rollout::Share;
 use flukedeploy_domain::deployment::{
     PhaseName, PhaseStatus, PhaseTime, Receipt, SettingsChange, Source, Status, Strategy,
     SwitchTraffic,
@@ -27,7 +28,7 @@ async fn a_rollout_says_where_it_is_and_is_steered_by_buttons() {
     stand
         .deployment(&app, "shop:v1", Duration::hours(1), End::Success)
         .await;
-    let running = stand
+    let mut running = stand
         .deployment(
             &app,
             "shop:v2",
@@ -38,6 +39,15 @@ async fn a_rollout_says_where_it_is_and_is_steered_by_buttons() {
     let mut browser = Browser::signed_in(&stand).await;
     let path = format!("/deployments/{}", running.id);
     let steer = format!("{path}/steer");
+    // Until the ingress has said so, the new release has nothing.
+    browser
+        .get(&path)
+        .await
+        .has("gets 5% of the new requests as soon as")
+        .has("<strong>0%</strong>")
+        .has("<strong>100%</strong>");
+    running.progress.given = Some(Share { new: 1, of: 20 });
+    stand.store.save_deployment(&running).await.unwrap();
     browser
         .get(&path)
         .await

@@ -27,7 +27,7 @@ async fn building_jobs_and_checks_are_kept_and_values_never_shown() {
         ("job_release_command", "[\"/bin/sh\", \"-c\", \"a\\nb\"]"),
         ("job_release_image", "tools:v1"),
         ("signature_key", KEY),
-        ("checks_ignore", "runs_as_root\r\nmutable_tag"),
+        ("checks_ignore", "runs_as_root\r\nimage_tag"),
     ]);
     let page = browser.post("/apps/shop", &wanted).await;
     assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.html);
@@ -54,7 +54,7 @@ async fn building_jobs_and_checks_are_kept_and_values_never_shown() {
     assert_eq!(release.timeout_seconds, 600);
     assert!(now.jobs.pre_build.is_none() && now.jobs.post_deploy.is_none());
     assert!(!now.checks.signature_key.as_ref().unwrap().contains('\r'));
-    assert_eq!(now.checks.ignore, ["runs_as_root", "mutable_tag"]);
+    assert_eq!(now.checks.ignore, ["runs_as_root", "image_tag"]);
 
     let page = browser.get("/apps/shop").await;
     page.has("1.5 CPU, 512 MiB, 900 s")

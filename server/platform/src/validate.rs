@@ -90,13 +90,13 @@ async fn of_named(
     former: Option<Settings>,
     wanted: Wanted,
 ) -> Vec<Check> {
-    let unfetched = |known| of_unfetched(px, image, known, settings, wanted.scan);
+    let unfetched = |known| of_unfetched(px, image, known, settings, former.as_ref(), wanted);
     match px.parts().engine.look_up_image(image).await {
         Ok(LookedUp::Here(image)) => {
             let subject = Subject {
                 image: &image,
                 settings,
-                former: Ok(former),
+                former: Ok(former.clone()),
                 is_built: false,
             };
             of_image(px, &subject, wanted).await

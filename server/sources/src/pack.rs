@@ -5,7 +5,7 @@ use std::io::{BufWriter, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use flukedeploy_platform::ports::SourceError;
+use flukedeploy_platform::ports::{ContextDockerfile, SourceError};
 use rustix::fs::OFlags;
 use tar::{Builder, EntryType, Header};
 
@@ -17,16 +17,19 @@ use crate::tree::shown;
 const MODIFIED: u64 = 315_619_200;
 const DOING: &str = "packing the build context";
 
-/// Writes the context of the folder `top`, with one more file if `extra` (name, text) is given.
-pub(crate) fn pack(top: &Path, extra: Option<(&str, &str)>, to: &Path) -> Result<(), SourceError> {
-    let ignore = ignore_of(top)?;
-    if let Some((name, _)) = extra
-        && top.join(name).symlink_metadata().is_ok()
-    {
+/// Writes the context of the folder `top`.
+pub(crate) fn pack(
+    top: &Path,
+    dockerfile: &ContextDockerfile,
+    to: &Path,
+) -> Result<(), SourceError> {
+    let path = &dockerfile.path;
+    let ignore = ignore_of(top, path)?;
+    if dockerfile.text.is_some() && top.join(path).symlink_metadata().is_ok() {
         return Err(refused(
             format!(
                 "the source has a file {} of its own",
-                shown(name.as_bytes())
+                shown(path.as_bytes())
             ),
             "rename that file, or use the Dockerfile that is in the source",
         ));
@@ -40,14 +43,15 @@ pub(crate) fn pack(top: &Path, extra: Option<(&str, &str)>, to: &Path) -> Result
     let mut context = Context {
         builder: Builder::new(BufWriter::with_capacity(256 * 1024, file)),
         ignore,
+        dockerfile: path,
         waiting: Vec::new(),
     };
-    if let Some((name, text)) = extra {
+    if let Some(text) = &dockerfile.text {
         let mut header = header(EntryType::Regular, 0o644);
         header.set_size(text.len() as u64);
         context
             .builder
-            .append_data(&mut header, name, text.as_bytes())
+            .append_data(&mut header, path, text.as_bytes())
             .map_err(while_doing(DOING))?;
     }
     context.folder(top, Path::new(""))?;
@@ -58,40 +62,45 @@ pub(crate) fn pack(top: &Path, extra: Option<(&str, &str)>, to: &Path) -> Result
         .map_err(while_doing(DOING))
 }
 
-fn ignore_of(top: &Path) -> Result<Ignore, SourceError> {
-    let Some(path) = crate::tree::locate(top, ".dockerignore")? else {
-        return Ok(Ignore::default());
-    };
-    if !path.is_file() {
-        return Ok(Ignore::default());
+/// What the Dockerfile has of its own (as `BuildKit` reads it), else what the folder has.
+fn ignore_of(top: &Path, dockerfile: &str) -> Result<Ignore, SourceError> {
+    let own = format!("{dockerfile}.dockerignore");
+    for name in [own.as_str(), ".dockerignore"] {
+        if let Some(path) = crate::tree::locate(top, name)?
+            && path.is_file()
+        {
+            return read_ignore(&path, name);
+        }
     }
+    Ok(Ignore::default())
+}
+
+fn read_ignore(path: &Path, name: &str) -> Result<Ignore, SourceError> {
     let mut text = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut text))
         .map_err(while_doing(DOING))?;
-    let next = "correct the file .dockerignore";
+    let name = shown(name.as_bytes());
+    let next = "correct that file";
     if text.len() > MAX_BYTES {
-        return Err(refused(
-            format!("the source's .dockerignore has more than {MAX_BYTES} bytes"),
-            next,
-        ));
+        let message = format!("the source's {name} has more than {MAX_BYTES} bytes");
+        return Err(refused(message, next));
     }
     Ignore::parse(&String::from_utf8_lossy(&text)).map_err(|problem| {
-        refused(
-            format!("the source's .dockerignore is not understood: {problem}"),
-            next,
-        )
+        let message = format!("the source's {name} is not understood: {problem}");
+        refused(message, next)
     })
 }
 
-struct Context {
+struct Context<'a> {
     builder: Builder<BufWriter<File>>,
     ignore: Ignore,
+    dockerfile: &'a str,
     /// Excluded folders on the way here, written only if something in them is kept.
     waiting: Vec<PathBuf>,
 }
 
-impl Context {
+impl Context<'_> {
     /// `name`: of the folder within the context, empty at the top.
     fn folder(&mut self, path: &Path, name: &Path) -> Result<(), SourceError> {
         let mut entries: Vec<fs::DirEntry> = fs::read_dir(path)
@@ -105,11 +114,11 @@ impl Context {
             }
             let whole = name.join(&own);
             let text = whole.to_string_lossy();
-            let excluded = self.ignore.excludes(&text) && !is_recipe(&text);
+            let excluded = self.ignore.excludes(&text) && !self.is_needed(&text);
             let kind = entry.file_type().map_err(while_doing(DOING))?;
             if kind.is_dir() {
-                let worth_a_look = self.ignore.has_exceptions()
-                    || (name.as_os_str().is_empty() && holds_recipe(&entry.path()));
+                let worth_a_look =
+                    self.ignore.has_exceptions() || Path::new(self.dockerfile).starts_with(&whole);
                 if excluded && !worth_a_look {
                     continue;
                 }
@@ -130,6 +139,13 @@ impl Context {
             }
         }
         Ok(())
+    }
+
+    /// Docker keeps what it needs itself, whatever is excluded.
+    fn is_needed(&self, name: &str) -> bool {
+        let own_ignore = || name.strip_suffix(".dockerignore");
+        name == self.dockerfile
+            || own_ignore().is_some_and(|of| of.is_empty() || of == self.dockerfile)
     }
 
     fn write_waiting(&mut self) -> Result<(), SourceError> {
@@ -164,28 +180,6 @@ impl Context {
             .append_data(&mut header, name, &mut file)
             .map_err(while_doing(DOING))
     }
-}
-
-/// Docker keeps what it needs itself, whatever is excluded. Which file is the Dockerfile is not
-/// known here, so all count that are named as one, at the top or one folder below.
-fn is_recipe(name: &str) -> bool {
-    let own = name.split_once('/').map_or(name, |(_, own)| own);
-    name == ".dockerignore" || is_dockerfile(own)
-}
-
-fn is_dockerfile(name: &str) -> bool {
-    !name.contains('/')
-        && (name == "Dockerfile"
-            || name.starts_with("Dockerfile.")
-            || name.ends_with(".Dockerfile"))
-}
-
-fn holds_recipe(folder: &Path) -> bool {
-    fs::read_dir(folder).is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|entry| entry.file_name().to_str().is_some_and(is_dockerfile))
-    })
 }
 
 fn header(kind: EntryType, mode: u32) -> Header {

@@ -12,7 +12,9 @@ use flukedeploy_domain::addresses::AllowedAddresses;
 use flukedeploy_domain::build::{Origin, RelativePath, Transport, UploadId};
 use flukedeploy_domain::credential::Credential;
 use flukedeploy_domain::deployment::DeploymentId;
-use flukedeploy_platform::ports::{OpenedSource as Opened, Received, SourceError, Workshop};
+use flukedeploy_platform::ports::{
+    ContextDockerfile, OpenedSource as Opened, Received, SourceError, Workshop,
+};
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -290,18 +292,18 @@ impl Workshop for SourceWorkshop {
         &self,
         deployment: &DeploymentId,
         folder: Option<&RelativePath>,
-        dockerfile: Option<(&str, &str)>,
+        dockerfile: &ContextDockerfile,
     ) -> Result<PathBuf, SourceError> {
         let files = match self.files(deployment) {
             Some(files) => Some(files),
             // A Dockerfile that comes with the request needs no other file.
-            None if dockerfile.is_some() && folder.is_none() => None,
+            None if dockerfile.text.is_some() && folder.is_none() => None,
             None => return Err(self.opened_files(deployment).err().unwrap_or_else(gone)),
         };
         let contexts = self.places.context(deployment);
         let scratch = self.scratch()?;
         let folder = folder.cloned();
-        let extra = dockerfile.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        let dockerfile = dockerfile.clone();
         blocking("packing the build context", move || {
             let top = if let Some(files) = &files {
                 context_folder(files, folder.as_ref())?
@@ -311,15 +313,12 @@ impl Workshop for SourceWorkshop {
                 empty
             };
             let digest = Sha256::digest(
-                serde_json::to_vec(&(folder.as_ref().map(RelativePath::as_str), &extra))
+                serde_json::to_vec(&(folder.as_ref().map(RelativePath::as_str), &dockerfile))
                     .map_err(while_doing("packing the build context"))?,
             );
             let name = format!("{}.tar", uploads::hex(&digest[..12]));
             let part = scratch.path().join(&name);
-            let extra = extra
-                .as_ref()
-                .map(|(name, text)| (name.as_str(), text.as_str()));
-            pack::pack(&top, extra, &part)?;
+            pack::pack(&top, &dockerfile, &part)?;
             let whole = contexts.join(name);
             private_dir(&contexts)
                 .and_then(|()| fs::rename(&part, &whole))

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use super::preparation::Preparation;
 use super::receipt::Receipt;
 use super::record::{Deployment, DeploymentId, HealthStatus, InitiatedBy, Source, Strategy};
+use super::rollout::Share;
 use super::state::{PhaseName, PhaseRecord, PhaseStatus, State, Status};
 use crate::diagnosis::Diagnosis;
 use crate::names::{AppName, EnvironmentName};
@@ -131,8 +132,12 @@ pub struct RolloutSummary {
     /// From 1.
     pub step: u32,
     pub steps: u32,
-    /// Percent of new requests that the new release gets at this step.
+    /// Percent of new requests that the new release gets now, as the ingress confirmed it.
     pub percent: u32,
+    /// What it gets at this step, once enough of its replicas are healthy.
+    pub step_percent: u32,
+    /// Nothing gets new requests: they wait at the ingress while the release is replaced.
+    pub holding: bool,
     /// It stays where it is until somebody resumes, promotes or aborts.
     pub paused: bool,
 }
@@ -148,14 +153,19 @@ fn rollout_of(deployment: &Deployment) -> Option<RolloutSummary> {
         return None;
     }
     let plan = deployment.plan();
+    let progress = deployment.progress;
     let last = plan.steps.len().saturating_sub(1);
-    let index = usize::try_from(deployment.progress.step)
-        .unwrap_or(last)
-        .min(last);
+    let index = usize::try_from(progress.step).unwrap_or(last).min(last);
     Some(RolloutSummary {
         step: u32::try_from(index).unwrap_or(0) + 1,
         steps: u32::try_from(plan.steps.len()).unwrap_or(0),
-        percent: plan.steps[index].share.percent(),
+        percent: if progress.activated {
+            100
+        } else {
+            progress.given.map_or(0, Share::percent)
+        },
+        step_percent: plan.steps[index].share.percent(),
+        holding: plan.stop_first && progress.touched && !progress.activated,
         paused: deployment.wishes.paused,
     })
 }

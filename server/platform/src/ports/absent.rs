@@ -13,7 +13,7 @@ use super::builder::{BuildError, BuildLine, BuildSpec, Builder, Built, ImageFact
 use super::engine::EngineError;
 use super::inspector::{InspectError, Inspector, ScanReport};
 use super::outgoing::{Answer, Outgoing, OutgoingError, OutgoingRequest};
-use super::workshop::{Opened, Received, SourceError, Workshop};
+use super::workshop::{ContextDockerfile, Opened, Received, SourceError, Workshop};
 
 /// For a platform without a place to build: everything is refused with that reason, what looks
 /// into images says that it cannot.
@@ -70,7 +70,7 @@ impl Workshop for Absent {
         &self,
         _: &DeploymentId,
         _: Option<&RelativePath>,
-        _: Option<(&str, &str)>,
+        _: &ContextDockerfile,
     ) -> Result<PathBuf, SourceError> {
         Err(refused())
     }

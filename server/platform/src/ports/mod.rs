@@ -26,4 +26,4 @@ pub use store::{
     Opened, Outbound, Scale, Store, StoreError, StoredToken, Switch, WaitingDelivery,
 };
 pub use traffic::{Served, Traffic, TrafficError};
-pub use workshop::{Opened as OpenedSource, Received, SourceError, Workshop};
+pub use workshop::{ContextDockerfile, Opened as OpenedSource, Received, SourceError, Workshop};

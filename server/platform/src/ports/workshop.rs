@@ -6,6 +6,7 @@ use flukedeploy_domain::build::{Origin, RelativePath, UploadId};
 use flukedeploy_domain::credential::Credential;
 use flukedeploy_domain::deployment::DeploymentId;
 use futures_util::stream::BoxStream;
+use serde::Serialize;
 use thiserror::Error;
 use time::OffsetDateTime;
 
@@ -52,13 +53,12 @@ pub trait Workshop: Send + Sync + 'static {
     async fn top(&self, deployment: &DeploymentId) -> Result<Vec<String>, SourceError>;
 
     /// Packs the opened tree, or one folder of it, as a build context (an uncompressed tar file).
-    /// `.dockerignore` is heeded; `.git` is left out. With `dockerfile`, a file of that name and
-    /// text is added (it must not exist).
+    /// `<Dockerfile>.dockerignore` is heeded, else `.dockerignore`; `.git` is left out.
     async fn pack(
         &self,
         deployment: &DeploymentId,
         folder: Option<&RelativePath>,
-        dockerfile: Option<(&str, &str)>,
+        dockerfile: &ContextDockerfile,
     ) -> Result<PathBuf, SourceError>;
 
     /// Removes everything of a deployment; absent is fine.
@@ -70,6 +70,15 @@ pub trait Workshop: Send + Sync + 'static {
         before: OffsetDateTime,
         unfinished: &[DeploymentId],
     ) -> Result<(), SourceError>;
+}
+
+/// The Dockerfile of a build context.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ContextDockerfile {
+    /// Where it is in the context. It stays there, whatever is excluded.
+    pub path: String,
+    /// `Some`: it is not in the source and is added with this text; a file of that name must not exist.
+    pub text: Option<String>,
 }
 
 /// An archive that was kept.

@@ -52,11 +52,7 @@ pub(crate) fn shift_after_restart(
         State::Returning { .. } | State::Running { phase: PHASE } if plan.stop_first => {
             Some(Shift::Hold)
         }
-        State::Running { phase: PHASE } => {
-            // This step's share may not have been given yet; that of the step before was.
-            let index = usize::try_from(progress.step).ok()?.checked_sub(1)?;
-            split(deployment, plan.steps.get(index)?.share)
-        }
+        State::Running { phase: PHASE } => split(deployment, progress.given?),
         _ => None,
     }
 }
@@ -425,6 +421,9 @@ impl<'a> Rollout<'a> {
         self.shift(deployment, split(deployment, share)).await?;
         self.share = Some(share);
         self.window = None;
+        deployment.progress.given = Some(share);
+        self.save(deployment).await?;
+        self.px.parts().runner.announce(&deployment.id);
         let ready = deployment.replicas_ready;
         let text = format!(
             "{ready} of {} replicas are healthy; the new release gets {} % of the requests",

@@ -19,7 +19,9 @@ use super::drive::Stop;
 use super::phases::{engine_failed, internal, resolve, with_patience};
 use super::report;
 use crate::platform::Platform;
-use crate::ports::{BuildError, BuildLine, BuildSpec, SourceError};
+use crate::ports::{
+    BuildError, BuildLine, BuildSpec, ContextDockerfile, OpenedSource, SourceError,
+};
 
 /// A Dockerfile that comes with the request or a definition is put into the context under this name.
 const GIVEN_DOCKERFILE: &str = "flukedeploy.Dockerfile";
@@ -37,35 +39,13 @@ pub(super) async fn open(
     if build.origin == Origin::Nothing {
         return Ok(());
     }
-    let credential = credential_for(px, &build.origin).await?;
-    let shared: &Deployment = deployment;
-    let progress = |line: String| report::progress(px, shared, Level::Info, line);
-    report::progress(
-        px,
-        deployment,
-        Level::Info,
-        format!("Fetching {}", build.describe()),
-    );
-    let opened = px
-        .parts()
-        .workshop
-        .open(
-            &deployment.id,
-            &build.origin,
-            credential.as_ref(),
-            &progress,
-        )
-        .await
-        .map_err(|error| unfetched(PhaseName::PreBuild, &error))?;
+    let what = format!("Fetching {}", build.describe());
+    report::progress(px, deployment, Level::Info, what);
+    let opened = fetch(px, deployment, &build.origin, PhaseName::PreBuild).await?;
+    let size = format!("{} files, {} bytes", opened.files, opened.bytes);
     let what = match &opened.commit {
-        Some(commit) => format!(
-            "The source is commit {commit}: {} files, {} bytes",
-            opened.files, opened.bytes
-        ),
-        None => format!(
-            "The source has {} files, {} bytes",
-            opened.files, opened.bytes
-        ),
+        Some(commit) => format!("The source is commit {commit}: {size}"),
+        None => format!("The source has {size}"),
     };
     report::progress(px, deployment, Level::Info, what);
     if deployment.version.is_none() {
@@ -76,6 +56,41 @@ pub(super) async fn open(
     }
     deployment.preparation.commit = opened.commit;
     Ok(())
+}
+
+/// The files are there since `pre_build`, unless they were lost since: an empty folder is never
+/// built in their place.
+async fn reopen(px: &Platform, deployment: &Deployment, build: &BuildSource) -> Result<(), Stop> {
+    if build.origin == Origin::Nothing {
+        return Ok(());
+    }
+    let opened = fetch(px, deployment, &build.origin, PhaseName::Build).await?;
+    if opened.commit == deployment.preparation.commit {
+        return Ok(());
+    }
+    Err(Diagnosis {
+        code: Cause::SourceNotFound,
+        phase: PhaseName::Build,
+        message: "the fetched source was lost, and the branch has moved on since".to_owned(),
+        evidence: Evidence::default(),
+        next: vec!["deploy again".to_owned()],
+    }
+    .into())
+}
+
+async fn fetch(
+    px: &Platform,
+    deployment: &Deployment,
+    origin: &Origin,
+    phase: PhaseName,
+) -> Result<OpenedSource, Stop> {
+    let credential = credential_for(px, origin, phase).await?;
+    let progress = |line: String| report::progress(px, deployment, Level::Info, line);
+    px.parts()
+        .workshop
+        .open(&deployment.id, origin, credential.as_ref(), &progress)
+        .await
+        .map_err(|error| unfetched(phase, &error).into())
 }
 
 /// Removes the files of a deployment that has ended.
@@ -89,7 +104,11 @@ pub(super) async fn clear(px: &Platform, deployment: &Deployment) {
 }
 
 /// The stored credential for where the source is, if there is one.
-async fn credential_for(px: &Platform, origin: &Origin) -> Result<Option<Credential>, Stop> {
+async fn credential_for(
+    px: &Platform,
+    origin: &Origin,
+    phase: PhaseName,
+) -> Result<Option<Credential>, Stop> {
     let Origin::Git(git) = origin else {
         return Ok(None);
     };
@@ -104,7 +123,7 @@ async fn credential_for(px: &Platform, origin: &Origin) -> Result<Option<Credent
         .store
         .credentials()
         .await
-        .map_err(|error| internal(PhaseName::PreBuild, &error))?;
+        .map_err(|error| internal(phase, &error))?;
     let find = |wanted: &str| {
         all.iter()
             .find(|credential| credential.kind == kind && credential.host == wanted)
@@ -121,6 +140,7 @@ pub(super) async fn build(
     deployment: &mut Deployment,
     build: &BuildSource,
 ) -> Result<PinnedImage, Stop> {
+    reopen(px, deployment, build).await?;
     let (recipe, folder) = recipe_of(px, deployment, build).await?;
     if let Recipe::Image { image } = &recipe {
         report::progress(
@@ -134,39 +154,37 @@ pub(super) async fn build(
     report::progress(px, deployment, Level::Info, "Waiting for a place to build");
     let place = px.parts().build_places.acquire().await;
     let _place = place.map_err(|error| internal(PhaseName::Build, &error))?;
-    let (dockerfile, given) = match &recipe {
-        Recipe::Dockerfile { path } => (path.as_str().trim_start_matches("./").to_owned(), None),
-        Recipe::Inline { dockerfile } => (
-            GIVEN_DOCKERFILE.to_owned(),
-            Some((GIVEN_DOCKERFILE, dockerfile.as_str())),
-        ),
-        Recipe::Image { .. } => return Err(internal(PhaseName::Build, &"no recipe").into()),
-    };
-    let text = match &recipe {
+    let (dockerfile, text) = match &recipe {
         Recipe::Dockerfile { path } => {
-            read(
-                px,
-                deployment,
-                &path.below(folder.as_ref()).map_err(bad_path)?,
-            )
-            .await?
+            let whole = path.below(folder.as_ref()).map_err(bad_path)?;
+            let Some(text) = read(px, deployment, &whole).await? else {
+                return Err(missing(format!("the source has no file {whole}")).into());
+            };
+            let in_source = ContextDockerfile {
+                path: path.as_str().trim_start_matches("./").to_owned(),
+                text: None,
+            };
+            (in_source, text)
         }
-        Recipe::Inline { dockerfile } => Some(dockerfile.clone()),
-        Recipe::Image { .. } => None,
-    };
-    let Some(text) = text else {
-        return Err(missing(format!("the source has no file {dockerfile}")).into());
+        Recipe::Inline { dockerfile } => {
+            let given = ContextDockerfile {
+                path: GIVEN_DOCKERFILE.to_owned(),
+                text: Some(dockerfile.clone()),
+            };
+            (given, dockerfile.clone())
+        }
+        Recipe::Image { .. } => return Err(internal(PhaseName::Build, &"no recipe").into()),
     };
     let context = px
         .parts()
         .workshop
-        .pack(&deployment.id, folder.as_ref(), given)
+        .pack(&deployment.id, folder.as_ref(), &dockerfile)
         .await
         .map_err(|error| unfetched(PhaseName::Build, &error))?;
     let info = with_patience(px, PhaseName::Build, || px.parts().engine.info()).await?;
     let spec = BuildSpec {
         context,
-        dockerfile,
+        dockerfile: dockerfile.path,
         tag: tag_of(px, deployment, info.nodes)?,
         args: args_of(deployment),
         secrets: deployment.settings.build.secrets.clone(),
@@ -175,6 +193,8 @@ pub(super) async fn build(
         memory_limit_mb: deployment.settings.build.memory_limit_mb,
         push: px.config().builds.registry.is_some(),
     };
+    // Here already: it may say why a build fails.
+    deployment.preparation.checks = crate::checks::lint(&text, None);
     let lines = Lines::new(px, deployment);
     let seconds = deployment.settings.build.timeout_seconds;
     let progress = |line: BuildLine| lines.take(line);

@@ -29,7 +29,7 @@ pub(super) async fn run(
     // Boxed: it is large, and so would every future around it be.
     let mut checks = Box::pin(of_release(px, deployment, image, wanted)).await;
     // What the build found in its Dockerfile; a repeated phase has the rest too.
-    let linted = |check: &Check| check.name.starts_with("dockerfile.");
+    let linted = |check: &Check| check.name.split('.').next() == Some("dockerfile");
     checks.extend(
         deployment
             .preparation

@@ -12,8 +12,8 @@ use flukedeploy_domain::credential::Credential;
 use flukedeploy_domain::deployment::DeploymentId;
 use flukedeploy_domain::image::PinnedImage;
 use flukedeploy_platform::ports::{
-    BuildError, BuildLine, BuildSpec, Builder, Built, EngineError, ImageFacts, OpenedSource,
-    Received, SourceError, Workshop,
+    BuildError, BuildLine, BuildSpec, Builder, Built, ContextDockerfile, EngineError, ImageFacts,
+    OpenedSource, Received, SourceError, Workshop,
 };
 use futures_util::stream::BoxStream;
 use time::OffsetDateTime;
@@ -104,7 +104,7 @@ impl Workshop for SimShop {
         &self,
         _: &DeploymentId,
         folder: Option<&RelativePath>,
-        _: Option<(&str, &str)>,
+        _: &ContextDockerfile,
     ) -> Result<PathBuf, SourceError> {
         Ok(folder.map_or("/", RelativePath::as_str).into())
     }

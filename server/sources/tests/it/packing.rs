@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use flukedeploy_platform::ports::Workshop as _;
+use flukedeploy_platform::ports::{ContextDockerfile, Workshop as _};
 
-use crate::support::{Bed, archive, deployment, file, link, told};
+use crate::support::{Bed, archive, deployment, file, in_source, link, told};
 
 /// Names, and what is behind each: text, `-> target`, or nothing for a folder.
 fn entries(context: &Path) -> BTreeMap<String, String> {
@@ -46,12 +46,12 @@ async fn a_context_holds_the_tree_without_git_and_is_the_same_each_time() {
     bed.upload("two", tree).await.unwrap();
     let first = bed
         .workshop
-        .pack(&deployment("one"), None, None)
+        .pack(&deployment("one"), None, &in_source("Dockerfile"))
         .await
         .unwrap();
     let second = bed
         .workshop
-        .pack(&deployment("two"), None, None)
+        .pack(&deployment("two"), None, &in_source("Dockerfile"))
         .await
         .unwrap();
     assert_eq!(names(&first), ["Dockerfile", "a", "b/", "b/two", "sub/"]);
@@ -63,14 +63,14 @@ async fn a_context_holds_the_tree_without_git_and_is_the_same_each_time() {
     let folder = "b".parse().unwrap();
     let part = bed
         .workshop
-        .pack(&deployment("one"), Some(&folder), None)
+        .pack(&deployment("one"), Some(&folder), &in_source("Dockerfile"))
         .await
         .unwrap();
     assert_eq!(names(&part), ["two"]);
     let none = "c".parse().unwrap();
     let text = told(
         bed.workshop
-            .pack(&deployment("one"), Some(&none), None)
+            .pack(&deployment("one"), Some(&none), &in_source("Dockerfile"))
             .await,
     );
     assert!(text.starts_with("NotFound"), "{text}");
@@ -98,7 +98,7 @@ async fn dockerignore_is_heeded_and_what_docker_needs_is_kept() {
     bed.upload("ignore", tree).await.unwrap();
     let context = bed
         .workshop
-        .pack(&deployment("ignore"), None, None)
+        .pack(&deployment("ignore"), None, &in_source("Dockerfile"))
         .await
         .unwrap();
     assert_eq!(
@@ -106,8 +106,6 @@ async fn dockerignore_is_heeded_and_what_docker_needs_is_kept() {
         [
             ".dockerignore",
             "Dockerfile",
-            "docker/",
-            "docker/Dockerfile",
             "keep/",
             "keep/this",
             "src/",
@@ -116,17 +114,50 @@ async fn dockerignore_is_heeded_and_what_docker_needs_is_kept() {
             "src/main.c",
         ]
     );
+    // One that is excluded and named otherwise goes along all the same, and may have its own list.
+    let tree = archive(&[
+        file(".dockerignore", "*"),
+        file("docker/web.build", "FROM scratch\n"),
+        file("docker/web.build.dockerignore", "docker\nnotes\n"),
+        file("docker/other", ""),
+        file("notes", ""),
+        file("site/index.html", ""),
+    ]);
+    bed.upload("own", tree).await.unwrap();
+    let context = bed
+        .workshop
+        .pack(&deployment("own"), None, &in_source("docker/web.build"))
+        .await
+        .unwrap();
+    assert_eq!(
+        names(&context),
+        [
+            ".dockerignore",
+            "docker/",
+            "docker/web.build",
+            "docker/web.build.dockerignore",
+            "site/",
+            "site/index.html",
+        ]
+    );
     bed.upload("bad", archive(&[file(".dockerignore", "a[")]))
         .await
         .unwrap();
-    let text = told(bed.workshop.pack(&deployment("bad"), None, None).await);
+    let text = told(
+        bed.workshop
+            .pack(&deployment("bad"), None, &in_source("Dockerfile"))
+            .await,
+    );
     assert!(text.contains("not understood"), "{text}");
 }
 
 #[tokio::test]
 async fn a_given_dockerfile_is_added_and_never_replaces_one() {
     let bed = Bed::new();
-    let given = Some(("given.Dockerfile", "FROM scratch\nCOPY . /\n"));
+    let given = ContextDockerfile {
+        path: "given.Dockerfile".to_owned(),
+        text: Some("FROM scratch\nCOPY . /\n".to_owned()),
+    };
     bed.upload(
         "given",
         archive(&[file("x", "y"), file(".dockerignore", "*")]),
@@ -135,22 +166,26 @@ async fn a_given_dockerfile_is_added_and_never_replaces_one() {
     .unwrap();
     let context = bed
         .workshop
-        .pack(&deployment("given"), None, given)
+        .pack(&deployment("given"), None, &given)
         .await
         .unwrap();
     assert_eq!(names(&context), [".dockerignore", "given.Dockerfile"]);
     bed.upload("taken", archive(&[link("given.Dockerfile", "x")]))
         .await
         .unwrap();
-    let text = told(bed.workshop.pack(&deployment("taken"), None, given).await);
+    let text = told(bed.workshop.pack(&deployment("taken"), None, &given).await);
     assert!(text.starts_with("Refused"), "{text}");
     // Without any source, a Dockerfile is enough.
     let alone = bed
         .workshop
-        .pack(&deployment("none"), None, given)
+        .pack(&deployment("none"), None, &given)
         .await
         .unwrap();
     assert_eq!(names(&alone), ["given.Dockerfile"]);
-    let text = told(bed.workshop.pack(&deployment("none"), None, None).await);
+    let text = told(
+        bed.workshop
+            .pack(&deployment("none"), None, &in_source("Dockerfile"))
+            .await,
+    );
     assert!(text.starts_with("NotFound"), "{text}");
 }

@@ -8,7 +8,8 @@ use flukedeploy_platform::ports::Workshop as _;
 use flukedeploy_sources::system_resolver;
 
 use crate::support::{
-    Bed, GitServer, TOKEN, commit, deployment, from_git, git, knows, repository, token, told,
+    Bed, GitServer, TOKEN, commit, deployment, from_git, git, in_source, knows, repository, token,
+    told,
 };
 
 const FILES: [(&str, &str); 3] = [
@@ -207,7 +208,7 @@ async fn a_token_is_in_no_argument_no_file_and_no_line() {
         );
     }
     bed.workshop
-        .pack(&deployment("canary"), None, None)
+        .pack(&deployment("canary"), None, &in_source("Dockerfile"))
         .await
         .unwrap();
     let mut all = everything_below(&bed.directory.0);

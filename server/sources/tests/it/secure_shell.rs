@@ -9,7 +9,7 @@ use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_platform::ports::Workshop as _;
 
 use crate::repositories::{everything_below, holds};
-use crate::support::{Bed, TempDir, deployment, from_git, knows, repository, told};
+use crate::support::{Bed, TempDir, deployment, from_git, in_source, knows, repository, told};
 
 struct Sshd {
     directory: TempDir,
@@ -141,7 +141,7 @@ async fn a_deploy_key_fetches_and_leaves_nothing_of_itself() {
     let opened = bed.open("ssh", &origin, Some(&key)).await.unwrap();
     assert_eq!(opened.commit, Some(commit.clone()));
     bed.workshop
-        .pack(&deployment("ssh"), None, None)
+        .pack(&deployment("ssh"), None, &in_source("Dockerfile"))
         .await
         .unwrap();
     let mut all = everything_below(&bed.directory.0);

@@ -17,7 +17,7 @@ use flukedeploy_domain::addresses::AllowedAddresses;
 use flukedeploy_domain::build::{GitSource, Origin, UploadId};
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::DeploymentId;
-use flukedeploy_platform::ports::{OpenedSource, SourceError, Workshop as _};
+use flukedeploy_platform::ports::{ContextDockerfile, OpenedSource, SourceError, Workshop as _};
 use flukedeploy_sources::{Resolver, SourceWorkshop, SourcesConfig, system_resolver};
 use futures_util::StreamExt as _;
 use http::{HeaderMap, Method, StatusCode, Uri, header};
@@ -412,4 +412,12 @@ pub(crate) fn knows(host: &'static str, address: &'static str) -> Resolver {
             }
         })
     })
+}
+
+/// The Dockerfile at this path of the context.
+pub(crate) fn in_source(path: &str) -> ContextDockerfile {
+    ContextDockerfile {
+        path: path.to_owned(),
+        text: None,
+    }
 }

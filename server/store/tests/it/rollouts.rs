@@ -1,7 +1,7 @@
 //! What a rollout leaves behind in its environment, and what callers want of it on the way.
 
 use flukedeploy_domain::app::{Environment, Probation, RunMode, Standby};
-use flukedeploy_domain::deployment::rollout::Progress;
+use flukedeploy_domain::deployment::rollout::{Progress, Share};
 use flukedeploy_domain::deployment::{Deployment, Event, Queue, Receipt, Status, Wishes};
 use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_platform::ports::{Opened, Scale, Store, StoreError, Switch};
@@ -205,6 +205,7 @@ async fn wishes_are_the_callers_and_refused_once_final() {
         activated: true,
         former: Some(3),
         former_mode: RunMode::Asleep,
+        given: Some(Share { new: 1, of: 20 }),
     };
     store.save_deployment(&deployment).await.unwrap();
     let stored = store.deployment(&deployment.id).await.unwrap().unwrap();

@@ -31,6 +31,8 @@ pub struct Progress {
     pub step: u32,
     /// What serves may have been changed: going back has something to do.
     pub touched: bool,
+    /// What the new release gets, as the ingress last confirmed; `None`: nothing yet.
+    pub given: Option<Share>,
     /// The store says that the new release is what the environment is.
     pub activated: bool,
     /// Replicas the former release had at the beginning; `None` if nothing served.
