@@ -372,12 +372,18 @@ pub(crate) fn new_environment(mut fields: Fields, app: AppName) -> Result<NewEnv
     })
 }
 
-pub(crate) fn promote(mut fields: Fields, app: AppName) -> Result<Promote, Error> {
-    let from = environment_at(&mut fields, "from");
-    if from.is_none() && !fields.has_fault("from") {
-        fields.fault("from", "must be given, such as 'staging'");
+/// `from` and `to` are what the door calls the two environments.
+pub(crate) fn promote(
+    mut fields: Fields,
+    app: AppName,
+    [from, to]: [&'static str; 2],
+) -> Result<Promote, Error> {
+    let name_of_from = from;
+    let from = environment_at(&mut fields, from);
+    if from.is_none() && !fields.has_fault(name_of_from) {
+        fields.fault(name_of_from, "must be given, such as 'staging'");
     }
-    let to = environment_at(&mut fields, "to");
+    let to = environment_at(&mut fields, to);
     let release = fields.number("release", 1..=u32::MAX);
     let strategy = fields.parsed::<Strategy>("strategy");
     let validation_level = validation_level(&mut fields);

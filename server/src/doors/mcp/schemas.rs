@@ -53,7 +53,7 @@ fn environment() -> Value {
 
 fn wait_seconds() -> Value {
     count(
-        "Wait this long at most for the end, e.g. 50",
+        "Seconds to wait for the end, e.g. 50",
         0,
         MAX_WAIT_SECONDS,
         0,
@@ -68,7 +68,7 @@ fn queue() -> Value {
 }
 
 fn idempotency_key() -> Value {
-    text("Your own unique id, e.g. release-4711; a repeated call with it is not done twice")
+    text("Your unique id, e.g. release-4711; what has it is done once")
 }
 
 pub(super) fn list_apps_input() -> Value {
@@ -94,11 +94,13 @@ pub(super) fn deploy_input() -> Value {
                         "repository": text("https://… or ssh://…, without credentials"),
                         "reference": text("Branch, tag or full commit"),
                         "subfolder": {"type": "string"}, "submodules": {"type": "boolean"}}},
-                    "upload": text("Id of an archive sent to /api/v1/apps/NAME/uploads")},
+                    "upload": text("Id from /api/v1/apps/NAME/uploads")},
                 "description": "What to build; finds its Dockerfile or definition file by itself"
             },
             "dockerfile_path": text("In the source, e.g. docker/Dockerfile"),
             "dockerfile": text("A Dockerfile's own text"),
+            "promote_from": text("Take what serves in this environment, e.g. staging, as it is"),
+            "release": {"type": "integer", "description": "With promote_from: which of it"},
             "version": text("Your name for this version; default: the image's tag"),
             "environment": environment(),
             "env_vars": {
@@ -121,10 +123,10 @@ pub(super) fn deploy_input() -> Value {
                 "description": "strict: warnings stop the deployment too"
             },
             "auto_rollback": flag("On failure go back by itself", true),
-            "create": flag("Make the app if it does not exist", false),
+            "create": flag("Make the app if it is not there", false),
             "container_port": {
                 "type": "integer", "minimum": 1, "maximum": 65_535,
-                "description": "Port the app listens on, e.g. 8080"
+                "description": "Port it listens on, e.g. 8080"
             },
             "reason": text("Why, for the audit trail"),
             "idempotency_key": idempotency_key(),

@@ -16,7 +16,8 @@ use rmcp::model::{
 };
 use rmcp::service::{RequestContext, RoleServer};
 
-use super::calls::{self, Outcome};
+use super::calls;
+use super::outcome::Outcome;
 use super::tools::{TOOLS, ToolSpec};
 use crate::doors::fields::Fields;
 use crate::doors::problem::Problem;

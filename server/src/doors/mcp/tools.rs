@@ -116,8 +116,7 @@ pub(super) const TOOLS: &[ToolSpec] = &[
         description: "Deploys an image to an app in production without downtime; takes seconds to \
                       minutes. Returns at once with a deployment_id, or after wait_seconds at \
                       most. On failure the old release goes on serving. Closing the connection \
-                      does not stop a started deployment. To go back to an earlier release use \
-                      deploy_rollback.",
+                      does not stop it. To go back to an earlier release use deploy_rollback.",
         action: Action::Deploy,
         hints: CHANGES,
         input: schemas::deploy_input,
@@ -187,7 +186,7 @@ pub(super) const TOOLS: &[ToolSpec] = &[
         tool: ToolName::Steer,
         name: "deploy_control",
         title: "Steer a running deployment",
-        description: "Pauses, resumes, promotes or aborts a deployment that is under way. promote \
+        description: "Pauses, resumes, promotes or aborts a running deployment. promote \
                       takes the present canary step without further judgement; abort goes back to \
                       the former release.",
         action: Action::SteerDeployment,

@@ -93,7 +93,7 @@ pub(super) async fn promote(
     let wait = wait_of(&mut query);
     query.finish()?;
     let dry_run = requests::dry_run(&mut body);
-    let mut cmd = requests::promote(body, name)?;
+    let mut cmd = requests::promote(body, name, ["from", "to"])?;
     if dry_run {
         let plan = deployments::plan_promote(&px, &actor, &cmd).await?;
         return Ok(Json(plan).into_response());

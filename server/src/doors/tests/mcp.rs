@@ -141,6 +141,27 @@ async fn an_agent_deploys_reads_and_rolls_back() {
 }
 
 #[tokio::test]
+async fn an_agent_promotes_by_the_environments_name() {
+    let house = House::new().await;
+    let token = house.token(Tier::Advanced).await;
+    let call = async |arguments: Value| {
+        let answer = tool(&house, &token, "deploy_app", arguments).await;
+        answer["result"]["structuredContent"].clone()
+    };
+    call(json!({"app_name": "shop", "image": "shop:1", "create": true})).await;
+    // Nothing was made and nothing serves: both are told, and by the arguments' own names.
+    let missing = call(json!({"app_name": "shop", "promote_from": "staging"})).await;
+    assert_eq!(missing["code"], "environment_not_found", "{missing}");
+    let wrong = call(json!({"app_name": "shop", "promote_from": "No Name"})).await;
+    assert_eq!(wrong["fields"][0]["field"], "promote_from", "{wrong}");
+    let both = json!({"app_name": "shop", "promote_from": "staging", "image": "shop:2"});
+    let both = call(both).await;
+    assert_eq!(both["fields"][0]["field"], "image", "{both}");
+    let alone = call(json!({"app_name": "shop", "image": "shop:2", "release": 1})).await;
+    assert_eq!(alone["fields"][0]["field"], "release", "{alone}");
+}
+
+#[tokio::test]
 async fn refusals_are_results_that_an_agent_can_act_on() {
     let house = House::new().await;
     let reader = house.token(Tier::Extended).await;
