@@ -143,6 +143,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
             vec![config.public_url.clone()],
         ))
         .merge(doors::probes_router(state.clone()))
+        .merge(doors::linked_data_router())
         .merge(dashboard_router(px.clone(), sessions, &dashboard));
     let stream = doors::stream_router(state, stream_address.port());
     tracing::info!(

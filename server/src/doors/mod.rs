@@ -5,6 +5,7 @@ mod answers;
 pub mod auth;
 mod body;
 mod fields;
+mod linked_data;
 pub mod mcp;
 pub mod probes;
 mod problem;
@@ -17,6 +18,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use linked_data::linked_data_router;
 pub use mcp::mcp_router;
 pub use probes::probes_router;
 pub use problem::Problem;

@@ -17,6 +17,7 @@ use super::path::{AppPath, DeploymentPath};
 use crate::doors::answers::{DeploymentAccepted, RollbackAccepted};
 use crate::doors::auth::Caller;
 use crate::doors::body::JsonBody;
+use crate::doors::linked_data;
 use crate::doors::problem::Problem;
 use crate::doors::query::Params;
 use crate::doors::requests::{self, set_mode};
@@ -197,12 +198,12 @@ pub(super) async fn show(
     State(px): State<Platform>,
     Caller(actor): Caller,
     DeploymentPath(id): DeploymentPath,
+    headers: HeaderMap,
     query: Params,
-) -> Result<Json<DeploymentSummary>, Problem> {
+) -> Result<Response, Problem> {
     let wait = wait_seconds(query)?;
-    Ok(Json(
-        deployments::wait_for_deployment(&px, &actor, &id, wait).await?,
-    ))
+    let found = deployments::wait_for_deployment(&px, &actor, &id, wait).await?;
+    Ok(linked_data::deployment(&headers, found))
 }
 
 pub(super) async fn logs(

@@ -26,7 +26,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::{AppState, mcp_router, probes_router, rest_router};
+use super::{AppState, linked_data_router, mcp_router, probes_router, rest_router};
 
 const ADMIN: &str = "bootstrap-token-of-the-tests";
 
@@ -78,7 +78,8 @@ impl House {
         let origins = vec!["http://127.0.0.1:3000".to_owned()];
         let router = rest_router(state.clone())
             .merge(mcp_router(state.clone(), hosts, origins))
-            .merge(probes_router(state.clone()));
+            .merge(probes_router(state.clone()))
+            .merge(linked_data_router());
         Self {
             px,
             state,
