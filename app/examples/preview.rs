@@ -186,7 +186,11 @@ async fn from_source(stand: &Stand) {
                 "the image runs as root",
                 "add a line 'USER app' to its Dockerfile",
             ),
-            Check::not_run("scanner", "security", "no scanner's command is configured"),
+            Check::not_run(
+                "security_scan",
+                "security",
+                "no scanner's command is configured",
+            ),
         ],
         jobs: vec![
             job(JobKind::PreBuild, JobStatus::NotRun, None),

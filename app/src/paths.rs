@@ -135,6 +135,27 @@ pub(crate) fn resend_delivery(id: &DeliveryId) -> String {
     format!("/webhooks/deliveries/{id}/resend")
 }
 
+/// Buttons that stand on a page: their addresses are one step below its own.
+const BUTTONS: [&str; 8] = [
+    "ttl", "scale", "restart", "mode", "cancel", "steer", "test", "switch",
+];
+
+/// Where the answer to a form shows: a button's address has no page, but the one it stands on.
+pub(crate) fn page_of(address: &str) -> String {
+    let (path, query) = address.split_at(address.find('?').unwrap_or(address.len()));
+    let steps: Vec<&str> = path.split('/').collect();
+    match steps[..] {
+        ["", "webhooks", "deliveries", delivery, "resend"] => {
+            let webhook = delivery.rsplit_once('-').map_or("", |(webhook, _)| webhook);
+            format!("{WEBHOOKS}/{webhook}")
+        }
+        ["", section, name, button] if BUTTONS.contains(&button) => {
+            format!("/{section}/{name}{query}")
+        }
+        _ => address.to_owned(),
+    }
+}
+
 pub(crate) fn sign_in_then(next: &str) -> String {
     match local(next) {
         Some(next) if next != OVERVIEW => format!("{SIGN_IN}?next={}", encoded(next)),
@@ -197,5 +218,27 @@ mod tests {
             "/sign-in?next=/apps%3Fa%3Db%26c"
         );
         assert_eq!(sign_in_then("//evil"), "/sign-in");
+    }
+
+    #[test]
+    fn a_button_answers_on_the_page_it_stands_on() {
+        for (address, page) in [
+            (
+                "/apps/ttl-x/ttl?environment=qa",
+                "/apps/ttl-x?environment=qa",
+            ),
+            ("/apps/scale", "/apps/scale"),
+            ("/apps/scale/scale", "/apps/scale"),
+            (
+                "/apps/shop/deploy?upload=up-1",
+                "/apps/shop/deploy?upload=up-1",
+            ),
+            ("/deployments/dep-1/cancel", "/deployments/dep-1"),
+            ("/webhooks/wh-1/test", "/webhooks/wh-1"),
+            ("/webhooks/deliveries/wh-1-7/resend", "/webhooks/wh-1"),
+            ("/webhooks/wh-1/delete", "/webhooks/wh-1/delete"),
+        ] {
+            assert_eq!(page_of(address), page);
+        }
     }
 }

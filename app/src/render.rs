@@ -8,7 +8,7 @@ use axum::response::{Html, IntoResponse, Response};
 use flukedeploy_platform::{Error, Kind, Platform};
 use futures_util::{Stream, StreamExt, stream};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode, Uri};
 use leptos::prelude::{Owner, RenderHtml, expect_context, provide_context, use_context};
 use leptos_axum::ResponseOptions;
 
@@ -69,6 +69,11 @@ pub(crate) async fn page(
         },
     )
     .await
+}
+
+/// Path and query.
+pub(crate) fn address_of(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", |address| address.as_str())
 }
 
 pub(crate) fn status_of(error: &Error) -> StatusCode {

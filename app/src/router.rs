@@ -5,7 +5,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router, middleware};
 use flukedeploy_platform::Platform;
-use http::StatusCode;
+use http::{StatusCode, Uri};
 use tower_http::compression::CompressionLayer;
 use tower_sessions::SessionStore;
 
@@ -100,7 +100,7 @@ where
         .route("/webhooks/{id}/delete", post(forms::webhooks::delete))
         .route(
             "/webhooks/deliveries/{id}/resend",
-            post(forms::webhooks::resend).get(to_webhooks),
+            post(forms::webhooks::resend).get(to_page),
         )
         .fallback(show)
         .method_not_allowed_fallback(wrong_method)
@@ -137,25 +137,13 @@ async fn show(
     Extension(visitor): Extension<Visitor>,
     request: Request,
 ) -> Response {
-    let address = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |address| address.as_str());
+    let address = render::address_of(request.uri());
     render::page(&px, visitor, address, Typed::default(), StatusCode::OK).await
 }
 
 /// A button has an address but no page: who reloads there is led to the page it stands on.
-async fn to_page(request: Request) -> Response {
-    let path = request.uri().path();
-    render::see_other(
-        path.rsplit_once('/')
-            .map_or(paths::OVERVIEW, |(page, _)| page),
-    )
-}
-
-/// The same for one whose page is not named in its address.
-async fn to_webhooks() -> Response {
-    render::see_other(paths::WEBHOOKS)
+async fn to_page(uri: Uri) -> Response {
+    render::see_other(&paths::page_of(render::address_of(&uri)))
 }
 
 async fn wrong_method() -> Response {

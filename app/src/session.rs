@@ -130,11 +130,7 @@ pub(crate) async fn gate(
         request.extensions_mut().insert(visitor);
         return next.run(request).await;
     }
-    let wanted = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |wanted| wanted.as_str())
-        .to_owned();
+    let wanted = render::address_of(request.uri()).to_owned();
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return match identity::needs_set_up(&px).await {
             Ok(true) => render::see_other(paths::SET_UP),

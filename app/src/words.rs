@@ -166,7 +166,11 @@ pub(crate) fn what(deployment: &DeploymentSummary) -> String {
             &deployment.image,
         ) {
             (Some(release), ..) => format!("Back to release {release}"),
-            (None, Some(source), _) => source.clone(),
+            (None, Some(source), _) => match source.split_once(' ') {
+                // Not an address, but "a Dockerfile" or "the upload …".
+                Some(("a" | "the", _)) => capital(source),
+                _ => source.clone(),
+            },
             (None, None, Some(image)) => image.clone(),
             (None, None, None) => "Image not known yet".to_owned(),
         },
@@ -190,7 +194,10 @@ pub(crate) fn deployment_title(deployment: &DeploymentSummary) -> String {
         _ => match (&deployment.rollback_of, &deployment.version) {
             (Some(release), _) => format!("{app} back to release {release}"),
             (None, Some(version)) => format!("{app} {version}"),
-            (None, None) => format!("{app} {}", shortened(&what(deployment), 60)),
+            (None, None) => match &deployment.source {
+                Some(source) => format!("{app} from {}", shortened(source, 60)),
+                None => format!("{app} {}", shortened(&what(deployment), 60)),
+            },
         },
     }
 }
@@ -359,17 +366,22 @@ pub(crate) fn builder(name: &str) -> &str {
 
 /// A problem as a sentence of its own: "must be 1 to 500" becomes "Must be 1 to 500.".
 pub(crate) fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
-    let first = chars
-        .next()
-        .map(|c| c.to_uppercase().collect::<String>())
-        .unwrap_or_default();
     let end = if text.ends_with(['.', '!', '?']) {
         ""
     } else {
         "."
     };
-    format!("{first}{}{end}", chars.as_str())
+    format!("{}{end}", capital(text))
+}
+
+/// With a capital at its beginning.
+pub(crate) fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars
+        .next()
+        .map(|c| c.to_uppercase().collect::<String>())
+        .unwrap_or_default();
+    format!("{first}{}", chars.as_str())
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ fn row(job: &JobRecord, now: OffsetDateTime) -> impl IntoView + use<> {
     };
     view! {
         <tr data-job=job.kind.as_str() data-status=job.status.as_str()>
-            <td data-label="" class="cell-title"><span class="cell-main">{kind}</span></td>
+            <td data-label="" class="cell-title nowrap"><span class="cell-main">{kind}</span></td>
             <td data-label="State">
                 {state(job_mark(job.status))}
                 {job.note.as_deref().map(|note| view! { <span class="cell-sub">{words::sentence(note)}</span> })}

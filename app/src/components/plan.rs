@@ -6,8 +6,12 @@ use leptos::prelude::*;
 use super::changes;
 use crate::words;
 
-/// `form` is the id of the form whose plan this is: its button stands here, too.
-pub(crate) fn plan(plan: &DeploymentPlan, form: &'static str) -> impl IntoView + use<> {
+/// `act` is what the form with the id `form` does; its button stands here, too.
+pub(crate) fn plan(
+    plan: &DeploymentPlan,
+    act: &'static str,
+    form: &'static str,
+) -> impl IntoView + use<> {
     let from = plan.from_release.map_or_else(
         || "nothing serves yet".to_owned(),
         |release| format!("release {release} serves"),
@@ -50,7 +54,7 @@ pub(crate) fn plan(plan: &DeploymentPlan, form: &'static str) -> impl IntoView +
         <section class="panel panel-body plan" id="plan" aria-labelledby="plan-title">
             <div>
                 <h2 id="plan-title">"The plan"</h2>
-                <p class="soft">"Nothing was done yet: "{from}". This is what Deploy would do with "<code>{plan.image.clone()}</code>"."</p>
+                <p class="soft">"Nothing was done yet: "{from}". This is what "{act}" would do with "<code>{plan.image.clone()}</code>"."</p>
             </div>
             {waiting}
             <div>
@@ -60,7 +64,7 @@ pub(crate) fn plan(plan: &DeploymentPlan, form: &'static str) -> impl IntoView +
             {(!jobs.is_empty()).then(|| view! { <div><h3>"Commands that run once"</h3><ol class="next">{jobs}</ol></div> })}
             <div><h3>"Risks"</h3>{risks}</div>
             <div><h3>"Settings that would change"</h3>{changed}</div>
-            <div class="form-end"><button class="button button-primary" form=form>"Deploy as planned"</button></div>
+            <div class="form-end"><button class="button button-primary" form=form>{format!("{act} as planned")}</button></div>
         </section>
     }
 }

@@ -1,42 +1,31 @@
 //! Create, change and delete an app.
 
-use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::Response;
-use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::app::{MAX_REPLICAS, Settings};
 use flukedeploy_domain::deployment::{Queue, Strategy, ValidationLevel};
 use flukedeploy_domain::health::HealthGate;
 use flukedeploy_domain::image::ImageRef;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::{
     ChangeApp, NewApp, change_app, create_app, delete_app, get_environment,
 };
 use flukedeploy_platform::deployments::{Deploy, Wanted, deploy};
 use flukedeploy_platform::environments::delete_environment;
-use flukedeploy_platform::{Error, Platform};
-use http::Uri;
 
+use super::Sent;
 use super::parse::Reader;
-use super::{Posted, Typed, actor, addressed, answer, environment_of};
-use crate::context::Visitor;
 use crate::paths;
 
-pub(crate) async fn create(
-    State(px): State<Platform>,
-    Extension(visitor): Extension<Visitor>,
-    uri: Uri,
-    Posted(typed): Posted,
-) -> Response {
-    let result = match actor(&visitor) {
-        Ok(actor) => create_and_deploy(&px, actor, &typed).await,
-        Err(error) => Err(error),
-    };
-    answer(&px, visitor, &uri, typed, result).await
+pub(crate) async fn create(form: Sent) -> Response {
+    let result = create_and_deploy(&form).await;
+    form.answer(result).await
 }
 
-async fn create_and_deploy(px: &Platform, actor: &Actor, typed: &Typed) -> Result<String, Error> {
-    let mut reader = Reader::new(typed);
+async fn create_and_deploy(form: &Sent) -> Result<String, Error> {
+    let (px, actor) = (&form.px, form.actor()?);
+    let mut reader = Reader::new(&form.typed);
     let name: Option<AppName> = reader.required("app_name");
     let image: Option<ImageRef> = reader.optional("image");
     let settings = Settings {
@@ -93,36 +82,23 @@ fn first_deployment(app: AppName, image: ImageRef) -> Deploy {
     }
 }
 
-pub(crate) async fn change(
-    State(px): State<Platform>,
-    Extension(visitor): Extension<Visitor>,
-    Path(name): Path<String>,
-    uri: Uri,
-    Posted(typed): Posted,
-) -> Response {
-    let result = match addressed::<AppName>(&visitor, &name) {
-        Ok((actor, name)) => change_settings(&px, actor, &name, &uri, &typed).await,
-        Err(error) => Err(error),
-    };
-    answer(&px, visitor, &uri, typed, result).await
+pub(crate) async fn change(Path(name): Path<String>, form: Sent) -> Response {
+    let result = change_settings(&form, &name).await;
+    form.answer(result).await
 }
 
-async fn change_settings(
-    px: &Platform,
-    actor: &Actor,
-    name: &AppName,
-    uri: &Uri,
-    typed: &Typed,
-) -> Result<String, Error> {
-    let environment = environment_of(uri)?;
-    let shown = get_environment(px, actor, name, &environment).await?;
-    let mut reader = Reader::new(typed);
+async fn change_settings(form: &Sent, name: &str) -> Result<String, Error> {
+    let (actor, name) = form.addressed(name)?;
+    let environment = form.environment()?;
+    let shown = get_environment(&form.px, actor, &name, &environment).await?;
+    let mut reader = Reader::new(&form.typed);
     let change = ChangeApp {
         container_port: reader.number("container_port", 1, u16::MAX),
         replicas: reader.number("replicas", 1, MAX_REPLICAS),
         health: Some(reader.health(&shown.health)),
         set_env_vars: reader.variables("env_vars"),
-        remove_env_vars: typed
+        remove_env_vars: form
+            .typed
             .all("remove_env_vars")
             .map(ToOwned::to_owned)
             .collect(),
@@ -132,47 +108,32 @@ async fn change_settings(
         if_version: reader.number("settings_version", 0, u64::MAX),
     };
     reader.finish()?;
-    change_app(px, actor, name, &environment, change).await?;
-    let saved = format!("{}?saved=1#settings", paths::app(name));
+    change_app(&form.px, actor, &name, &environment, change).await?;
+    let saved = format!("{}?saved=1#settings", paths::app(&name));
     Ok(paths::within(&saved, &environment))
 }
 
-pub(crate) async fn delete(
-    State(px): State<Platform>,
-    Extension(visitor): Extension<Visitor>,
-    Path(name): Path<String>,
-    uri: Uri,
-    Posted(typed): Posted,
-) -> Response {
-    let result = match addressed::<AppName>(&visitor, &name) {
-        Ok((actor, name)) => confirm_and_delete(&px, actor, &name, &uri, &typed).await,
-        Err(error) => Err(error),
-    };
-    answer(&px, visitor, &uri, typed, result).await
+pub(crate) async fn delete(Path(name): Path<String>, form: Sent) -> Response {
+    let result = confirm_and_delete(&form, &name).await;
+    form.answer(result).await
 }
 
-async fn confirm_and_delete(
-    px: &Platform,
-    actor: &Actor,
-    name: &AppName,
-    uri: &Uri,
-    typed: &Typed,
-) -> Result<String, Error> {
-    let environment = environment_of(uri)?;
-    if !environment.is_production() {
-        if typed.text("confirm") != Some(environment.as_str()) {
-            let words = format!("must be the environment's name, {environment}");
-            return Err(Error::invalid("confirm", words));
+async fn confirm_and_delete(form: &Sent, name: &str) -> Result<String, Error> {
+    let (actor, name) = form.addressed::<AppName>(name)?;
+    let environment = form.environment()?;
+    let confirmed = form.typed.text("confirm");
+    if environment.is_production() {
+        if confirmed != Some(name.as_str()) {
+            let problem = format!("must be the app's name, {name}");
+            return Err(Error::invalid("confirm", problem));
         }
-        delete_environment(px, actor, name, &environment).await?;
-        return Ok(paths::app(name));
+        delete_app(&form.px, actor, &name).await?;
+        return Ok(paths::APPS.to_owned());
     }
-    if typed.text("confirm") != Some(name.as_str()) {
-        return Err(Error::invalid(
-            "confirm",
-            format!("must be the app's name, {name}"),
-        ));
+    if confirmed != Some(environment.as_str()) {
+        let problem = format!("must be the environment's name, {environment}");
+        return Err(Error::invalid("confirm", problem));
     }
-    delete_app(px, actor, name).await?;
-    Ok(paths::APPS.to_owned())
+    delete_environment(&form.px, actor, &name, &environment).await?;
+    Ok(paths::app(&name))
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::parse::Reader;
 
 /// Time limit of a job where none is typed, in seconds.
-const USUAL_JOB_SECONDS: u32 = 600;
+pub(crate) const USUAL_JOB_SECONDS: u32 = 600;
 
 impl Reader<'_> {
     /// `build`, `jobs` and `checks` as changes of the settings.

@@ -1,74 +1,32 @@
 //! Deploy, roll back, steer, cancel.
 
-use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::Response;
-use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::app::MAX_REPLICAS;
 use flukedeploy_domain::deployment::{DeploymentId, Queue, ValidationLevel};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::ReleaseNo;
-use flukedeploy_platform::deployments::{
-    self, Deploy, DeploymentPlan, Rollback, RollbackTarget, Steer,
-};
-use flukedeploy_platform::{Error, Platform};
-use http::{StatusCode, Uri};
+use flukedeploy_platform::Error;
+use flukedeploy_platform::deployments::{self, Deploy, Rollback, RollbackTarget, Steer};
 
 use super::parse::Reader;
-use super::{Posted, Typed, addressed, answer, environment_of};
-use crate::context::Visitor;
-use crate::{paths, render};
+use super::{Outcome, Sent, Typed};
+use crate::paths;
 
-pub(crate) async fn deploy(
-    State(px): State<Platform>,
-    Extension(visitor): Extension<Visitor>,
-    Path(name): Path<String>,
-    uri: Uri,
-    Posted(typed): Posted,
-) -> Response {
-    let result = match addressed::<AppName>(&visitor, &name) {
-        Ok((actor, app)) => start_or_plan(&px, actor, app, &uri, &typed).await,
-        Err(error) => Err(error),
-    };
-    match result {
-        Ok(Answer::Plan(plan)) => {
-            // The same page, with everything typed as it was.
-            let address = uri.path_and_query().map_or("/", |address| address.as_str());
-            render::page(
-                &px,
-                visitor,
-                address,
-                typed.with_plan(*plan),
-                StatusCode::OK,
-            )
-            .await
-        }
-        Ok(Answer::Started(to)) => answer(&px, visitor, &uri, typed, Ok(to)).await,
-        Err(error) => answer(&px, visitor, &uri, typed, Err(error)).await,
-    }
+pub(crate) async fn deploy(Path(name): Path<String>, form: Sent) -> Response {
+    let result = deploy_or_plan(&form, &name).await;
+    form.answer_or_plan(result).await
 }
 
-enum Answer {
-    Started(String),
-    Plan(Box<DeploymentPlan>),
-}
-
-async fn start_or_plan(
-    px: &Platform,
-    actor: &Actor,
-    app: AppName,
-    uri: &Uri,
-    typed: &Typed,
-) -> Result<Answer, Error> {
-    let cmd = deploy_command(app, environment_of(uri)?, typed)?;
-    if typed.has("do", "plan") {
-        let plan = deployments::plan_deploy(px, actor, &cmd).await?;
-        return Ok(Answer::Plan(Box::new(plan)));
+async fn deploy_or_plan(form: &Sent, app: &str) -> Result<Outcome, Error> {
+    let (actor, app) = form.addressed(app)?;
+    let cmd = deploy_command(app, form.environment()?, &form.typed)?;
+    if form.typed.has("do", "plan") {
+        let plan = deployments::plan_deploy(&form.px, actor, &cmd).await?;
+        return Ok(Outcome::Plan(Box::new(plan)));
     }
-    let accepted = deployments::deploy(px, actor, cmd).await?;
-    Ok(Answer::Started(paths::deployment(
-        &accepted.deployment.deployment_id,
-    )))
+    let accepted = deployments::deploy(&form.px, actor, cmd).await?;
+    Ok(Outcome::Started(Box::new(accepted)))
 }
 
 fn deploy_command(
@@ -120,28 +78,14 @@ fn deploy_command(
     })
 }
 
-pub(crate) async fn rollback(
-    State(px): State<Platform>,
-    Extension(visitor): Extension<Visitor>,
-    Path(name): Path<String>,
-    uri: Uri,
-    Posted(typed): Posted,
-) -> Response {
-    let result = match addressed::<AppName>(&visitor, &name) {
-        Ok((actor, app)) => go_back(&px, actor, app, &uri, &typed).await,
-        Err(error) => Err(error),
-    };
-    answer(&px, visitor, &uri, typed, result).await
+pub(crate) async fn rollback(Path(name): Path<String>, form: Sent) -> Response {
+    let result = go_back(&form, &name).await;
+    form.answer(result).await
 }
 
-async fn go_back(
-    px: &Platform,
-    actor: &Actor,
-    app: AppName,
-    uri: &Uri,
-    typed: &Typed,
-) -> Result<String, Error> {
-    let mut reader = Reader::new(typed);
+async fn go_back(form: &Sent, app: &str) -> Result<String, Error> {
+    let (actor, app) = form.addressed(app)?;
+    let mut reader = Reader::new(&form.typed);
     let release = reader.number("release", 1, u32::MAX);
     reader.finish()?;
     let Some(release) = release else {
@@ -149,69 +93,44 @@ async fn go_back(
     };
     let cmd = Rollback {
         app,
-        environment: environment_of(uri)?,
+        environment: form.environment()?,
         to: RollbackTarget::Release(ReleaseNo(release)),
         queue: Queue::Wait,
-        reason: typed.text("reason").map(ToOwned::to_owned),
+        reason: form.typed.text("reason").map(ToOwned::to_owned),
         idempotency_key: None,
     };
-    let accepted = deployments::rollback(px, actor, cmd).await?;
+    let accepted = deployments::rollback(&form.px, actor, cmd).await?;
     Ok(paths::deployment(&accepted.deployment.deployment_id))
 }
 
-pub(crate) async fn cancel(
-    State(px): State<Platform>,
-    Extension(visitor): Extension<Visitor>,
-    Path(id): Path<String>,
-    uri: Uri,
-    Posted(typed): Posted,
-) -> Response {
-    let result = match addressed::<DeploymentId>(&visitor, &id) {
-        Ok((actor, id)) => match deployments::cancel(&px, actor, &id).await {
-            // It ended in between: its page says how, which is the answer.
-            Ok(_) | Err(Error::AlreadyEnded { .. }) => Ok(paths::deployment(&id)),
-            Err(error) => Err(error),
-        },
-        Err(error) => Err(error),
-    };
-    answer(&px, visitor, &page_of(uri, "/cancel"), typed, result).await
+pub(crate) async fn cancel(Path(id): Path<String>, form: Sent) -> Response {
+    let result = stop(&form, &id).await;
+    form.answer(result).await
 }
 
-pub(crate) async fn steer(
-    State(px): State<Platform>,
-    Extension(visitor): Extension<Visitor>,
-    Path(id): Path<String>,
-    uri: Uri,
-    Posted(typed): Posted,
-) -> Response {
-    let result = match addressed::<DeploymentId>(&visitor, &id) {
-        Ok((actor, id)) => steer_as(&px, actor, &id, &typed).await,
-        Err(error) => Err(error),
-    };
-    answer(&px, visitor, &page_of(uri, "/steer"), typed, result).await
-}
-
-async fn steer_as(
-    px: &Platform,
-    actor: &Actor,
-    id: &DeploymentId,
-    typed: &Typed,
-) -> Result<String, Error> {
-    let wanted = typed.text("how").unwrap_or_default();
-    let all = [Steer::Pause, Steer::Resume, Steer::Promote];
-    let Some(how) = all.into_iter().find(|how| how.as_str() == wanted) else {
-        return Err(Error::invalid("how", "must be pause, resume or promote"));
-    };
-    match deployments::steer(px, actor, id, how).await {
-        Ok(_) | Err(Error::AlreadyEnded { .. }) => Ok(paths::deployment(id)),
+async fn stop(form: &Sent, id: &str) -> Result<String, Error> {
+    let (actor, id) = form.addressed::<DeploymentId>(id)?;
+    match deployments::cancel(&form.px, actor, &id).await {
+        // It ended in between: its page says how, which is the answer.
+        Ok(_) | Err(Error::AlreadyEnded { .. }) => Ok(paths::deployment(&id)),
         Err(error) => Err(error),
     }
 }
 
-/// There is no page at the address of a button; failures show on the deployment's.
-fn page_of(uri: Uri, button: &str) -> Uri {
-    uri.path()
-        .strip_suffix(button)
-        .and_then(|path| path.parse().ok())
-        .unwrap_or(uri)
+pub(crate) async fn steer(Path(id): Path<String>, form: Sent) -> Response {
+    let result = steer_as(&form, &id).await;
+    form.answer(result).await
+}
+
+async fn steer_as(form: &Sent, id: &str) -> Result<String, Error> {
+    let (actor, id) = form.addressed::<DeploymentId>(id)?;
+    let wanted = form.typed.text("how").unwrap_or_default();
+    let all = [Steer::Pause, Steer::Resume, Steer::Promote];
+    let Some(how) = all.into_iter().find(|how| how.as_str() == wanted) else {
+        return Err(Error::invalid("how", "must be pause, resume or promote"));
+    };
+    match deployments::steer(&form.px, actor, &id, how).await {
+        Ok(_) | Err(Error::AlreadyEnded { .. }) => Ok(paths::deployment(&id)),
+        Err(error) => Err(error),
+    }
 }

@@ -1,44 +1,34 @@
 //! Environments: make one, give it a time, promote a release.
 
-use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::Response;
-use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::app::MAX_REPLICAS;
 use flukedeploy_domain::deployment::{Queue, ValidationLevel};
-use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_domain::names::{AppName, EnvironmentName, quoted};
 use flukedeploy_domain::release::ReleaseNo;
+use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::ChangeApp;
 use flukedeploy_platform::deployments::{self, Promote};
 use flukedeploy_platform::environments::{
     MAX_TTL_SECONDS, NewEnvironment, create_environment, set_ttl,
 };
-use flukedeploy_platform::{Error, Platform};
-use http::{StatusCode, Uri};
 
 use super::parse::Reader;
-use super::{Posted, Typed, addressed, answer, environment_of};
-use crate::context::Visitor;
-use crate::{paths, render};
+use super::{Outcome, Sent, Typed};
+use crate::paths;
 
 const SECONDS_PER_HOUR: u64 = 3_600;
+/// Hidden field: the environment whose releases the form lists.
+pub(crate) const LISTED: &str = "releases_of";
 
-pub(crate) async fn create(
-    State(px): State<Platform>,
-    Extension(visitor): Extension<Visitor>,
-    Path(name): Path<String>,
-    uri: Uri,
-    Posted(typed): Posted,
-) -> Response {
-    let result = match addressed::<AppName>(&visitor, &name) {
-        Ok((actor, app)) => make(&px, actor, app, &typed).await,
-        Err(error) => Err(error),
-    };
-    answer(&px, visitor, &uri, typed, result).await
+pub(crate) async fn create(Path(name): Path<String>, form: Sent) -> Response {
+    let result = make(&form, &name).await;
+    form.answer(result).await
 }
 
-async fn make(px: &Platform, actor: &Actor, app: AppName, typed: &Typed) -> Result<String, Error> {
-    let mut reader = Reader::new(typed);
+async fn make(form: &Sent, app: &str) -> Result<String, Error> {
+    let (actor, app) = form.addressed::<AppName>(app)?;
+    let mut reader = Reader::new(&form.typed);
     let name: Option<EnvironmentName> = reader.required("name");
     let from: Option<EnvironmentName> = reader.optional("from");
     let ttl_seconds = ttl_of(&mut reader);
@@ -58,7 +48,7 @@ async fn make(px: &Platform, actor: &Actor, app: AppName, typed: &Typed) -> Resu
         ttl_seconds,
         change,
     };
-    create_environment(px, actor, new).await?;
+    create_environment(&form.px, actor, new).await?;
     Ok(paths::within(&paths::app(&app), &name))
 }
 
@@ -68,65 +58,35 @@ fn ttl_of(reader: &mut Reader<'_>) -> Option<u64> {
     Some(hours * SECONDS_PER_HOUR)
 }
 
-pub(crate) async fn ttl(
-    State(px): State<Platform>,
-    Extension(visitor): Extension<Visitor>,
-    Path(name): Path<String>,
-    uri: Uri,
-    Posted(typed): Posted,
-) -> Response {
-    let result = match addressed::<AppName>(&visitor, &name) {
-        Ok((actor, app)) => give_time(&px, actor, &app, &uri, &typed).await,
-        Err(error) => Err(error),
-    };
-    // There is no page at the address of a button; failures show on the environment's.
-    let address = uri.to_string().replacen("/ttl", "", 1);
-    let page = address.parse().unwrap_or(uri);
-    answer(&px, visitor, &page, typed, result).await
+pub(crate) async fn ttl(Path(name): Path<String>, form: Sent) -> Response {
+    let result = give_time(&form, &name).await;
+    form.answer(result).await
 }
 
-async fn give_time(
-    px: &Platform,
-    actor: &Actor,
-    app: &AppName,
-    uri: &Uri,
-    typed: &Typed,
-) -> Result<String, Error> {
-    let environment = environment_of(uri)?;
-    let mut reader = Reader::new(typed);
+async fn give_time(form: &Sent, app: &str) -> Result<String, Error> {
+    let (actor, app) = form.addressed(app)?;
+    let environment = form.environment()?;
+    let mut reader = Reader::new(&form.typed);
     let ttl_seconds = ttl_of(&mut reader);
     reader.finish()?;
-    set_ttl(px, actor, app, &environment, ttl_seconds).await?;
-    Ok(paths::within(&paths::app(app), &environment))
+    set_ttl(&form.px, actor, &app, &environment, ttl_seconds).await?;
+    Ok(paths::within(&paths::app(&app), &environment))
 }
 
-pub(crate) async fn promote(
-    State(px): State<Platform>,
-    Extension(visitor): Extension<Visitor>,
-    Path(name): Path<String>,
-    uri: Uri,
-    Posted(typed): Posted,
-) -> Response {
-    let command = addressed::<AppName>(&visitor, &name)
-        .and_then(|(actor, app)| Ok((actor.clone(), promotion(app, &typed)?)));
-    let (actor, cmd) = match command {
-        Ok(command) => command,
-        Err(error) => return answer(&px, visitor, &uri, typed, Err(error)).await,
-    };
-    if typed.has("do", "plan") {
-        return match deployments::plan_promote(&px, &actor, &cmd).await {
-            Ok(plan) => {
-                let address = uri.path_and_query().map_or("/", |address| address.as_str());
-                let typed = typed.with_plan(plan);
-                render::page(&px, visitor, address, typed, StatusCode::OK).await
-            }
-            Err(error) => answer(&px, visitor, &uri, typed, Err(error)).await,
-        };
+pub(crate) async fn promote(Path(name): Path<String>, form: Sent) -> Response {
+    let result = promote_or_plan(&form, &name).await;
+    form.answer_or_plan(result).await
+}
+
+async fn promote_or_plan(form: &Sent, app: &str) -> Result<Outcome, Error> {
+    let (actor, app) = form.addressed(app)?;
+    let cmd = promotion(app, &form.typed)?;
+    if form.typed.has("do", "plan") {
+        let plan = deployments::plan_promote(&form.px, actor, &cmd).await?;
+        return Ok(Outcome::Plan(Box::new(plan)));
     }
-    let result = deployments::promote(&px, &actor, cmd)
-        .await
-        .map(|accepted| paths::deployment(&accepted.deployment.deployment_id));
-    answer(&px, visitor, &uri, typed, result).await
+    let accepted = deployments::promote(&form.px, actor, cmd).await?;
+    Ok(Outcome::Started(Box::new(accepted)))
 }
 
 /// What the form asks for.
@@ -136,6 +96,13 @@ pub(crate) fn promotion(app: AppName, typed: &Typed) -> Result<Promote, Error> {
     let to: Option<EnvironmentName> = reader.required("to");
     let release = reader.number("release", 1, u32::MAX);
     let strategy = reader.optional("strategy");
+    // Without scripts the list does not follow when another environment is chosen.
+    if let (Some(from), Some(listed)) = (&from, reader.text(LISTED))
+        && listed != from.as_str()
+    {
+        let problem = format!("was listed for {}: choose one of {from}", quoted(listed));
+        reader.fault("release", problem);
+    }
     reader.finish()?;
     let (Some(from), Some(to)) = (from, to) else {
         return Err(Error::invalid("from", "must be given"));

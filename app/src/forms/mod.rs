@@ -17,21 +17,23 @@ pub(crate) mod tokens;
 pub(crate) mod uploads;
 pub(crate) mod webhooks;
 
+use std::mem;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Form;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, Query, Request};
 use axum::response::{IntoResponse, Response};
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::build::RepositoryUrl;
 use flukedeploy_domain::names::{EnvironmentName, Invalid};
-use flukedeploy_platform::deployments::DeploymentPlan;
+use flukedeploy_platform::deployments::{Accepted, DeploymentPlan};
 use flukedeploy_platform::{Error, Kind, Platform};
-use http::{StatusCode, Uri};
+use http::header::CACHE_CONTROL;
+use http::{HeaderValue, StatusCode, Uri};
 
 use crate::context::Visitor;
-use crate::render;
+use crate::{paths, render};
 
 /// Names of hidden fields that carry a form over a sign-in.
 const CARRIED: &str = "carried.";
@@ -71,8 +73,14 @@ impl Typed {
         let worth = form
             .values
             .iter()
-            .filter(|(name, _)| !name.contains("password"));
-        // Of a secret only that there was one: no page holds it.
+            // Of a secret only that there was one: no page holds it.
+            .filter(|(name, value)| {
+                if is_secret(name) {
+                    !value.trim().is_empty()
+                } else {
+                    !name.contains("password")
+                }
+            });
         values.extend(worth.map(|(name, value)| {
             let value = if is_secret(name) {
                 String::new()
@@ -101,7 +109,7 @@ impl Typed {
 
     /// What [`Typed::carried`] packed, with the address it was meant for.
     pub(crate) fn unpacked(&self) -> Option<(String, Self)> {
-        let address = crate::paths::local(self.get(CARRIED_TO)?)?.to_owned();
+        let address = paths::local(self.get(CARRIED_TO)?)?.to_owned();
         let values: Vec<_> = self.carried_fields(CARRIED).collect();
         (!values.is_empty()).then(|| {
             let text = if values.iter().any(|(name, _)| is_secret(name)) {
@@ -257,7 +265,10 @@ impl Typed {
 
 /// Fields whose values never appear in a page, not even for who typed them.
 fn is_secret(name: &str) -> bool {
-    matches!(name, "secret" | "secret_key" | "build_secrets")
+    matches!(
+        name,
+        "secret" | "secret_key" | "build_secrets" | webhooks::SECRET
+    )
 }
 
 /// The address of a repository is no place for a password. It is refused with one, and comes back
@@ -299,53 +310,116 @@ impl<S: Send + Sync> FromRequest<S> for Posted {
     }
 }
 
-/// Leads on, or draws the form's page again with what was typed.
-async fn answer(
-    px: &Platform,
+/// A form as it was sent: by whom, to which address, and with what in it.
+pub(crate) struct Sent {
+    px: Platform,
     visitor: Visitor,
-    uri: &Uri,
+    uri: Uri,
     typed: Typed,
-    result: Result<String, Error>,
-) -> Response {
-    match result {
-        Ok(to) => render::see_other(&to),
-        Err(error) => {
-            render::note_failure(&error);
-            let status = render::status_of(&error);
-            let address = uri.path_and_query().map_or("/", |address| address.as_str());
-            render::page(px, visitor, address, typed.with_error(&error), status).await
-        }
+}
+
+impl FromRequest<Platform> for Sent {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, px: &Platform) -> Result<Self, Response> {
+        let visitor = request.extensions().get::<Visitor>().cloned();
+        let uri = request.uri().clone();
+        let Posted(typed) = Posted::from_request(request, px).await?;
+        Ok(Self {
+            px: px.clone(),
+            visitor: visitor.unwrap_or_default(),
+            uri,
+            typed,
+        })
     }
 }
 
-/// Who acts, and what the form's address names. Who it is comes first: a stranger is not told what
-/// is wrong with an address.
-fn addressed<'v, T>(visitor: &'v Visitor, named: &str) -> Result<(&'v Actor, T), Error>
-where
-    T: FromStr<Err = Invalid>,
-{
-    let actor = actor(visitor)?;
-    Ok((actor, named.parse()?))
+impl Sent {
+    /// The gate lets no stranger's form through; should it ever, this is the answer.
+    fn actor(&self) -> Result<&Actor, Error> {
+        self.visitor.actor.as_ref().ok_or(Error::Unauthenticated {
+            why: "sign in first",
+        })
+    }
+
+    /// Who acts, and what the form's address names. Who it is comes first: a stranger is not told
+    /// what is wrong with an address.
+    fn addressed<T: FromStr<Err = Invalid>>(&self, named: &str) -> Result<(&Actor, T), Error> {
+        let actor = self.actor()?;
+        Ok((actor, named.parse()?))
+    }
+
+    /// `?environment=` of the address: the one that the form was opened for.
+    fn environment(&self) -> Result<EnvironmentName, Error> {
+        let pairs = Query::<Vec<(String, String)>>::try_from_uri(&self.uri);
+        let named = pairs.ok().and_then(|Query(pairs)| {
+            let found = pairs.into_iter().find(|(name, _)| name == "environment");
+            found.map(|(_, value)| value)
+        });
+        Ok(match named.filter(|name| !name.is_empty()) {
+            Some(name) => name.parse()?,
+            None => EnvironmentName::production(),
+        })
+    }
+
+    /// Leads on, or draws the form's page again with what was typed.
+    async fn answer(mut self, result: Result<String, Error>) -> Response {
+        match result {
+            Ok(to) => render::see_other(&to),
+            Err(error) => {
+                render::note_failure(&error);
+                let status = render::status_of(&error);
+                let typed = mem::take(&mut self.typed).with_error(&error);
+                self.draw(typed, status).await
+            }
+        }
+    }
+
+    /// Leads on to what was started, or draws the form's page again with the plan.
+    async fn answer_or_plan(mut self, result: Result<Outcome, Error>) -> Response {
+        match result {
+            Ok(Outcome::Plan(plan)) => {
+                let typed = mem::take(&mut self.typed).with_plan(*plan);
+                self.draw(typed, StatusCode::OK).await
+            }
+            Ok(Outcome::Started(accepted)) => {
+                let to = paths::deployment(&accepted.deployment.deployment_id);
+                self.answer(Ok(to)).await
+            }
+            Err(error) => self.answer(Err(error)).await,
+        }
+    }
+
+    async fn draw(self, typed: Typed, status: StatusCode) -> Response {
+        let page = paths::page_of(render::address_of(&self.uri));
+        render::page(&self.px, self.visitor, &page, typed, status).await
+    }
+
+    /// The form's page with what shows only this once. A redirect would have to keep it somewhere.
+    async fn show_once(self, shown: Vec<(String, String)>) -> Response {
+        let mut response = self.draw(Typed::new(shown), StatusCode::CREATED).await;
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
 }
 
-/// `?environment=` of a form's address: the one it was opened for.
-fn environment_of(uri: &Uri) -> Result<EnvironmentName, Error> {
-    let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
-    let named = pairs.ok().and_then(|pairs| {
-        let found = pairs.0.into_iter().find(|(name, _)| name == "environment");
-        found.map(|(_, value)| value)
-    });
-    Ok(match named.filter(|name| !name.is_empty()) {
-        Some(name) => name.parse()?,
-        None => EnvironmentName::production(),
-    })
+/// What comes of a form that can be asked for its plan first.
+enum Outcome {
+    Started(Box<Accepted>),
+    Plan(Box<DeploymentPlan>),
 }
 
-/// The gate lets no stranger's form through; should it ever, this is the answer.
-fn actor(visitor: &Visitor) -> Result<&Actor, Error> {
-    visitor.actor.as_ref().ok_or(Error::Unauthenticated {
-        why: "sign in first",
-    })
+/// The use case's names of fields, where the form calls them otherwise.
+fn with_form_names(error: Error, name: impl Fn(&str) -> Option<&'static str>) -> Error {
+    let renamed = |fault: Invalid| match name(&fault.field) {
+        Some(name) => Invalid::new(name, fault.problem),
+        None => fault,
+    };
+    match error {
+        Error::Invalid(faults) => Error::Invalid(faults.into_iter().map(renamed).collect()),
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -404,6 +478,12 @@ mod tests {
         assert!(carried.hidden().iter().all(|(_, value)| value != "hunter2"));
         let (_, unpacked) = Typed::new(carried.hidden()).unpacked().unwrap();
         assert_eq!(unpacked.get("credential_host"), Some("git.example.com"));
+        let none = Typed::carried("/webhooks", &typed(&[("url", "x"), (webhooks::SECRET, "")]));
+        assert!(
+            none.hidden()
+                .iter()
+                .all(|(name, _)| !name.contains("password"))
+        );
         assert!(
             unpacked
                 .problem()

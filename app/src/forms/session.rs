@@ -3,41 +3,39 @@
 use std::net::SocketAddr;
 
 use axum::Extension;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, Path};
 use axum::response::{IntoResponse, Response};
-use flukedeploy_platform::identity::{self, SignedIn};
+use flukedeploy_platform::identity;
 use flukedeploy_platform::secret::Secret;
 use flukedeploy_platform::{Error, Platform};
+use http::StatusCode;
 use http::header::CACHE_CONTROL;
-use http::{StatusCode, Uri};
 use tower_sessions::Session;
 
-use super::{Posted, Typed, answer};
+use super::{Sent, Typed};
 use crate::context::Visitor;
 use crate::{paths, render, session};
 
 pub(crate) async fn sign_in(
-    State(px): State<Platform>,
-    Extension(visitor): Extension<Visitor>,
     connection: Option<Extension<ConnectInfo<SocketAddr>>>,
     session: Session,
-    uri: Uri,
-    Posted(typed): Posted,
+    form: Sent,
 ) -> Response {
+    let (px, typed) = (&form.px, &form.typed);
     let address = connection.map_or_else(String::new, |Extension(ConnectInfo(from))| {
         from.ip().to_string()
     });
     let name = typed.text("name").unwrap_or_default();
     let password = Secret::new(typed.get("password").unwrap_or_default());
-    let signed_in = match identity::sign_in(&px, name, password, &address).await {
-        Ok(signed_in) => begin(&px, &session, signed_in).await,
+    let signed_in = match identity::sign_in(px, name, password, &address).await {
+        Ok(signed_in) => session::begin(px, &session, signed_in).await,
         Err(error) => Err(error),
     };
     if let Err(error) = signed_in {
-        return answer(&px, visitor, &uri, typed, Err(error)).await;
+        return form.answer(Err(error)).await;
     }
     if let Some((address, typed)) = typed.unpacked() {
-        return resume(&px, &session, visitor, &address, typed).await;
+        return resume(px, &session, &form.visitor, &address, typed).await;
     }
     render::see_other(
         typed
@@ -52,15 +50,19 @@ pub(crate) async fn sign_in(
 async fn resume(
     px: &Platform,
     session: &Session,
-    visitor: Visitor,
+    visitor: &Visitor,
     address: &str,
     typed: Typed,
 ) -> Response {
     match session::actor(px, session).await {
         Ok(found) => {
             let actor = found.map(|(actor, _)| actor);
-            let visitor = Visitor { actor, ..visitor };
-            render::page(px, visitor, address, typed, StatusCode::OK).await
+            let visitor = Visitor {
+                actor,
+                theme: visitor.theme,
+            };
+            let page = paths::page_of(address);
+            render::page(px, visitor, &page, typed, StatusCode::OK).await
         }
         Err(error) => {
             render::note_failure(&error);
@@ -86,28 +88,17 @@ pub(crate) async fn sign_out(session: Session) -> Response {
         .into_response()
 }
 
-pub(crate) async fn set_up(
-    State(px): State<Platform>,
-    Extension(visitor): Extension<Visitor>,
-    Path(token): Path<String>,
-    session: Session,
-    uri: Uri,
-    Posted(typed): Posted,
-) -> Response {
-    let result = make_first_account(&px, &session, &token, &typed).await;
-    let mut response = answer(&px, visitor, &uri, typed, result).await;
+pub(crate) async fn set_up(Path(token): Path<String>, session: Session, form: Sent) -> Response {
+    let result = make_first_account(&form, &session, &token).await;
+    let mut response = form.answer(result).await;
     response
         .headers_mut()
         .insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
     response
 }
 
-async fn make_first_account(
-    px: &Platform,
-    session: &Session,
-    token: &str,
-    typed: &Typed,
-) -> Result<String, Error> {
+async fn make_first_account(form: &Sent, session: &Session, token: &str) -> Result<String, Error> {
+    let (px, typed) = (&form.px, &form.typed);
     let name = typed.text("name").unwrap_or_default();
     let password = typed.get("password").unwrap_or_default();
     if typed.get("password_again") != Some(password) {
@@ -117,10 +108,6 @@ async fn make_first_account(
         ));
     }
     let signed_in = identity::set_up(px, token, name, Secret::new(password)).await?;
-    begin(px, session, signed_in).await?;
+    session::begin(px, session, signed_in).await?;
     Ok(paths::OVERVIEW.to_owned())
-}
-
-async fn begin(px: &Platform, session: &Session, signed_in: SignedIn) -> Result<(), Error> {
-    session::begin(px, session, signed_in).await
 }

@@ -1,21 +1,16 @@
 //! Light, dark, or as the system has it: remembered in a cookie, so that it works without
 //! JavaScript and the first paint is right.
 
-use axum::Extension;
 use axum::response::{IntoResponse, Response};
 use http::header::{REFERER, SET_COOKIE};
 use http::{HeaderMap, Uri};
 
 use super::Posted;
-use crate::context::{Theme, Visitor};
+use crate::context::Theme;
 use crate::session::THEME_COOKIE;
 use crate::{paths, render};
 
-pub(crate) async fn choose(
-    Extension(_visitor): Extension<Visitor>,
-    headers: HeaderMap,
-    Posted(form): Posted,
-) -> Response {
+pub(crate) async fn choose(headers: HeaderMap, Posted(form): Posted) -> Response {
     let theme = Theme::parse(form.text("theme").unwrap_or_default());
     let age = if theme == Theme::System {
         0

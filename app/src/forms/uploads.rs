@@ -8,16 +8,14 @@ use axum::body::Bytes;
 use axum::extract::multipart::{Field, MultipartRejection};
 use axum::extract::{Multipart, Path, State};
 use axum::response::Response;
-use flukedeploy_domain::access::Actor;
-use flukedeploy_domain::build::UploadId;
-use flukedeploy_domain::names::{AppName, Invalid};
+use flukedeploy_domain::names::AppName;
 use flukedeploy_platform::uploads::receive_upload;
 use flukedeploy_platform::{Error, Platform};
 use futures_util::{StreamExt, stream};
 use http::Uri;
 use tokio::sync::mpsc;
 
-use super::{Typed, addressed, answer, environment_of};
+use super::{Sent, Typed, with_form_names};
 use crate::context::Visitor;
 use crate::paths;
 
@@ -35,47 +33,53 @@ pub(crate) async fn receive(
     uri: Uri,
     form: Result<Multipart, MultipartRejection>,
 ) -> Response {
-    let result = match (addressed::<AppName>(&visitor, &name), form) {
-        (Ok((actor, app)), Ok(form)) => keep(&px, actor, &app, form).await.and_then(|id| {
-            let to = paths::deploy_upload(&app, &id);
-            Ok(paths::within(&to, &environment_of(&uri)?))
-        }),
-        (Ok(_), Err(_)) => Err(Error::invalid(ARCHIVE, "must be sent by this page's form")),
-        (Err(error), _) => Err(error),
+    let sent = Sent {
+        px,
+        visitor,
+        uri,
+        typed: Typed::default(),
     };
-    answer(&px, visitor, &uri, Typed::default(), result).await
+    let result = keep(&sent, &name, form).await;
+    sent.answer(result).await
 }
 
 async fn keep(
-    px: &Platform,
-    actor: &Actor,
-    app: &AppName,
-    mut form: Multipart,
-) -> Result<UploadId, Error> {
-    let cut = || Error::invalid(ARCHIVE, "did not arrive whole: send it again");
-    while let Some(field) = form.next_field().await.map_err(|_| cut())? {
-        if field.name() != Some(ARCHIVE) || field.file_name().is_none_or(str::is_empty) {
-            continue;
-        }
-        let (sender, receiver) = mpsc::channel(4);
-        let archive = stream::unfold(receiver, |mut receiver| async move {
-            let chunk: io::Result<Bytes> = receiver.recv().await?;
-            Some((chunk, receiver))
-        });
-        let (kept, whole) = tokio::join!(
-            receive_upload(px, actor, app, archive.boxed()),
-            pass_on(field, sender)
-        );
-        if !whole {
-            return Err(cut());
-        }
-        let kept = kept.map_err(of_archive)?;
-        if kept.bytes == 0 {
-            return Err(Error::invalid(ARCHIVE, "must not be empty"));
-        }
-        return Ok(kept.upload);
+    sent: &Sent,
+    app: &str,
+    form: Result<Multipart, MultipartRejection>,
+) -> Result<String, Error> {
+    let (actor, app) = sent.addressed::<AppName>(app)?;
+    let environment = sent.environment()?;
+    let refused = |problem: &str| Error::invalid(ARCHIVE, problem);
+    let cut = || refused("did not arrive whole: send it again");
+    let mut form = form.map_err(|_| refused("must be sent by this page's form"))?;
+    let first = tokio::time::timeout(PAUSE, form.next_field()).await;
+    let field = first.map_err(|_| cut())?.map_err(|_| cut())?;
+    let is_archive = |field: &Field<'_>| {
+        field.name() == Some(ARCHIVE) && field.file_name().is_some_and(|name| !name.is_empty())
+    };
+    let Some(field) = field.filter(is_archive) else {
+        return Err(refused("must be chosen"));
+    };
+    let (sender, receiver) = mpsc::channel(4);
+    let archive = stream::unfold(receiver, |mut receiver| async move {
+        let chunk: io::Result<Bytes> = receiver.recv().await?;
+        Some((chunk, receiver))
+    });
+    let (kept, whole) = tokio::join!(
+        receive_upload(&sent.px, actor, &app, archive.boxed()),
+        pass_on(field, sender)
+    );
+    if !whole {
+        return Err(cut());
     }
-    Err(Error::invalid(ARCHIVE, "must be chosen"))
+    // What builds call their source is the archive in this form.
+    let kept = kept.map_err(|error| with_form_names(error, |_| Some(ARCHIVE)))?;
+    if kept.bytes == 0 {
+        return Err(refused("must not be empty"));
+    }
+    let to = paths::deploy_upload(&app, &kept.upload);
+    Ok(paths::within(&to, &environment))
 }
 
 /// Hands the field's bytes on as they come. False if the browser went away or paused for too long.
@@ -101,18 +105,5 @@ async fn pass_on(mut field: Field<'_>, sender: mpsc::Sender<io::Result<Bytes>>) 
             None if sender.send(Ok(chunk)).await.is_err() => refused_at = Some(Instant::now()),
             Some(_) | None => {}
         }
-    }
-}
-
-/// What builds call their source is the archive in this form.
-fn of_archive(error: Error) -> Error {
-    match error {
-        Error::Invalid(faults) => Error::Invalid(
-            faults
-                .into_iter()
-                .map(|fault| Invalid::new(ARCHIVE, fault.problem))
-                .collect(),
-        ),
-        other => other,
     }
 }

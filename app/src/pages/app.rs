@@ -29,11 +29,7 @@ pub(crate) fn AppPage() -> impl IntoView {
     })
 }
 
-pub(super) fn app_tabs(name: &AppName, current: &'static str) -> impl IntoView + use<> {
-    app_tabs_within(name, &EnvironmentName::production(), current)
-}
-
-fn app_tabs_within(
+pub(super) fn app_tabs(
     name: &AppName,
     environment: &EnvironmentName,
     current: &'static str,
@@ -81,10 +77,10 @@ async fn app(
         <a class="button button-primary" href=to_deploy.clone()>"Deploy"</a>
     };
     let recent = if deployments.is_empty() {
-        let more = view! { <a class="button" href=to_deploy>"Deploy an image"</a> };
+        let more = view! { <a class="button" href=to_deploy>"Deploy"</a> };
         empty(
             "Nothing was deployed yet",
-            "Name an image, and this app answers at its address.",
+            "Name an image, or what one is built of, and this app answers at its address.",
             more,
         )
         .into_any()
@@ -122,7 +118,7 @@ async fn app(
                 .live()
                 .view()}
             {switcher(&app)}
-            {app_tabs_within(name, environment, "Overview")}
+            {app_tabs(name, environment, "Overview")}
             <div id="app" class="steps" data-live="replace">
                 <div class="announcements">{announcements(&app, desk.now)}</div>
                 {facts(&app, desk.now)}
@@ -164,15 +160,20 @@ fn facts(app: &AppView, now: OffsetDateTime) -> impl IntoView + use<> {
         (Some(release), None) => format!("Release {release}"),
         (None, _) => "Nothing yet".to_owned(),
     };
+    let latest = match &app.latest_deployment {
+        Some(latest) => view! {
+            <a class="link" href=paths::deployment(&latest.deployment_id)>{age(latest.initiated_at, now)}</a>
+        }
+        .into_any(),
+        None => "None yet".into_any(),
+    };
     let image = app.image.clone();
     view! {
         <dl class="facts">
             <div><dt>"State"</dt><dd>{state(app_mark(app.state))}{mode_note(app)}</dd></div>
             <div><dt>"Replicas"</dt><dd>{replicas}</dd></div>
             <div><dt>"Runs"</dt><dd>{runs}</dd></div>
-            <div><dt>"Last deployment"</dt><dd>{app.latest_deployment.as_ref().map(|latest| view! {
-                <a class="link" href=paths::deployment(&latest.deployment_id)>{age(latest.initiated_at, now)}</a>
-            })}</dd></div>
+            <div><dt>"Last deployment"</dt><dd>{latest}</dd></div>
             {image.map(|image| view! {
                 <div class="wide"><dt>"Image"</dt><dd><code title=image.clone()>{words::shortened(&image, 56)}</code>" "{copy_button("Copy", Some(image), None)}</dd></div>
             })}

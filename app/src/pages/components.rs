@@ -83,7 +83,7 @@ pub(crate) fn ComponentsPage() -> impl IntoView {
     let findings = [
         Check::fail("signature", "security", "it is not signed", "sign it"),
         Check::warning("runs_as_root", "security", "it runs as root", "add a USER"),
-        Check::not_run("scanner", "security", "no command is configured"),
+        Check::not_run("security_scan", "security", "no command is configured"),
         Check::pass("architecture", "docker", "it fits every node"),
     ];
     let content = view! {

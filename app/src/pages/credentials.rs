@@ -6,7 +6,8 @@ use time::OffsetDateTime;
 
 use super::{page, query};
 use crate::components::{
-    Field, PageHead, Section, Tint, Way, age, empty, frame, needed_area, notice, one_of, problem,
+    Field, PageHead, Section, Tint, Way, age, empty, frame, needed_area, new_one, notice, one_of,
+    table,
 };
 use crate::context::Desk;
 use crate::forms::Typed;
@@ -31,7 +32,10 @@ pub(super) fn kind_word(kind: CredentialKind) -> &'static str {
 
 async fn credentials(desk: Desk, stored: bool) -> Result<AnyView, Error> {
     let credentials = list_credentials(&desk.px, &desk.actor).await?;
-    let rows: Vec<_> = credentials.iter().map(|one| row(one, desk.now)).collect();
+    let rows: Vec<_> = credentials
+        .iter()
+        .map(|one| row(one, desk.now).into_any())
+        .collect();
     let list = if rows.is_empty() {
         empty(
             "No credentials yet",
@@ -40,23 +44,7 @@ async fn credentials(desk: Desk, stored: bool) -> Result<AnyView, Error> {
         )
         .into_any()
     } else {
-        view! {
-            <div class="table-wrap">
-                <table class="table">
-                    <thead>
-                        <tr>
-                            <th scope="col">"Host"</th>
-                            <th scope="col">"Opens"</th>
-                            <th scope="col">"User"</th>
-                            <th scope="col">"Since"</th>
-                            <th scope="col"><span class="visually-hidden">"Action"</span></th>
-                        </tr>
-                    </thead>
-                    <tbody>{rows}</tbody>
-                </table>
-            </div>
-        }
-        .into_any()
+        table(&["Host", "Opens", "User", "Since"], rows).into_any()
     };
     let content = view! {
         {PageHead::new("Credentials")
@@ -68,11 +56,7 @@ async fn credentials(desk: Desk, stored: bool) -> Result<AnyView, Error> {
             Some("The next deployment that asks its host uses it.".to_owned()),
         ))}
         {list}
-        <section class="section" aria-labelledby="new">
-            <div class="section-head"><h2 id="new">"New credential"</h2></div>
-            {problem(&desk.typed)}
-            {form(&desk.typed)}
-        </section>
+        {new_one(&desk.typed, "New credential", form(&desk.typed))}
     };
     Ok(frame(&desk, Section::Credentials, content))
 }
@@ -99,7 +83,7 @@ fn row(one: &CredentialView, now: OffsetDateTime) -> impl IntoView + use<> {
 
 fn form(typed: &Typed) -> impl IntoView + use<> {
     let chosen = typed.get("kind").unwrap_or("registry").to_owned();
-    // The same two fields serve both: the way they are hidden in follows the choice.
+    // Two kinds share their fields, so these stand below; the stylesheet shows those of the choice.
     let ways = vec![
         Way {
             value: "registry",

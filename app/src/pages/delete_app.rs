@@ -1,79 +1,92 @@
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
-use flukedeploy_platform::apps::{get_app, get_environment};
+use flukedeploy_platform::apps::get_environment;
+use flukedeploy_platform::views::AppView;
 use leptos::prelude::*;
 
-use super::{app_name, environment, page};
-use crate::components::{Crumb, Field, PageHead, Section, frame, problem};
+use super::{app_crumbs, app_name, environment, page};
+use crate::components::{Field, PageHead, Section, frame, removal};
 use crate::context::Desk;
 use crate::paths;
 
-/// `/apps/{name}/delete`: there is no way back, so the name is typed.
+/// `/apps/{name}/delete`, the whole app, or with `?environment=` one environment beside production:
+/// there is no way back, so the name is typed.
 #[component]
 pub(crate) fn DeleteAppPage() -> impl IntoView {
     let (name, environment) = (app_name(), environment());
     page(Desk::take(), async move |desk| {
-        let (name, environment) = (name?, environment?);
-        if environment.is_production() {
-            delete(desk, &name).await
-        } else {
-            delete_environment(desk, &name, &environment).await
-        }
+        delete(desk, &name?, &environment?).await
     })
 }
 
-/// `/apps/{name}/delete?environment=`.
-async fn delete_environment(
+async fn delete(
     desk: Desk,
     name: &AppName,
     environment: &EnvironmentName,
 ) -> Result<AnyView, Error> {
     let app = get_environment(&desk.px, &desk.actor, name, environment).await?;
-    let typed = &desk.typed;
+    let whole = environment.is_production();
+    let (title, label, goes, typed_name) = if whole {
+        (
+            format!("Delete {name}"),
+            "Type the app's name to confirm",
+            what_goes_with_app(&app),
+            name.to_string(),
+        )
+    } else {
+        (
+            format!("Delete {environment} of {name}"),
+            "Type the environment's name to confirm",
+            what_goes_with_environment(name),
+            environment.to_string(),
+        )
+    };
+    let goes: Vec<_> = goes
+        .into_iter()
+        .map(|fact| view! { <li>{fact}</li> })
+        .collect();
+    let more = view! {
+        <ul class="soft">
+            <li>"Its replicas stop and its address answers 404."</li>
+            {goes}
+        </ul>
+        {Field::new(&desk.typed, "confirm", label).placeholder(typed_name.clone()).mono().autofocus().view()}
+    };
+    let action = paths::within(&paths::delete(name), environment);
     let back = paths::within(&paths::app(name), environment);
     let content = view! {
-        {PageHead::new(format!("Delete {environment} of {name}"))
-            .crumbs(vec![Crumb::new("Apps", paths::APPS), Crumb::new(name.to_string(), paths::app(name))])
+        {PageHead::new(title)
+            .crumbs(app_crumbs(name, environment))
             .lead(format!("{} stops answering at once. There is no way back.", app.url))
             .view()}
-        {problem(typed)}
-        <form class="form" method="post" action=paths::within(&paths::delete(name), environment)>
-            <ul class="soft">
-                <li>"Its replicas stop and its address answers 404."</li>
-                <li>"Its settings, variables, releases, deployments and volumes are deleted."</li>
-                <li>"The other environments of "{name.to_string()}" stay as they are."</li>
-            </ul>
-            {Field::new(typed, "confirm", "Type the environment's name to confirm").placeholder(environment.to_string()).mono().autofocus().view()}
-            <div class="form-end">
-                <button class="button button-danger">"Delete "{environment.to_string()}</button>
-                <a class="button" href=back>"Keep it"</a>
-            </div>
-        </form>
+        {removal(&desk.typed, action, more, format!("Delete {typed_name}"), back)}
     };
     Ok(frame(&desk, Section::Apps, content))
 }
 
-async fn delete(desk: Desk, name: &AppName) -> Result<AnyView, Error> {
-    let app = get_app(&desk.px, &desk.actor, name).await?;
-    let typed = &desk.typed;
-    let content = view! {
-        {PageHead::new(format!("Delete {name}"))
-            .crumbs(vec![Crumb::new("Apps", paths::APPS), Crumb::new(name.to_string(), paths::app(name))])
-            .lead(format!("{} stops answering at once. There is no way back.", app.url))
-            .view()}
-        {problem(typed)}
-        <form class="form" method="post" action=paths::delete(name)>
-            <ul class="soft">
-                <li>"Its replicas stop and its address answers 404."</li>
-                <li>"Its settings, variables, releases and deployments are deleted."</li>
-                <li>"Its logs stay until they expire; the audit trail stays."</li>
-            </ul>
-            {Field::new(typed, "confirm", "Type the app's name to confirm").placeholder(name.to_string()).mono().autofocus().view()}
-            <div class="form-end">
-                <button class="button button-danger">"Delete "{name.to_string()}</button>
-                <a class="button" href=paths::app(name)>"Keep it"</a>
-            </div>
-        </form>
-    };
-    Ok(frame(&desk, Section::Apps, content))
+fn what_goes_with_environment(app: &AppName) -> Vec<String> {
+    vec![
+        "Its settings, variables, releases, deployments and volumes are deleted.".to_owned(),
+        format!("The other environments of {app} stay as they are."),
+    ]
+}
+
+fn what_goes_with_app(app: &AppView) -> Vec<String> {
+    let others: Vec<_> = app
+        .environments
+        .iter()
+        .filter(|other| !other.name.is_production())
+        .map(|other| other.name.to_string())
+        .collect();
+    let mut goes =
+        vec!["Its settings, variables, releases and deployments are deleted.".to_owned()];
+    if !others.is_empty() {
+        goes.push(format!(
+            "Its other environments go with it: {}.",
+            others.join(", ")
+        ));
+    }
+    goes.push("Volumes stay on their nodes, with what is in them.".to_owned());
+    goes.push("Its logs stay until they expire; the audit trail stays.".to_owned());
+    goes
 }

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 
 use super::page;
 use super::webhook::webhook_id;
-use crate::components::{Crumb, PageHead, Section, frame, problem};
+use crate::components::{Crumb, PageHead, Section, frame, removal};
 use crate::context::Desk;
 use crate::paths;
 
@@ -24,13 +24,7 @@ async fn delete(desk: Desk, id: &WebhookId) -> Result<AnyView, Error> {
             .crumbs(vec![Crumb::new("Webhooks", paths::WEBHOOKS), Crumb::new(host, paths::webhook(id))])
             .lead("What waits is not sent any more, and the list of its deliveries goes. To stop it for a while, turn it off instead.")
             .view()}
-        {problem(&desk.typed)}
-        <form class="form" method="post" action=paths::delete_webhook(id)>
-            <div class="form-end">
-                <button class="button button-danger">"Remove the webhook"</button>
-                <a class="button" href=paths::webhook(id)>"Keep it"</a>
-            </div>
-        </form>
+        {removal(&desk.typed, paths::delete_webhook(id), (), "Remove the webhook".to_owned(), paths::webhook(id))}
     };
     Ok(frame(&desk, Section::Webhooks, content))
 }

@@ -7,9 +7,9 @@ use leptos::prelude::*;
 
 use super::app_settings::strategy_choices;
 use super::deploy_source::source_fields;
-use super::{app_name, called, environment, page, query};
+use super::{app_crumbs, app_name, called, environment, page, query};
 use crate::components::{
-    Choice, Crumb, Field, PageHead, Section, Tint, frame, notice, plan, problem, select, text_area,
+    Choice, Field, PageHead, Section, Tint, frame, notice, plan, problem, select, text_area,
     tick_box,
 };
 use crate::context::Desk;
@@ -69,7 +69,7 @@ async fn deploy(
     let returns = typed.is_empty() || typed.has("auto_rollback", "true");
     let content = view! {
         {PageHead::new(called("Deploy", name, environment))
-            .crumbs(vec![Crumb::new("Apps", paths::APPS), Crumb::new(name.to_string(), paths::app(name))])
+            .crumbs(app_crumbs(name, environment))
             .lead(lead)
             .view()}
         {(sent.is_some() && typed.is_empty()).then(|| notice(
@@ -78,7 +78,7 @@ async fn deploy(
             Some("Nothing is deployed yet: look over the form and deploy it.".to_owned()),
         ))}
         {problem(typed)}
-        {asked.map(|asked| plan(asked, "deploy-form"))}
+        {asked.map(|asked| plan(asked, "Deploy", "deploy-form"))}
         <form class="form" id="deploy-form" method="post" action=paths::within(&paths::deploy(name), environment)>
             {source_fields(typed, &app, sent.as_ref(), focus)}
             <div class="row">

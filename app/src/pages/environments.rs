@@ -4,7 +4,7 @@ use flukedeploy_platform::views::AppView;
 use leptos::prelude::*;
 use time::OffsetDateTime;
 
-use crate::components::{Field, age, app_mark, state};
+use crate::components::{Field, age, app_mark, problem, state};
 use crate::forms::Typed;
 use crate::paths;
 
@@ -57,24 +57,32 @@ pub(super) fn time_left(
     };
     let told = match app.expires_at {
         Some(until) => view! {
-            <p>"This preview goes "{age(until, now)}", with everything that belongs to it."</p>
+            "This preview goes "{age(until, now)}", with everything that belongs to it."
         }
         .into_any(),
-        None => view! { <p>"It stays until somebody deletes it."</p> }.into_any(),
+        None => "It stays until somebody deletes it.".into_any(),
+    };
+    let hours = Field::new(typed, "ttl_hours", "Remove it after, in hours from now")
+        .optional()
+        .number()
+        .hint("Empty: it stays.");
+    // The page is long: a fault brings one to its field.
+    let hours = if typed.problem().is_some() {
+        hours.autofocus()
+    } else {
+        hours
     };
     let action = paths::within(&paths::ttl(&app.app_name), &app.environment);
     Some(view! {
         <section class="section" aria-labelledby="time-left">
-            <div class="section-head"><h2 id="time-left">"Time"</h2></div>
-            {told}
-            <form class="act" method="post" action=action>
-                {Field::new(typed, "ttl_hours", "Remove it after, in hours from now")
-                    .optional()
-                    .number()
-                    .hint("Empty: it stays.")
-                    .view()}
-                <button class="button" id="ttl">"Set"</button>
-            </form>
+            <div class="section-head"><h2 id="time-left">"Time"</h2><span class="section-note">{told}</span></div>
+            {problem(typed)}
+            <div class="panel acts">
+                <form class="act" method="post" action=action>
+                    {hours.view()}
+                    <button class="button" id="ttl">"Set"</button>
+                </form>
+            </div>
         </section>
     })
 }

@@ -1,17 +1,15 @@
 use flukedeploy_domain::deployment::DeploymentId;
 use flukedeploy_domain::log_entry::{Level, LogFilter};
-use flukedeploy_domain::names::AppName;
+use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
-use flukedeploy_platform::apps::get_app;
+use flukedeploy_platform::apps::get_environment;
 use flukedeploy_platform::logs::{ReadLogs, read_logs};
 use leptos::prelude::*;
 
 use super::app::app_tabs;
-use super::{app_name, page, query};
+use super::{app_crumbs, app_name, environment, page, query};
 use crate::assets;
-use crate::components::{
-    Choice, Crumb, Field, PageHead, Section, frame, log_line, log_template, select,
-};
+use crate::components::{Choice, Field, PageHead, Section, frame, log_line, log_template, select};
 use crate::context::Desk;
 use crate::forms::Typed;
 use crate::{paths, words};
@@ -24,8 +22,9 @@ const LINES: u32 = 200;
 pub(crate) fn LogsPage() -> impl IntoView {
     let (name, text, level) = (app_name(), query("q"), query("level"));
     let deployment = query("deployment").and_then(|id| id.parse::<DeploymentId>().ok());
+    let environment = environment();
     page(Desk::take(), async move |desk| {
-        logs(desk, &name?, text, level, deployment).await
+        logs(desk, &name?, text, level, deployment, &environment?).await
     })
 }
 
@@ -35,9 +34,10 @@ async fn logs(
     text: Option<String>,
     level: Option<String>,
     deployment: Option<DeploymentId>,
+    environment: &EnvironmentName,
 ) -> Result<AnyView, Error> {
     // An app that does not exist has no logs page, though it may have had logs.
-    get_app(&desk.px, &desk.actor, name).await?;
+    let app = get_environment(&desk.px, &desk.actor, name, environment).await?;
     let min_level = level
         .as_deref()
         .and_then(|level| level.parse::<Level>().ok());
@@ -55,11 +55,16 @@ async fn logs(
     let found = read_logs(&desk.px, &desk.actor, request).await?;
     let total = found.total;
     let lines: Vec<_> = found.entries.iter().rev().map(log_line).collect();
+    let of = if app.environments.len() > 1 && deployment.is_none() {
+        " of all environments"
+    } else {
+        ""
+    };
     let note = if total > u64::from(LINES) {
-        format!("The newest {LINES} of {total} entries. Times are UTC.")
+        format!("The newest {LINES} of {total} entries{of}. Times are UTC.")
     } else {
         format!(
-            "{}. Times are UTC.",
+            "{}{of}. Times are UTC.",
             words::count(total, "entry", "entries")
         )
     };
@@ -86,19 +91,20 @@ async fn logs(
     ];
     let content = view! {
         {PageHead::new("Logs")
-            .crumbs(vec![Crumb::new("Apps", paths::APPS), Crumb::new(name.to_string(), paths::app(name))])
+            .crumbs(app_crumbs(name, environment))
             .lead(note)
             .live()
             .view()}
-        {app_tabs(name, "Logs")}
+        {app_tabs(name, environment, "Logs")}
         <form class="filters" method="get" action=paths::logs(name) role="search">
             <div class="field-grow">{Field::new(&typed, "q", "Text").view()}</div>
             {select(&typed, "level", "Level", None, levels, "")}
+            {(!environment.is_production()).then(|| view! { <input type="hidden" name="environment" value=environment.to_string()/> })}
             {deployment.as_ref().map(|id| view! { <input type="hidden" name="deployment" value=id.to_string()/> })}
             <button class="button">"Filter"</button>
         </form>
         {deployment.as_ref().map(|id| view! {
-            <p class="log-narrowed">"Only "<a class="link" href=paths::deployment(id)>"one deployment"</a>". "<a class="link" href=paths::logs(name)>"Show all entries"</a></p>
+            <p class="log-narrowed">"Only "<a class="link" href=paths::deployment(id)>"one deployment"</a>". "<a class="link" href=paths::within(&paths::logs(name), environment)>"Show all entries"</a></p>
         })}
         <ol
             class="log log-tall"

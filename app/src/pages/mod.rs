@@ -43,8 +43,9 @@ use flukedeploy_platform::Error;
 use leptos::prelude::*;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
-use crate::components::failure;
+use crate::components::{Crumb, failure};
 use crate::context::Desk;
+use crate::paths;
 
 /// A page that is drawn once its data is there.
 fn page<F>(desk: Desk, draw: impl FnOnce(Desk) -> F) -> impl IntoView
@@ -88,6 +89,15 @@ fn environment() -> Result<EnvironmentName, Error> {
         Some(name) => name.parse()?,
         None => EnvironmentName::production(),
     })
+}
+
+/// Where a page of an app stands: below the environment that it is about.
+fn app_crumbs(app: &AppName, environment: &EnvironmentName) -> Vec<Crumb> {
+    let of = paths::within(&paths::app(app), environment);
+    vec![
+        Crumb::new("Apps", paths::APPS),
+        Crumb::new(app.to_string(), of),
+    ]
 }
 
 /// "Deploy shop", or "Deploy shop · staging" where it is not production.

@@ -1,12 +1,10 @@
-use flukedeploy_domain::names::AppName;
+use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::get_app;
 use leptos::prelude::*;
 
-use super::{app_name, page};
-use crate::components::{
-    Choice, Crumb, Field, PageHead, Section, frame, problem, select, text_area,
-};
+use super::{app_crumbs, app_name, page};
+use crate::components::{Choice, Field, PageHead, Section, frame, problem, select, text_area};
 use crate::context::Desk;
 use crate::paths;
 
@@ -28,7 +26,7 @@ async fn form(desk: Desk, name: &AppName) -> Result<AnyView, Error> {
         .collect();
     let content = view! {
         {PageHead::new("New environment")
-            .crumbs(vec![Crumb::new("Apps", paths::APPS), Crumb::new(name.to_string(), paths::app(name))])
+            .crumbs(app_crumbs(name, &EnvironmentName::production()))
             .lead("With variables, domains, volumes and releases of its own. Nothing runs in it before something is deployed or promoted to it.")
             .view()}
         {problem(typed)}

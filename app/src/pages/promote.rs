@@ -5,13 +5,11 @@ use flukedeploy_platform::deployments::plan_promote;
 use leptos::prelude::*;
 
 use super::app_settings::strategy_choices;
-use super::{app_name, page, query};
-use crate::components::{
-    Choice, Crumb, Field, PageHead, Section, empty, frame, plan, problem, select,
-};
+use super::{app_crumbs, app_name, page, query};
+use crate::components::{Choice, Field, PageHead, Section, empty, frame, plan, problem, select};
 use crate::context::Desk;
 use crate::forms::Typed;
-use crate::forms::environments::promotion;
+use crate::forms::environments::{LISTED, promotion};
 use crate::paths;
 
 /// `/apps/{name}/promote`; `?from=`, `?to=` and `?release=` are what to choose first.
@@ -35,10 +33,7 @@ async fn promote(
     let typed = &desk.typed;
     let head = |lead: &str| {
         PageHead::new(format!("Promote {name}"))
-            .crumbs(vec![
-                Crumb::new("Apps", paths::APPS),
-                Crumb::new(name.to_string(), paths::app(name)),
-            ])
+            .crumbs(app_crumbs(name, &EnvironmentName::production()))
             .lead(lead.to_owned())
             .view()
     };
@@ -56,9 +51,14 @@ async fn promote(
         let is_known = |wanted: &String| app.environments.iter().any(|e| e.name.as_str() == wanted);
         wanted.filter(is_known)
     };
-    let from = known(typed.text("from").map(ToOwned::to_owned).or(from)).unwrap_or(first);
-    let to = known(typed.text("to").map(ToOwned::to_owned).or(to))
-        .unwrap_or_else(|| EnvironmentName::production().to_string());
+    let production = EnvironmentName::production().to_string();
+    let from = known(typed.text("from").map(ToOwned::to_owned).or(from)).unwrap_or(first.clone());
+    let to =
+        known(typed.text("to").map(ToOwned::to_owned).or(to)).unwrap_or(if from == production {
+            first
+        } else {
+            production
+        });
     let releases = list_releases(&desk.px, &desk.actor, name, &from.parse()?, 50).await?;
     let mut numbers = vec![Choice::new("", format!("The one that serves in {from}"))];
     numbers.extend(releases.iter().filter(|r| r.was_healthy).map(|r| {
@@ -97,8 +97,9 @@ async fn promote(
     let content = view! {
         {head("The very same image, byte for byte, with the settings of where it goes. Nothing is built again.")}
         {problem(typed)}
-        {planned.as_ref().map(|planned| plan(planned, "promote-form"))}
+        {planned.as_ref().map(|planned| plan(planned, "Promote", "promote-form"))}
         <form class="form" id="promote-form" method="post" action=paths::promote(name)>
+            <input type="hidden" name=LISTED value=from.clone()/>
             <div class="row">
                 {select(typed, "from", "From", None, environments(), &from)}
                 {select(typed, "to", "To", None, environments(), &to)}

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use super::credentials::kind_word;
 use super::{page, parameter};
-use crate::components::{Crumb, PageHead, Section, frame, problem};
+use crate::components::{Crumb, PageHead, Section, frame, removal};
 use crate::context::Desk;
 use crate::paths;
 
@@ -27,6 +27,7 @@ async fn remove(desk: Desk, kind: &str, host: &str) -> Result<AnyView, Error> {
             what: "credential of that kind and host".to_owned(),
         });
     };
+    let action = paths::remove_credential(one.kind, &one.host);
     let content = view! {
         {PageHead::new(format!("Remove {}", one.host))
             .crumbs(vec![Crumb::new("Credentials", paths::CREDENTIALS)])
@@ -35,13 +36,7 @@ async fn remove(desk: Desk, kind: &str, host: &str) -> Result<AnyView, Error> {
                 kind_word(one.kind), one.host,
             ))
             .view()}
-        {problem(&desk.typed)}
-        <form class="form" method="post" action=paths::remove_credential(one.kind, &one.host)>
-            <div class="form-end">
-                <button class="button button-danger">"Remove "{one.host.clone()}</button>
-                <a class="button" href=paths::CREDENTIALS>"Keep it"</a>
-            </div>
-        </form>
+        {removal(&desk.typed, action, (), format!("Remove {}", one.host), paths::CREDENTIALS.to_owned())}
     };
     Ok(frame(&desk, Section::Credentials, content))
 }

@@ -3,7 +3,7 @@ use flukedeploy_platform::identity::list_tokens;
 use leptos::prelude::*;
 
 use super::{page, parameter};
-use crate::components::{Crumb, PageHead, Section, frame, problem};
+use crate::components::{Crumb, PageHead, Section, frame, removal};
 use crate::context::Desk;
 use crate::paths;
 
@@ -26,13 +26,7 @@ async fn revoke(desk: Desk, id: &str) -> Result<AnyView, Error> {
             .crumbs(vec![Crumb::new("Tokens", paths::TOKENS)])
             .lead("Whoever uses it is refused from the next request on. There is no way back; a new token can be made.")
             .view()}
-        {problem(&desk.typed)}
-        <form class="form" method="post" action=paths::revoke(&token.id)>
-            <div class="form-end">
-                <button class="button button-danger">"Revoke "{token.name.clone()}</button>
-                <a class="button" href=paths::TOKENS>"Keep it"</a>
-            </div>
-        </form>
+        {removal(&desk.typed, paths::revoke(&token.id), (), format!("Revoke {}", token.name), paths::TOKENS.to_owned())}
     };
     Ok(frame(&desk, Section::Tokens, content))
 }

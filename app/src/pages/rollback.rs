@@ -3,8 +3,8 @@ use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::list_releases;
 use leptos::prelude::*;
 
-use super::{app_name, called, environment, page, query};
-use crate::components::{Crumb, Field, PageHead, Section, age, empty, frame, problem};
+use super::{app_crumbs, app_name, called, environment, page, query};
+use crate::components::{Field, PageHead, Section, age, empty, frame, problem};
 use crate::context::Desk;
 use crate::{paths, words};
 
@@ -96,7 +96,7 @@ async fn rollback(
     };
     let content = view! {
         {PageHead::new(called("Roll back", name, environment))
-            .crumbs(vec![Crumb::new("Apps", paths::APPS), Crumb::new(name.to_string(), paths::app(name))])
+            .crumbs(app_crumbs(name, environment))
             .lead(lead)
             .view()}
         {body}

@@ -8,7 +8,7 @@ use leptos::prelude::*;
 use super::settings_parts::{cpus, folded, number};
 use crate::components::{Field, text_area, tick_box};
 use crate::forms::Typed;
-use crate::forms::building::command_text;
+use crate::forms::building::{USUAL_JOB_SECONDS, command_text};
 use crate::words;
 
 pub(super) fn building_parts(typed: &Typed, app: &AppView) -> impl IntoView + use<> {
@@ -172,7 +172,7 @@ fn job(typed: &Typed, fields: &JobFields, now: Option<&JobSettings>) -> impl Int
         .and_then(|job| job.image.as_ref())
         .map(ToString::to_string)
         .unwrap_or_default();
-    let timeout = now.map_or(600, |job| job.timeout_seconds);
+    let timeout = now.map_or(USUAL_JOB_SECONDS, |job| job.timeout_seconds);
     view! {
         <fieldset class="group">
             <legend>{words::job(fields.kind)}</legend>

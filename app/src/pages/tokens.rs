@@ -7,7 +7,8 @@ use time::OffsetDateTime;
 
 use super::page;
 use crate::components::{
-    Choice, Field, Mark, PageHead, Section, Tint, age, code, frame, notice, problem, select, state,
+    Choice, Field, Mark, PageHead, Section, Tint, age, code, empty, frame, new_one, notice, select,
+    state, table,
 };
 use crate::context::Desk;
 use crate::forms::tokens::{NEW_NAME, NEW_SECRET};
@@ -35,39 +36,26 @@ async fn tokens(desk: Desk) -> Result<AnyView, Error> {
             </div>
         }
     });
-    let rows: Vec<_> = tokens.iter().map(|token| row(token, desk.now)).collect();
+    let rows: Vec<_> = tokens
+        .iter()
+        .map(|token| row(token, desk.now).into_any())
+        .collect();
     let list = if rows.is_empty() {
-        view! { <p class="soft">"No tokens yet. Agents, scripts and pipelines sign in with one."</p> }.into_any()
-    } else {
-        view! {
-            <div class="table-wrap">
-                <table class="table">
-                    <thead>
-                        <tr>
-                            <th scope="col">"Name"</th>
-                            <th scope="col">"State"</th>
-                            <th scope="col">"May"</th>
-                            <th scope="col">"Last used"</th>
-                            <th scope="col">"Expires"</th>
-                            <th scope="col">"Made"</th>
-                            <th scope="col"><span class="visually-hidden">"Action"</span></th>
-                        </tr>
-                    </thead>
-                    <tbody>{rows}</tbody>
-                </table>
-            </div>
-        }
+        empty(
+            "No tokens yet",
+            "Agents, scripts and pipelines sign in with one.",
+            (),
+        )
         .into_any()
+    } else {
+        let heads = ["Name", "State", "May", "Last used", "Expires", "Made"];
+        table(&heads, rows).into_any()
     };
     let content = view! {
         {PageHead::new("Tokens").lead("For agents, scripts and pipelines: over REST, the stream and MCP.").view()}
         {made}
         {list}
-        <section class="section" aria-labelledby="new">
-            <div class="section-head"><h2 id="new">"New token"</h2></div>
-            {problem(&desk.typed)}
-            {new_token_form(&desk)}
-        </section>
+        {new_one(&desk.typed, "New token", new_token_form(&desk))}
     };
     Ok(frame(&desk, Section::Tokens, content))
 }
@@ -111,9 +99,12 @@ fn new_token_form(desk: &Desk) -> impl IntoView + use<> {
         Choice::new("extended", "Extended: read everything, change nothing"),
         Choice::new(
             "advanced",
-            "Advanced: also create, deploy, roll back, change and delete apps",
+            "Advanced: also create, deploy, roll back, change and delete apps and their environments",
         ),
-        Choice::new("admin", "Admin: also tokens and the audit trail"),
+        Choice::new(
+            "admin",
+            "Admin: also tokens, credentials, webhooks and the audit trail",
+        ),
     ];
     let ages = vec![
         Choice::new("30", "In 30 days"),

@@ -3,7 +3,7 @@ use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::get_environment;
 use leptos::prelude::*;
 
-use super::{app_name, environment, page};
+use super::{app_crumbs, app_name, environment, page};
 use crate::components::{Crumb, Field, PageHead, Section, frame, problem};
 use crate::context::Desk;
 use crate::forms::uploads::ARCHIVE;
@@ -26,13 +26,11 @@ async fn upload(
     get_environment(&desk.px, &desk.actor, name, environment).await?;
     let back = paths::within(&paths::deploy(name), environment);
     let typed = &desk.typed;
+    let mut crumbs = app_crumbs(name, environment);
+    crumbs.push(Crumb::new("Deploy", back.clone()));
     let content = view! {
         {PageHead::new("Send an archive")
-            .crumbs(vec![
-                Crumb::new("Apps", paths::APPS),
-                Crumb::new(name.to_string(), paths::app(name)),
-                Crumb::new("Deploy", back.clone()),
-            ])
+            .crumbs(crumbs)
             .lead("Nothing is deployed yet: first the archive is sent, then you say how.")
             .view()}
         {problem(typed)}

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::webhooks::{events, webhook_mark};
 use super::{page, parameter};
 use crate::components::{
-    Crumb, PageHead, Section, age, delivery_mark, empty, frame, problem, state,
+    Crumb, PageHead, Section, age, delivery_mark, empty, frame, problem, state, table,
 };
 use crate::context::Desk;
 use crate::{paths, words};
@@ -56,9 +56,9 @@ async fn webhook(desk: Desk, id: &WebhookId) -> Result<AnyView, Error> {
             <section class="section" aria-labelledby="deliveries-title">
                 <div class="section-head">
                     <h2 id="deliveries-title">"Deliveries"</h2>
-                    {waits.then(|| view! { <a href=paths::webhook(id)>"Look again"</a> })}
+                    {waits.then(|| view! { <a class="link" href=paths::webhook(id)>"Look again"</a> })}
                 </div>
-                <div id="deliveries" data-live="replace">{table(&webhook, &deliveries, desk.now)}</div>
+                <div id="deliveries" data-live="replace">{list(&webhook, &deliveries, desk.now)}</div>
             </section>
         </div>
     };
@@ -89,7 +89,7 @@ fn actions(webhook: &WebhookView) -> impl IntoView + use<> {
     }
 }
 
-fn table(webhook: &WebhookView, deliveries: &[Delivery], now: OffsetDateTime) -> AnyView {
+fn list(webhook: &WebhookView, deliveries: &[Delivery], now: OffsetDateTime) -> AnyView {
     if deliveries.is_empty() {
         return empty(
             "Nothing was told yet",
@@ -100,27 +100,17 @@ fn table(webhook: &WebhookView, deliveries: &[Delivery], now: OffsetDateTime) ->
     }
     let rows: Vec<_> = deliveries
         .iter()
-        .map(|delivery| row(webhook, delivery, now))
+        .map(|delivery| row(webhook, delivery, now).into_any())
         .collect();
-    view! {
-        <div class="table-wrap">
-            <table class="table">
-                <thead>
-                    <tr>
-                        <th scope="col">"Event"</th>
-                        <th scope="col">"State"</th>
-                        <th scope="col">"Answer"</th>
-                        <th scope="col">"Attempts"</th>
-                        <th scope="col">"Happened"</th>
-                        <th scope="col">"Next attempt"</th>
-                        <th scope="col"><span class="visually-hidden">"Action"</span></th>
-                    </tr>
-                </thead>
-                <tbody>{rows}</tbody>
-            </table>
-        </div>
-    }
-    .into_any()
+    let heads = [
+        "Event",
+        "State",
+        "Answer",
+        "Attempts",
+        "Happened",
+        "Next attempt",
+    ];
+    table(&heads, rows).into_any()
 }
 
 fn row(webhook: &WebhookView, delivery: &Delivery, now: OffsetDateTime) -> impl IntoView + use<> {
@@ -129,12 +119,14 @@ fn row(webhook: &WebhookView, delivery: &Delivery, now: OffsetDateTime) -> impl 
         (None, Some(status)) => status.to_string(),
         (None, None) => "None yet".to_owned(),
     };
-    let next = match (delivery.next_attempt_at, delivery.delivered_at) {
-        (Some(at), _) if at <= now => "Now, or when those before are through".into_any(),
-        (Some(at), _) => age(at, now).into_any(),
-        (None, Some(at)) => view! { "Arrived "{age(at, now)} }.into_any(),
-        (None, None) => "None".into_any(),
+    let next = match delivery.next_attempt_at {
+        Some(at) if at <= now => "Now, or when those before are through".into_any(),
+        Some(at) => age(at, now).into_any(),
+        None => "None".into_any(),
     };
+    let arrived = delivery
+        .delivered_at
+        .map(|at| view! { <span class="cell-sub">{age(at, now)}</span> });
     let word = match delivery.status {
         DeliveryStatus::Pending => "Try now",
         DeliveryStatus::Delivered | DeliveryStatus::Failed | DeliveryStatus::Dropped => {
@@ -152,7 +144,7 @@ fn row(webhook: &WebhookView, delivery: &Delivery, now: OffsetDateTime) -> impl 
     view! {
         <tr>
             <td data-label="" class="cell-title"><span class="cell-main">{delivery.event.as_str()}<span class="cell-sub">{delivery.id.to_string()}</span></span></td>
-            <td data-label="State">{state(delivery_mark(delivery.status))}</td>
+            <td data-label="State">{state(delivery_mark(delivery.status))}{arrived}</td>
             <td data-label="Answer">{answer}</td>
             <td data-label="Attempts">{delivery.attempts}</td>
             <td data-label="Happened">{age(delivery.created_at, now)}</td>

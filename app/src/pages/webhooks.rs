@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::page;
 use crate::components::{
-    Field, Mark, PageHead, Section, Tint, age, code, frame, notice, problem, state,
+    Field, Mark, PageHead, Section, Tint, age, code, empty, frame, new_one, notice, state, table,
 };
 use crate::context::Desk;
 use crate::forms::webhooks::{NEW_ID, NEW_SECRET, SECRET};
@@ -22,38 +22,23 @@ async fn webhooks(desk: Desk) -> Result<AnyView, Error> {
     let webhooks = list_webhooks(&desk.px, &desk.actor).await?;
     let rows: Vec<_> = webhooks
         .iter()
-        .map(|webhook| row(webhook, desk.now))
+        .map(|webhook| row(webhook, desk.now).into_any())
         .collect();
     let list = if rows.is_empty() {
-        view! { <p class="soft">"No webhooks yet. Chats, trackers and pipelines hear of deployments by one."</p> }.into_any()
-    } else {
-        view! {
-            <div class="table-wrap">
-                <table class="table">
-                    <thead>
-                        <tr>
-                            <th scope="col">"To"</th>
-                            <th scope="col">"State"</th>
-                            <th scope="col">"About"</th>
-                            <th scope="col">"Made"</th>
-                            <th scope="col"><span class="visually-hidden">"Action"</span></th>
-                        </tr>
-                    </thead>
-                    <tbody>{rows}</tbody>
-                </table>
-            </div>
-        }
+        empty(
+            "No webhooks yet",
+            "Chats, trackers and pipelines hear of deployments by one.",
+            (),
+        )
         .into_any()
+    } else {
+        table(&["To", "State", "About", "Made"], rows).into_any()
     };
     let content = view! {
         {PageHead::new("Webhooks").lead("What happens here is posted to these addresses, signed, in order, and again until it arrives.").view()}
         {made(&desk)}
         {list}
-        <section class="section" aria-labelledby="new">
-            <div class="section-head"><h2 id="new">"New webhook"</h2></div>
-            {problem(&desk.typed)}
-            {new_webhook_form(&desk)}
-        </section>
+        {new_one(&desk.typed, "New webhook", new_webhook_form(&desk))}
     };
     Ok(frame(&desk, Section::Webhooks, content))
 }
@@ -123,7 +108,7 @@ fn new_webhook_form(desk: &Desk) -> impl IntoView + use<> {
             view! {
                 <div class="choice">
                     <input type="checkbox" id=id.clone() name="events" value=name checked=checked/>
-                    <label for=id>{words::sentence(&name.replace(['.', '_'], " ")).trim_end_matches('.').to_owned()}</label>
+                    <label for=id>{words::capital(&name.replace(['.', '_'], " "))}</label>
                 </div>
             }
         })
@@ -134,12 +119,12 @@ fn new_webhook_form(desk: &Desk) -> impl IntoView + use<> {
             <fieldset class="field">
                 <legend>"Events"</legend>
                 <p class="hint">"None chosen means all, also those to come."</p>
-                <div class="choices">{choices}</div>
+                <div class="choices choices-short">{choices}</div>
                 {fault.map(|fault| view! { <p class="fault"><span>{fault}</span></p> })}
             </fieldset>
             <div class="row">
                 {Field::new(typed, "app_name", "App").optional().hint("Only what is about this app.").placeholder("shop-web").mono().view()}
-                {Field::new(typed, SECRET, "Secret").optional().hint("The key of the signatures. One is made if this is empty.").password("off").view()}
+                {Field::new(typed, SECRET, "Secret").optional().hint("Signs what is sent. Else one is made.").password("off").view()}
             </div>
             <div class="form-end"><button class="button button-primary">"Create webhook"</button></div>
         </form>

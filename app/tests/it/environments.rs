@@ -1,7 +1,7 @@
 use flukedeploy_platform::apps::get_environment;
 use http::StatusCode;
 
-use crate::browser::Browser;
+use crate::browser::{Browser, PASSWORD};
 use crate::support::{Stand, admin, settings};
 
 #[tokio::test]
@@ -89,4 +89,61 @@ async fn a_preview_is_made_shown_changed_and_deleted() {
     );
     assert_eq!(browser.get(staging).await.status, StatusCode::NOT_FOUND);
     assert_eq!(browser.get("/apps/shop").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_release_is_not_promoted_from_where_it_was_not_listed() {
+    let stand = Stand::new().await;
+    stand.app("shop", settings(1)).await;
+    let mut browser = Browser::signed_in(&stand).await;
+    for name in ["staging", "qa"] {
+        browser
+            .post("/apps/shop/environments/new", &[("name", name)])
+            .await;
+    }
+    let page = browser.get("/apps/shop/promote?from=staging").await;
+    page.has("name=\"releases_of\" value=\"staging\"");
+    let other = [
+        ("releases_of", "staging"),
+        ("from", "qa"),
+        ("to", "production"),
+        ("release", "1"),
+    ];
+    let page = browser.post("/apps/shop/promote", &other).await;
+    assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
+    page.has("Was listed for 'staging': choose one of qa.")
+        .has("name=\"releases_of\" value=\"qa\"");
+}
+
+#[tokio::test]
+async fn what_a_button_cannot_do_shows_on_the_page_it_stands_on() {
+    let stand = Stand::new().await;
+    stand.app("ttl-x", settings(1)).await;
+    let mut browser = Browser::signed_in(&stand).await;
+    let new = "/apps/ttl-x/environments/new";
+    browser.post(new, &[("name", "qa")]).await;
+    let button = "/apps/ttl-x/ttl?environment=qa";
+    let page = browser.post(button, &[("ttl_hours", "soon")]).await;
+    assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
+    page.has("ttl-x · qa")
+        .has("Remove it after must be 1 to 2160")
+        .has("value=\"soon\"");
+    let page = browser.get(button).await;
+    assert_eq!(page.location(), "/apps/ttl-x?environment=qa");
+
+    // The session ended in between: the button's form waits on its page, too.
+    browser.forget_cookies();
+    let page = browser.post(button, &[("ttl_hours", "24")]).await;
+    assert_eq!(page.status, StatusCode::UNAUTHORIZED);
+    let fields = [
+        ("name", "admin"),
+        ("password", PASSWORD),
+        ("carried_to", button),
+        ("carried.ttl_hours", "24"),
+    ];
+    let page = browser.post("/sign-in", &fields).await;
+    assert_eq!(page.status, StatusCode::OK);
+    page.has("ttl-x · qa")
+        .has("You are signed in again")
+        .has("value=\"24\"");
 }

@@ -359,7 +359,7 @@ async fn a_deployment_tells_what_was_built_checked_and_run() {
             Check::pass("architecture", "docker", "it fits <all> nodes"),
             Check::warning("runs_as_root", "security", "it runs as root", "add a USER"),
             Check::fail("signature", "security", "it is not signed", "sign it"),
-            Check::not_run("scanner", "security", "no command is configured"),
+            Check::not_run("security_scan", "security", "no command is configured"),
         ],
         jobs: vec![not_run, failed],
     };
@@ -386,7 +386,7 @@ async fn a_deployment_tells_what_was_built_checked_and_run() {
         .has("href=\"#lines-pre_deploy\"")
         .lacks("<all>");
     // What was not run is said to be so, not passed.
-    let finding = page.html.find("data-check=\"scanner\"").unwrap();
+    let finding = page.html.find("data-check=\"security_scan\"").unwrap();
     let end = page.html[finding..].find("</li>").unwrap();
     let finding = &page.html[finding..finding + end];
     assert!(

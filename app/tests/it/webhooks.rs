@@ -97,3 +97,19 @@ async fn a_webhook_is_made_tested_switched_and_removed_without_scripts() {
         StatusCode::NOT_FOUND
     );
 }
+
+#[tokio::test]
+async fn a_secret_that_was_typed_is_asked_for_again_and_never_shown() {
+    let stand = Stand::new().await;
+    let mut browser = Browser::signed_in(&stand).await;
+    let wrong = [
+        ("url", "https://hooks.example.com"),
+        ("webhook_password", "hunter2"),
+    ];
+    let page = browser.post("/webhooks", &wrong).await;
+    assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
+    page.has("Secret must have")
+        .has("id=\"webhook_password-fault\"")
+        .has("Type it again")
+        .lacks("hunter2");
+}
