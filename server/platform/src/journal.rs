@@ -3,10 +3,11 @@
 //! Writers never wait: a store that is slow or full loses entries, counts them and says so, and
 //! deployments go on. A reader that is slow is told how many entries it missed.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use flukedeploy_domain::log_entry::{Level, LogEntry, LogMetadata, LogSource, SourceType};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -24,30 +25,60 @@ const LIVE: usize = 4_096;
 /// How long an entry may wait for others to be stored with.
 const GATHER: Duration = Duration::from_millis(40);
 
+/// An entry on its way to the store and to every reader.
+#[derive(Debug)]
+pub struct Recorded {
+    entry: LogEntry,
+    json: OnceLock<Bytes>,
+}
+
+impl Recorded {
+    pub(crate) fn new(entry: LogEntry) -> Self {
+        Self {
+            entry,
+            json: OnceLock::new(),
+        }
+    }
+
+    /// Its JSON, UTF-8. Written once, however many readers there are.
+    pub fn json(&self) -> Bytes {
+        // Keys are strings and numbers are finite, so that this cannot fail.
+        let write = || serde_json::to_vec(&self.entry).unwrap_or_default().into();
+        self.json.get_or_init(write).clone()
+    }
+}
+
+impl std::ops::Deref for Recorded {
+    type Target = LogEntry;
+    fn deref(&self) -> &LogEntry {
+        &self.entry
+    }
+}
+
 pub(crate) struct Journal {
     clock: Arc<dyn Clock>,
-    live: broadcast::Sender<Arc<LogEntry>>,
+    live: broadcast::Sender<Arc<Recorded>>,
     queue: mpsc::Sender<Message>,
     lost: Arc<AtomicU64>,
     broadcast_count: AtomicU64,
 }
 
 enum Message {
-    Entry(Arc<LogEntry>),
+    Entry(Arc<Recorded>),
     Flush(oneshot::Sender<()>),
 }
 
 /// What a live reader gets.
 #[derive(Debug, Clone)]
 pub enum Live {
-    Entry(Arc<LogEntry>),
+    Entry(Arc<Recorded>),
     /// The reader was too slow for this many entries.
     Dropped(u64),
 }
 
 /// A live reader's place.
 pub struct Subscription {
-    receiver: broadcast::Receiver<Arc<LogEntry>>,
+    receiver: broadcast::Receiver<Arc<Recorded>>,
 }
 
 impl Subscription {
@@ -90,7 +121,7 @@ impl Journal {
     }
 
     pub(crate) fn record(&self, entry: LogEntry) {
-        let entry = Arc::new(entry);
+        let entry = Arc::new(Recorded::new(entry));
         if self
             .queue
             .try_send(Message::Entry(Arc::clone(&entry)))
@@ -187,7 +218,10 @@ async fn write(
         let mut entries = Vec::with_capacity(messages.len());
         for message in messages.drain(..) {
             match message {
-                Message::Entry(entry) => entries.push(Arc::unwrap_or_clone(entry)),
+                Message::Entry(entry) => entries.push(match Arc::try_unwrap(entry) {
+                    Ok(recorded) => recorded.entry,
+                    Err(shared) => shared.entry.clone(),
+                }),
                 Message::Flush(done) => waiting.push(done),
             }
         }

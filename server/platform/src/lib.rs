@@ -14,6 +14,7 @@ mod drift;
 pub mod environments;
 pub mod error;
 mod fleet;
+pub mod follow;
 pub mod identity;
 pub mod journal;
 mod keeper;

@@ -1,24 +1,20 @@
 //! One client of the log stream, from its first frame to its last.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use flukedeploy_domain::access::{Actor, Door};
-use flukedeploy_domain::log_entry::LogFilter;
+use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::names::Invalid;
-use flukedeploy_platform::identity::{self, SignedIn};
-use flukedeploy_platform::journal::{Live, Subscription};
-use flukedeploy_platform::logs::{self, ReadLogs};
+use flukedeploy_platform::follow::Follower;
 use flukedeploy_platform::secret::Secret;
 use flukedeploy_platform::{Error, Platform, system};
 use futures_util::SinkExt;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
+use super::credential::{Credential, Presented, by_token};
 use super::frames::{self, Request};
 use super::listeners::Seat;
 use super::selection::Selection;
-use crate::doors::auth;
 use crate::doors::problem::Problem;
 use crate::doors::state::AppState;
 
@@ -30,11 +26,7 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 /// Three pings without any sign of life.
 const SILENCE: Duration = Duration::from_secs(95);
 /// How soon a revoked token ends its streams.
-const RECHECK_EVERY: Duration = Duration::from_secs(5);
-/// Frames written before the socket is flushed.
-const BURST: usize = 256;
-/// After this time no live entry can be one that was sent from the store.
-const REPLAY_OVERLAP: Duration = Duration::from_secs(30);
+pub(super) const RECHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// Close codes: RFC 6455 section 7.4, and 4000–4999 for our own.
 const GOING_AWAY: u16 = 1001;
@@ -43,44 +35,20 @@ const UNAUTHORIZED: u16 = 4401;
 const FORBIDDEN: u16 = 4403;
 const TRY_AGAIN: u16 = 1013;
 
-/// What a client brought along.
-pub(super) enum Presented {
-    Token(Secret),
-    Session {
-        actor: Actor,
-        signed_in: Option<SignedIn>,
-    },
-    Nothing,
-}
-
-/// How the client is known, so that it can be looked up again.
-enum Credential {
-    Token(Secret),
-    Session(Option<SignedIn>),
-}
-
-/// A client that may listen. It is subscribed before it is told so: what happens from then on
-/// reaches it, and what is read from the store in between is told apart by its id, so nothing is
-/// missing and nothing doubled.
+/// A client that may listen. Its place is taken before it is told so: what happens from then on
+/// reaches it.
 struct Known {
-    actor: Actor,
     credential: Credential,
-    live: Subscription,
+    follower: Follower,
 }
 
 impl Known {
     fn new(px: &Platform, actor: Actor, credential: Credential) -> Result<Self, End> {
-        let live = logs::subscribe(px, &actor)?;
+        let follower = Follower::new(px, actor)?;
         Ok(Self {
-            actor,
             credential,
-            live,
+            follower,
         })
-    }
-
-    async fn by_token(px: &Platform, token: Secret) -> Result<Self, End> {
-        let actor = identity::authenticate_token(px, token.expose(), Door::Stream).await?;
-        Self::new(px, actor, Credential::Token(token))
     }
 }
 
@@ -142,26 +110,17 @@ pub(super) struct Connection {
     socket: WebSocket,
     state: AppState,
     port: u16,
-    /// `None` after `unsubscribe`.
-    filter: Option<LogFilter>,
-    /// Ids sent from the store that may come once more from the live side.
-    replayed: HashSet<String>,
-    replayed_until: Instant,
     heard_at: Instant,
     _seat: Seat,
 }
 
 impl Connection {
     pub(super) fn new(socket: WebSocket, state: AppState, seat: Seat, port: u16) -> Self {
-        let now = Instant::now();
         Self {
             socket,
             state,
             port,
-            filter: None,
-            replayed: HashSet::new(),
-            replayed_until: now,
-            heard_at: now,
+            heard_at: Instant::now(),
             _seat: seat,
         }
     }
@@ -210,12 +169,9 @@ impl Connection {
         selection: Result<Selection, Vec<Invalid>>,
     ) -> Result<std::convert::Infallible, End> {
         let px = self.state.px.clone();
-        let known = match presented {
-            Presented::Token(token) => Some(Known::by_token(&px, token).await?),
-            Presented::Session { actor, signed_in } => {
-                Some(Known::new(&px, actor, Credential::Session(signed_in))?)
-            }
-            Presented::Nothing => None,
+        let known = match presented.known(&px).await? {
+            Some((actor, credential)) => Some(Known::new(&px, actor, credential)?),
+            None => None,
         };
         let shown = selection
             .as_ref()
@@ -228,8 +184,8 @@ impl Connection {
             Some(known) => known,
             None => self.authenticate(&px).await?,
         };
-        logs::authorise_filter(&known.actor, &selection.filter)?;
-        self.select(&px, &known.actor, selection).await?;
+        let Selection { filter, tail } = selection;
+        known.follower.select(filter, tail).await?;
         self.follow(&px, &mut known).await
     }
 
@@ -246,7 +202,8 @@ impl Connection {
             match request {
                 None => {}
                 Some(Request::Auth(token)) => {
-                    let known = Known::by_token(px, Secret::new(token)).await?;
+                    let (actor, credential) = by_token(px, Secret::new(token)).await?;
+                    let known = Known::new(px, actor, credential)?;
                     self.send(frames::authenticated()).await?;
                     return Ok(known);
                 }
@@ -266,21 +223,20 @@ impl Connection {
         known: &mut Known,
     ) -> Result<std::convert::Infallible, End> {
         let Known {
-            actor,
             credential,
-            live,
+            follower,
         } = known;
         let mut ping = every(PING_EVERY);
         let mut recheck = every(RECHECK_EVERY);
         loop {
             tokio::select! {
-                next = live.next() => match next {
-                    Some(first) => self.forward(first, live).await?,
+                next = follower.next() => match next {
+                    Some(burst) => self.send_all(burst.into_iter().map(frames::followed)).await?,
                     None => return Err(End::Stopping),
                 },
                 request = self.receive() => {
                     if let Some(request) = request? {
-                        self.answer(px, actor, request).await?;
+                        self.answer(px, follower, request).await?;
                     }
                 }
                 _ = ping.tick() => {
@@ -289,30 +245,37 @@ impl Connection {
                     }
                     self.send(Message::Ping(bytes::Bytes::new())).await?;
                 }
-                _ = recheck.tick() => check_again(px, credential).await?,
+                _ = recheck.tick() => credential.check(px).await.map_err(|why| End::unauthorized(&why))?,
                 () = px.stopping().cancelled() => return Err(End::Stopping),
             }
         }
     }
 
-    async fn answer(&mut self, px: &Platform, actor: &Actor, request: Request) -> Result<(), End> {
+    async fn answer(
+        &mut self,
+        px: &Platform,
+        follower: &mut Follower,
+        request: Request,
+    ) -> Result<(), End> {
         match request {
             Request::Subscribe(message) => {
                 let selection = match Selection::of_message(message) {
                     Ok(selection) => selection,
                     Err(faults) => return self.send(frames::invalid(&faults)).await,
                 };
-                if let Err(error) = logs::authorise_filter(actor, &selection.filter) {
-                    let problem = Problem::from(error);
-                    return self
-                        .send(frames::error(problem.code(), problem.detail()))
-                        .await;
+                let Selection { filter, tail } = selection;
+                let told = frames::subscribed(&filter);
+                match follower.select(filter, tail).await {
+                    Ok(()) => self.send(told).await,
+                    Err(error) => {
+                        let problem = Problem::from(error);
+                        let refused = frames::error(problem.code(), problem.detail());
+                        self.send(refused).await
+                    }
                 }
-                self.send(frames::subscribed(&selection.filter)).await?;
-                self.select(px, actor, selection).await
             }
             Request::Unsubscribe => {
-                self.filter = None;
+                follower.pause();
                 self.send(frames::unsubscribed()).await
             }
             Request::Ping => self.send(frames::pong(px.now())).await,
@@ -333,74 +296,15 @@ impl Connection {
         }
     }
 
-    /// Makes a filter the current one and sends stored entries first, if any are wanted.
-    async fn select(
-        &mut self,
-        px: &Platform,
-        actor: &Actor,
-        selection: Selection,
-    ) -> Result<(), End> {
-        let Selection { filter, tail } = selection;
-        self.replayed.clear();
-        self.filter = Some(filter.clone());
-        if tail == 0 {
-            return Ok(());
-        }
-        let request = ReadLogs {
-            filter,
-            limit: tail,
-            ..ReadLogs::default()
-        };
-        let page = logs::read_logs(px, actor, request).await?;
-        self.replayed = page.entries.iter().map(|entry| entry.id.clone()).collect();
-        self.replayed_until = Instant::now() + REPLAY_OVERLAP;
-        // The newest were asked for, so they came newest first.
-        let oldest_first = page.entries.iter().rev().map(frames::entry);
-        let mut frames = oldest_first.peekable();
-        while frames.peek().is_some() {
-            let burst: Vec<_> = frames.by_ref().take(BURST).collect();
-            self.send_all(burst).await?;
-        }
-        Ok(())
-    }
-
-    /// Sends what is there already in one go: entries come in bursts, and one flush for many is
-    /// one system call.
-    async fn forward(&mut self, first: Live, live: &mut Subscription) -> Result<(), End> {
-        if self.replayed_until < Instant::now() && !self.replayed.is_empty() {
-            self.replayed = HashSet::new();
-        }
-        let mut burst = Vec::new();
-        let mut taken = 0;
-        let mut next = Some(first);
-        while let Some(item) = next {
-            match item {
-                Live::Entry(entry) if self.wants(&entry) => burst.push(frames::entry(&entry)),
-                Live::Dropped(count) if self.filter.is_some() => burst.push(frames::dropped(count)),
-                Live::Entry(_) | Live::Dropped(_) => {}
-            }
-            taken += 1;
-            next = if taken < BURST { live.try_next() } else { None };
-        }
-        if burst.is_empty() {
-            Ok(())
-        } else {
-            self.send_all(burst).await
-        }
-    }
-
-    fn wants(&self, entry: &flukedeploy_domain::log_entry::LogEntry) -> bool {
-        self.filter
-            .as_ref()
-            .is_some_and(|filter| filter.matches(entry))
-            && !self.replayed.contains(&entry.id)
-    }
-
     async fn send(&mut self, message: Message) -> Result<(), End> {
-        self.send_all(vec![message]).await
+        self.send_all(std::iter::once(message)).await
     }
 
-    async fn send_all(&mut self, messages: Vec<Message>) -> Result<(), End> {
+    /// Flushed once: one call of the system for many frames.
+    async fn send_all(
+        &mut self,
+        messages: impl Iterator<Item = Message> + Send,
+    ) -> Result<(), End> {
         let socket = &mut self.socket;
         let writing = async move {
             for message in messages {
@@ -434,24 +338,4 @@ fn every(period: Duration) -> tokio::time::Interval {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
     ticks
-}
-
-/// Whether the client may still listen: tokens are revoked and run out, passwords are changed.
-async fn check_again(px: &Platform, credential: &Credential) -> Result<(), End> {
-    match credential {
-        Credential::Token(token) => match auth::from_token(px, token, Door::Stream).await {
-            Err(problem) if problem.code() == "unauthorized" => {
-                Err(End::unauthorized(problem.detail()))
-            }
-            // A store that does not answer now is no reason to send everybody away.
-            Ok(_) | Err(_) => Ok(()),
-        },
-        Credential::Session(Some(signed_in)) => {
-            match identity::actor_of_session(px, signed_in).await {
-                Ok(None) => Err(End::unauthorized("the session is over")),
-                Ok(Some(_)) | Err(_) => Ok(()),
-            }
-        }
-        Credential::Session(None) => Ok(()),
-    }
 }

@@ -8,12 +8,11 @@ use axum::http::StatusCode;
 use axum::http::header::UPGRADE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
-use flukedeploy_platform::identity::SignedIn;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::connection::{Connection, Presented};
+use super::connection::Connection;
+use super::credential::Presented;
 use super::selection::Selection;
-use crate::doors::auth;
 use crate::doors::problem::Problem;
 use crate::doors::query::Params;
 use crate::doors::state::AppState;
@@ -51,15 +50,8 @@ async fn upgrade(state: AppState, port: u16, request: Request) -> Response {
         Ok(query) => Selection::of_query(query),
         Err(problem) => return problem.into_response(),
     };
-    let presented = match auth::bearer(&parts.headers) {
-        Ok(Some(token)) => Presented::Token(token),
-        Ok(None) => match auth::session_actor(&parts.extensions) {
-            Some(actor) => Presented::Session {
-                actor,
-                signed_in: parts.extensions.get::<SignedIn>().cloned(),
-            },
-            None => Presented::Nothing,
-        },
+    let presented = match Presented::of(&parts.headers, &parts.extensions) {
+        Ok(presented) => presented,
         Err(problem) => return problem.into_response(),
     };
     let Some(seat) = state.listeners.sit() else {

@@ -1,9 +1,10 @@
 //! Control frames; the contract's words. Log frames are bare entries.
 
 use axum::extract::ws::Message;
-use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
+use flukedeploy_domain::log_entry::LogFilter;
 use flukedeploy_domain::names::Invalid;
 use flukedeploy_domain::timestamp;
+use flukedeploy_platform::follow::Followed;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
@@ -54,7 +55,7 @@ pub(super) fn stats(stats: &Stats) -> Message {
 }
 
 /// The client was too slow for `count` entries.
-pub(super) fn dropped(count: u64) -> Message {
+fn dropped(count: u64) -> Message {
     frame(&json!({"type": "dropped", "count": count}))
 }
 
@@ -80,9 +81,16 @@ pub(super) fn invalid(faults: &[Invalid]) -> Message {
     error("bad_request", &text.join("; "))
 }
 
-pub(super) fn entry(entry: &LogEntry) -> Message {
-    let json = serde_json::to_string(entry).expect("entries have string keys");
-    Message::Text(json.into())
+/// A bare entry, or the notice that the client was too slow for some.
+pub(super) fn followed(followed: Followed) -> Message {
+    match followed {
+        Followed::Entry { json, .. } => match json.try_into() {
+            Ok(text) => Message::Text(text),
+            // JSON is UTF-8; were it not, one entry would be missing.
+            Err(_) => dropped(1),
+        },
+        Followed::Dropped(count) => dropped(count),
+    }
 }
 
 fn frame(value: &Value) -> Message {

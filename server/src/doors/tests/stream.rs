@@ -1,13 +1,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::Request;
 use flukedeploy_domain::access::Tier;
 use futures_util::{SinkExt, StreamExt};
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tower::ServiceExt as _;
 
 use super::{ADMIN, House};
 use crate::doors::{rest_router, stream_router};
@@ -281,4 +285,64 @@ async fn a_client_that_never_reads_stalls_nobody_and_is_let_go() {
         .await
         .expect("the deaf client is let go");
     assert_eq!(awake.ask(r#"{"action":"ping"}"#).await["type"], "pong");
+}
+
+#[tokio::test]
+async fn plain_http_clients_get_the_stream_as_server_sent_events() {
+    let house = House::new().await;
+    make_app(&house, "shop").await;
+    make_app(&house, "blog").await;
+    make_entry(&house, "shop", 2).await;
+    let ask = async |path: &str, token: Option<&str>| {
+        let mut request = Request::builder().uri(format!("/api/v1/logs/stream{path}"));
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(Body::empty()).unwrap();
+        house.router.clone().oneshot(request).await.unwrap()
+    };
+    assert_eq!(ask("", None).await.status(), 401);
+    assert_eq!(ask("?apps=shop", Some(ADMIN)).await.status(), 400);
+    let token = house.token(Tier::Extended).await;
+    let answer = ask("?app_name=shop&tail=1", Some(&token)).await;
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    make_entry(&house, "blog", 3).await;
+    make_entry(&house, "shop", 3).await;
+    let mut body = answer.into_body();
+    let mut told = String::new();
+    // The stored one and the live one of this app, each once and in order.
+    while told.matches("data: ").count() < 2 {
+        let frame = tokio::time::timeout(PATIENCE, body.frame()).await;
+        let data = frame
+            .expect("in time")
+            .unwrap()
+            .unwrap()
+            .into_data()
+            .unwrap();
+        told.push_str(std::str::from_utf8(&data).unwrap());
+    }
+    let entries: Vec<Value> = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect();
+    for entry in &entries {
+        assert_eq!(entry["flukedeploy_metadata"]["app_name"], "shop");
+        let id = entry["id"].as_str().unwrap();
+        assert!(told.contains(&format!("id: {id}\n")), "{told}");
+    }
+    assert_ne!(entries[0]["id"], entries[1]["id"]);
+    let list = house.call("GET", "/api/v1/tokens", None).await;
+    let id = list.body["tokens"][0]["id"].as_str().unwrap();
+    let revoked = house
+        .call("DELETE", &format!("/api/v1/tokens/{id}"), None)
+        .await;
+    assert_eq!(revoked.status, 204);
+    let rest = tokio::time::timeout(PATIENCE, body.collect()).await;
+    let rest = rest.expect("its end in time").unwrap().to_bytes();
+    let rest = std::str::from_utf8(&rest).unwrap();
+    assert!(
+        rest.contains("event: error") && rest.contains("unauthorized"),
+        "{rest}"
+    );
 }
