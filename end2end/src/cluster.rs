@@ -14,9 +14,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bollard::Docker;
-use bollard::models::{SwarmInitRequest, SwarmJoinRequest, SwarmSpec, SwarmSpecDispatcher};
+use bollard::models::{
+    NodeSpecAvailabilityEnum, SwarmInitRequest, SwarmJoinRequest, SwarmSpec, SwarmSpecDispatcher,
+};
 use bollard::query_parameters::{
     ListNodesOptions, ListTasksOptionsBuilder, PushImageOptionsBuilder, TagImageOptionsBuilder,
+    UpdateNodeOptionsBuilder,
 };
 use futures_util::TryStreamExt;
 use tokio::process::Child;
@@ -39,6 +42,15 @@ const STREAM_PORT: u16 = 3001;
 const HTTP_PORT: u16 = 8080;
 const HTTPS_PORT: u16 = 8443;
 
+/// How a cluster differs from the usual one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Setup {
+    /// The registry wants [`crate::registry::USER`] and its password; [`Cluster::image`] has neither.
+    pub registry_password: bool,
+    /// Images that are built go to the registry, below `built/`.
+    pub build_registry: bool,
+}
+
 /// Both nodes and the product on them; all of it goes when this is dropped.
 pub struct Cluster {
     name: String,
@@ -46,6 +58,7 @@ pub struct Cluster {
     token: String,
     /// Of the manager.
     pub docker: Docker,
+    pub worker: Docker,
     /// Swarm's ids of the two nodes.
     pub manager_id: String,
     pub worker_id: String,
@@ -95,6 +108,10 @@ pub fn missing() -> Option<String> {
 impl Cluster {
     /// Starts both engines, the Swarm over them, a registry and the product.
     pub async fn start() -> Result<Self> {
+        Self::start_with(Setup::default()).await
+    }
+
+    pub async fn start_with(setup: Setup) -> Result<Self> {
         sweep_leftovers();
         let name = format!("fdtn{}", crate::random_name(5));
         let mut lease = Lease::try_take(&format!("{CLAIM}{name}"))?
@@ -116,9 +133,10 @@ impl Cluster {
         };
         form_swarm(manager, worker, subnet).await?;
         let (manager_id, worker_id) = (node_id(manager).await?, node_id(worker).await?);
-        let registry = start_registry(&name, subnet)?;
+        let registry = start_registry(&name, subnet, setup.registry_password)?;
         let mut cluster = Self {
             docker: manager.clone(),
+            worker: worker.clone(),
             manager_id,
             worker_id,
             token: format!("test-{}", crate::random_name(32)),
@@ -130,11 +148,11 @@ impl Cluster {
             name,
         };
         guard.0 = None;
-        cluster.start_server().await?;
+        cluster.start_server(setup).await?;
         Ok(cluster)
     }
 
-    async fn start_server(&mut self) -> Result<()> {
+    async fn start_server(&mut self, setup: Setup) -> Result<()> {
         let log = File::create(self.log_path())?;
         let address = node_address(self.subnet, 0);
         let mut command = tokio::process::Command::new("nsenter");
@@ -150,12 +168,14 @@ impl Cluster {
             .args(["--listen", &format!("{address}:{API_PORT}")])
             .args(["--stream-listen", &format!("{address}:{STREAM_PORT}")])
             .args(["--http-port", &HTTP_PORT.to_string()])
-            .args(["--https-port", &HTTPS_PORT.to_string()])
+            .args(["--https-port", &HTTPS_PORT.to_string()]);
+        if setup.build_registry {
+            let place = format!("{}/built", self.registry_address());
+            command.args(["--build-registry", &place]);
+        }
+        command
             .env("FLUKEDEPLOY_API_TOKEN", &self.token)
-            .env(
-                "FLUKEDEPLOY_BASE_DIRECTORY",
-                directory(&self.name).join("data"),
-            )
+            .env("FLUKEDEPLOY_BASE_DIRECTORY", self.data_dir())
             .env(
                 "FLUKEDEPLOY_DOCKER_API",
                 format!("unix://{}", socket(&self.name, 'm').display()),
@@ -195,13 +215,49 @@ impl Cluster {
         SocketAddr::from((node_address(self.subnet, 0), HTTP_PORT))
     }
 
+    /// Where the files of the control plane are.
+    pub fn data_dir(&self) -> PathBuf {
+        directory(&self.name).join("data")
+    }
+
+    /// As it is in names of images.
+    pub fn registry_address(&self) -> String {
+        format!("{}:{REGISTRY_PORT}", bridge_address(self.subnet))
+    }
+
+    /// `GET path` of an app through the ingress on the manager: status and body.
+    pub async fn get_app(&self, app: &str, path: &str) -> Result<(u16, String)> {
+        let answer = reqwest::Client::new()
+            .get(format!("http://{}{path}", self.http_address()))
+            .header(reqwest::header::HOST, format!("{app}.localhost"))
+            .timeout(Duration::from_secs(10))
+            .send()
+            .await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    /// Whether Swarm may start tasks on the worker; what runs there stays.
+    pub async fn open_worker(&self, open: bool) -> Result<()> {
+        let node = self.docker.inspect_node(&self.worker_id).await?;
+        let version = node.version.and_then(|version| version.index);
+        let version = i64::try_from(version.context("a node has a version")?)?;
+        let mut spec = node.spec.context("a node has a specification")?;
+        spec.availability = Some(if open {
+            NodeSpecAvailabilityEnum::ACTIVE
+        } else {
+            NodeSpecAvailabilityEnum::PAUSE
+        });
+        let options = UpdateNodeOptionsBuilder::default().version(version).build();
+        self.docker
+            .update_node(&self.worker_id, spec, options)
+            .await
+            .context("changing the worker's availability")
+    }
+
     /// Builds an image and pushes it where both nodes can pull it; returns the name to deploy.
     pub async fn image(&self, sample: &Sample, tag: &str) -> Result<String> {
         let local = Images::new(self.docker.clone())?.build(sample).await?;
-        let repository = format!(
-            "{}:{REGISTRY_PORT}/team/sample",
-            bridge_address(self.subnet)
-        );
+        let repository = format!("{}/team/sample", self.registry_address());
         let tagging = TagImageOptionsBuilder::default()
             .repo(&repository)
             .tag(tag)

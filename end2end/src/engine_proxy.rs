@@ -1,5 +1,6 @@
 //! A Unix socket in front of the Docker engine's own, which a test can freeze: connections stay open,
-//! requests are taken, and no byte comes back, as with an engine that hangs.
+//! requests are taken, and no byte comes back, as with an engine that hangs. It can also make the
+//! engine look like one that has only the classic builder.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +10,19 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+
+const VERSION: &[u8] = b"/version HTTP/1.1\r\n";
+/// Docker's own engine names itself so in `/version`; others of the same API have no `BuildKit`.
+const DOCKERS_OWN: &[u8] = br#""Name":"Engine""#;
+/// Of the same length, so that the answer's header stays true.
+const NOT_DOCKERS: &[u8] = br#""Name":"Other!""#;
+
+/// What the proxy stands in front of.
+#[derive(Debug, Clone)]
+struct Engine {
+    socket: PathBuf,
+    looks_classic: bool,
+}
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 enum Flow {
@@ -31,7 +45,31 @@ pub struct EngineProxy {
 impl EngineProxy {
     /// Listens on `socket` and forwards to the engine's socket at `engine`.
     pub fn start(socket: impl Into<PathBuf>, engine: impl Into<PathBuf>) -> Result<Self> {
-        let (socket, engine) = (socket.into(), engine.into());
+        Self::before(
+            socket.into(),
+            Engine {
+                socket: engine.into(),
+                looks_classic: false,
+            },
+        )
+    }
+
+    /// As [`EngineProxy::start`]; the engine says that it is none of Docker's own, so that who asks
+    /// it takes it for one without `BuildKit`.
+    pub fn start_without_buildkit(
+        socket: impl Into<PathBuf>,
+        engine: impl Into<PathBuf>,
+    ) -> Result<Self> {
+        Self::before(
+            socket.into(),
+            Engine {
+                socket: engine.into(),
+                looks_classic: true,
+            },
+        )
+    }
+
+    fn before(socket: PathBuf, engine: Engine) -> Result<Self> {
         let listener =
             UnixListener::bind(&socket).with_context(|| format!("binding {}", socket.display()))?;
         let flow = Arc::new(watch::Sender::new(Flow::Open));
@@ -80,7 +118,7 @@ impl Drop for EngineProxy {
     }
 }
 
-async fn accept(listener: UnixListener, engine: PathBuf, flow: Arc<watch::Sender<Flow>>) {
+async fn accept(listener: UnixListener, engine: Engine, flow: Arc<watch::Sender<Flow>>) {
     // Owned here, so that aborting this task ends every connection with it.
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
@@ -97,11 +135,24 @@ async fn accept(listener: UnixListener, engine: PathBuf, flow: Arc<watch::Sender
     }
 }
 
-async fn forward(client: UnixStream, engine: &Path, flow: &watch::Sender<Flow>) -> Result<()> {
+async fn forward(
+    mut client: UnixStream,
+    engine: &Engine,
+    flow: &watch::Sender<Flow>,
+) -> Result<()> {
     flow.subscribe()
         .wait_for(|flow| *flow != Flow::Frozen)
         .await?;
-    let engine = UnixStream::connect(engine).await?;
+    let mut from = UnixStream::connect(&engine.socket).await?;
+    if engine.looks_classic {
+        let head = read_head(&mut client).await?;
+        if let Some(head) = asking_for_version(&head) {
+            from.write_all(&head).await?;
+            return disguised(from, client).await;
+        }
+        from.write_all(&head).await?;
+    }
+    let engine = from;
     let (from_client, to_client) = client.into_split();
     let (from_engine, to_engine) = engine.into_split();
     tokio::try_join!(
@@ -109,6 +160,39 @@ async fn forward(client: UnixStream, engine: &Path, flow: &watch::Sender<Flow>) 
         copy(from_engine, to_client, flow, false),
     )?;
     Ok(())
+}
+
+/// What the client sends first, up to the end of its first header at least.
+async fn read_head(client: &mut UnixStream) -> Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(16 * 1024);
+    while client.read_buf(&mut head).await? > 0 {
+        if head.windows(4).any(|end| end == b"\r\n\r\n") {
+            break;
+        }
+    }
+    Ok(head)
+}
+
+/// A request for `/version`, changed so that the engine closes the connection behind its answer.
+fn asking_for_version(head: &[u8]) -> Option<Vec<u8>> {
+    let at = head
+        .windows(VERSION.len())
+        .position(|window| window == VERSION)?;
+    let line = at + VERSION.len();
+    let is_first = !head[..at].contains(&b'\n');
+    is_first.then(|| [&head[..line], b"Connection: close\r\n", &head[line..]].concat())
+}
+
+async fn disguised(mut from: UnixStream, mut to: UnixStream) -> Result<()> {
+    let mut answer = Vec::new();
+    from.read_to_end(&mut answer).await?;
+    let at = answer
+        .windows(DOCKERS_OWN.len())
+        .position(|window| window == DOCKERS_OWN)
+        .context("the engine does not say that it is Docker's own")?;
+    answer[at..at + NOT_DOCKERS.len()].copy_from_slice(NOT_DOCKERS);
+    to.write_all(&answer).await?;
+    Ok(to.shutdown().await?)
 }
 
 async fn copy(

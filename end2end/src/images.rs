@@ -254,7 +254,7 @@ pub(crate) async fn commit(
     Ok(())
 }
 
-pub(crate) async fn exists(docker: &Docker, image: &str) -> Result<bool> {
+pub async fn exists(docker: &Docker, image: &str) -> Result<bool> {
     match docker.inspect_image(image).await {
         Ok(_) => Ok(true),
         Err(error) if is_not_found(&error) => Ok(false),
@@ -263,8 +263,20 @@ pub(crate) async fn exists(docker: &Docker, image: &str) -> Result<bool> {
 }
 
 /// Makes an image for machines of another architecture, with nothing in it, and returns its name.
-/// Loaded whole, since an engine builds only what it could run.
 pub async fn foreign(docker: &Docker, architecture: &str) -> Result<String> {
+    let config = serde_json::json!({"Entrypoint": ["/program"]});
+    hollow(docker, architecture, config, &[]).await
+}
+
+/// Makes an image with nothing in it but what its configuration says, as in `{"User": "1000"}`, and
+/// with these lines in its history. Returns its name. Loaded whole, since an engine builds only what
+/// it could run.
+pub async fn hollow(
+    docker: &Docker,
+    architecture: &str,
+    mut config: serde_json::Value,
+    history: &[&str],
+) -> Result<String> {
     /// Of [`EMPTY_TAR`], as every builder of images knows it.
     const EMPTY_TAR_DIGEST: &str =
         "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
@@ -273,11 +285,14 @@ pub async fn foreign(docker: &Docker, architecture: &str) -> Result<String> {
     // Young, or a sweep would take it for a leftover.
     let created = time::OffsetDateTime::from(SystemTime::now())
         .format(&time::format_description::well_known::Rfc3339)?;
+    config["Labels"] = serde_json::json!({(LABEL): "1"});
+    let mut steps = vec![serde_json::json!({"created": created})];
+    steps.extend(history.iter().map(
+        |line| serde_json::json!({"created": created, "created_by": line, "empty_layer": true}),
+    ));
     let config = serde_json::json!({
-        "architecture": architecture, "os": "linux", "created": created,
-        "config": {"Entrypoint": ["/program"], "Labels": {(LABEL): "1"}},
-        "rootfs": {"type": "layers", "diff_ids": [EMPTY_TAR_DIGEST]},
-        "history": [{"created": created}],
+        "architecture": architecture, "os": "linux", "created": created, "config": config,
+        "rootfs": {"type": "layers", "diff_ids": [EMPTY_TAR_DIGEST]}, "history": steps,
     });
     let manifest = serde_json::json!([
         {"Config": "config.json", "RepoTags": [&name], "Layers": ["layer.tar"]}

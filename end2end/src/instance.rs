@@ -32,6 +32,8 @@ pub struct Options {
     pub hold_in_phase: Option<String>,
     /// Puts [`EngineProxy`] between the instance and the engine.
     pub with_engine_proxy: bool,
+    /// Takes the engine for one that has only the classic builder; needs `with_engine_proxy`.
+    pub without_buildkit: bool,
     pub arguments: Vec<String>,
     pub env: Vec<(String, String)>,
 }
@@ -71,7 +73,11 @@ impl Instance {
         std::fs::create_dir_all(&directory)?;
         let engine_proxy = if options.with_engine_proxy {
             let socket = directory.join("engine.sock");
-            Some(EngineProxy::start(socket, engine_socket()?)?)
+            Some(if options.without_buildkit {
+                EngineProxy::start_without_buildkit(socket, engine_socket()?)?
+            } else {
+                EngineProxy::start(socket, engine_socket()?)?
+            })
         } else {
             None
         };

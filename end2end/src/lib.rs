@@ -11,6 +11,7 @@ pub mod lease;
 pub mod load;
 pub mod mcp;
 pub mod registry;
+pub mod signing;
 pub mod soak;
 pub mod source_files;
 pub mod ssh_server;

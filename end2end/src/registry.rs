@@ -18,6 +18,11 @@ pub const PASSWORD: &str = "registry-secret";
 /// [`PASSWORD`] as bcrypt, the one form the registry reads.
 const PASSWORD_HASH: &str = "$2b$05$abcdefghijklmnopqrstuubNCCgMNqYiQA5BMGxm7McAPft53drSm";
 
+/// The file in which a registry finds its users.
+pub(crate) fn users() -> String {
+    format!("{USER}:{PASSWORD_HASH}\n")
+}
+
 /// A running registry; it ends, and what it stored goes, when this is dropped.
 pub struct Registry {
     port: Port,
@@ -40,7 +45,7 @@ impl Registry {
         });
         if with_password {
             let users = directory.join("users");
-            std::fs::write(&users, format!("{USER}:{PASSWORD_HASH}\n"))?;
+            std::fs::write(&users, self::users())?;
             config["auth"] = serde_json::json!({"htpasswd": {"realm": "test", "path": users}});
         }
         // YAML reads JSON.

@@ -40,6 +40,7 @@ impl Engine for PretendedEngine {
             swarm_active: true,
             is_manager: true,
             nodes: 1,
+            member_nodes: 1,
             node_id: None,
             node_name: "node".to_owned(),
         })

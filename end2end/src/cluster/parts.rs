@@ -11,6 +11,8 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 
+use crate::registry;
+
 /// How long an engine may take to end when it is asked to.
 const ENDING: Duration = Duration::from_secs(15);
 pub(super) const REGISTRY_PORT: u16 = 5000;
@@ -126,14 +128,19 @@ pub(super) fn start_engine(name: &str, node: char, subnet: u8) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn start_registry(name: &str, subnet: u8) -> Result<Child> {
+pub(super) fn start_registry(name: &str, subnet: u8, with_password: bool) -> Result<Child> {
     let directory = directory(name);
-    let config = serde_json::json!({
+    let mut config = serde_json::json!({
         "version": "0.1",
         "log": {"level": "warn", "accesslog": {"disabled": true}},
         "storage": {"filesystem": {"rootdirectory": directory.join("registry")}},
         "http": {"addr": format!("{}:{REGISTRY_PORT}", bridge_address(subnet))},
     });
+    if with_password {
+        let users = directory.join("registry.users");
+        fs::write(&users, registry::users())?;
+        config["auth"] = serde_json::json!({"htpasswd": {"realm": "test", "path": users}});
+    }
     // YAML reads JSON.
     let path = directory.join("registry.yml");
     fs::write(&path, config.to_string())?;

@@ -2,7 +2,55 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::Invalid;
+use crate::names::{Invalid, quoted};
+
+/// Every name a [`Check`] can have. Names are stable: settings and scripts hold them.
+pub const NAMES: [&str; 41] = [
+    "architecture",
+    "build_args",
+    "command",
+    "cpu_limit",
+    "dockerfile",
+    "dockerfile.add_for_copy",
+    "dockerfile.add_url",
+    "dockerfile.apt_size",
+    "dockerfile.apt_update",
+    "dockerfile.apt_yes",
+    "dockerfile.before_from",
+    "dockerfile.copies_secret",
+    "dockerfile.maintainer",
+    "dockerfile.missing_argument",
+    "dockerfile.no_from",
+    "dockerfile.no_user",
+    "dockerfile.port_range",
+    "dockerfile.relative_workdir",
+    "dockerfile.secret",
+    "dockerfile.several_commands",
+    "dockerfile.shell_form",
+    "dockerfile.sudo",
+    "dockerfile.unfinished",
+    "dockerfile.unknown_instruction",
+    "dockerfile.unpinned_base",
+    "dockerfile.user_root",
+    "exposed_port",
+    "health_check",
+    "health_path",
+    "image",
+    "image_tag",
+    "memory_limit",
+    "runs_as_root",
+    "secrets_in_files",
+    "secrets_in_history",
+    "secrets_in_variables",
+    "security_scan",
+    "settings",
+    "signature",
+    "tests",
+    "variables_missing",
+];
+
+/// Most names that settings may ignore.
+const MAX_IGNORED: usize = 50;
 
 /// One finding: what was looked at, how bad it is, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +124,7 @@ impl Check {
         message: impl Into<String>,
         suggestion: Option<String>,
     ) -> Self {
+        debug_assert!(NAMES.contains(&name), "{name} is not in NAMES");
         Self {
             name: name.to_owned(),
             category: category.to_owned(),
@@ -111,23 +160,55 @@ impl CheckSettings {
                 "must be a PEM text that begins with '-----BEGIN PUBLIC KEY-----'",
             ));
         }
-        let plain = |name: &String| {
-            !name.is_empty()
-                && name.len() <= 64
-                && name
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
-        };
-        if self.ignore.len() > 50 || !self.ignore.iter().all(plain) {
-            faults.push(Invalid::new(
-                "checks.ignore",
-                "must be at most 50 names of checks, like 'runs_as_root'",
-            ));
+        let unknown = |name: &&String| !NAMES.contains(&name.as_str());
+        if self.ignore.len() > MAX_IGNORED {
+            let count = self.ignore.len();
+            let problem = format!("must be at most {MAX_IGNORED} names of checks, not {count}");
+            faults.push(Invalid::new("checks.ignore", problem));
+        } else if let Some(unknown) = self.ignore.iter().find(unknown) {
+            // A name with a slip in it would ignore nothing, and nobody would notice.
+            let problem = format!(
+                "must hold names of checks, and {} is none; they are: {}",
+                quoted(unknown),
+                NAMES.join(", ")
+            );
+            faults.push(Invalid::new("checks.ignore", problem));
         }
         if faults.is_empty() {
             Ok(())
         } else {
             Err(faults)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ignoring(names: &[&str]) -> CheckSettings {
+        CheckSettings {
+            ignore: names.iter().map(ToString::to_string).collect(),
+            ..CheckSettings::default()
+        }
+    }
+
+    #[test]
+    fn only_checks_that_are_there_can_be_ignored() {
+        assert!(NAMES.is_sorted(), "for those who read them");
+        assert_eq!(ignoring(&NAMES).validate(), Ok(()));
+        let faults = ignoring(&["runs_as_root", "run_as_root\n"])
+            .validate()
+            .unwrap_err();
+        assert_eq!(faults.len(), 1);
+        let text = faults[0].to_string();
+        assert!(
+            text.contains("run_as_root") && !text.contains('\n'),
+            "{text}"
+        );
+        assert!(text.contains("runs_as_root"), "{text}");
+        let many = ["runs_as_root"; MAX_IGNORED + 1];
+        let faults = ignoring(&many).validate().unwrap_err();
+        assert!(faults[0].to_string().contains("50"), "{faults:?}");
     }
 }

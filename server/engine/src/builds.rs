@@ -151,7 +151,7 @@ impl Inner {
         ];
         let auth = self.credentials().await.config_header();
         let mut answer = self.start_build(spec, &parameters, auth).await?;
-        let (mut lines, mut image) = (Lines::default(), None);
+        let (mut lines, mut image) = (Classic::default(), None);
         let tell_line = |line: String| {
             tell(if is_step(&line) {
                 BuildLine::Step(line)
@@ -168,15 +168,10 @@ impl Inner {
             if let Some((words, code)) = message.failure() {
                 break Err(refused(&words, code));
             }
-            // What goes to stderr it paints red.
-            let piece = message.stream.replace("\u{1b}[91m", "");
-            let piece = piece.replace("\u{1b}[0m", "");
-            lines.take(piece.as_bytes(), tell_line);
+            lines.take(&message.stream, tell_line);
             image = id_in(&message.aux).or(image);
         };
-        if let Some(line) = lines.finish() {
-            tell_line(line);
-        }
+        lines.finish(tell_line);
         ended?;
         image.ok_or_else(|| no_image(spec))
     }
@@ -279,6 +274,41 @@ async fn context(
     )))
 }
 
+/// Lines from the classic builder's pieces, which begin and end anywhere in what a command prints.
+#[derive(Default)]
+struct Classic {
+    out: Lines,
+    err: Lines,
+}
+
+impl Classic {
+    fn take(&mut self, piece: &str, mut tell: impl FnMut(String)) {
+        if is_builders_own(piece) {
+            // What a command printed last may have had no line end.
+            std::mem::take(self).finish(&mut tell);
+        }
+        // What goes to stderr it paints red.
+        let painted = piece.strip_prefix("\u{1b}[91m");
+        match painted.and_then(|piece| piece.strip_suffix("\u{1b}[0m")) {
+            Some(piece) => self.err.take(piece.as_bytes(), tell),
+            None => self.out.take(piece.as_bytes(), tell),
+        }
+    }
+
+    fn finish(self, tell: impl FnMut(String)) {
+        let begun = [self.out.finish(), self.err.finish()];
+        begun.into_iter().flatten().for_each(tell);
+    }
+}
+
+/// Whether the classic builder says this itself. It does so in one piece, which a command hardly does
+/// by chance.
+fn is_builders_own(piece: &str) -> bool {
+    piece.starts_with("Removing intermediate container ")
+        || piece.starts_with(" ---> ")
+        || is_step(piece)
+}
+
 /// "Step 2/4 : RUN make"
 fn is_step(line: &str) -> bool {
     let is_count = |text: &str| {
@@ -328,6 +358,53 @@ mod tests {
         for other in ["Step by step : yes", "Step 1/2", " ---> 0123", ""] {
             assert!(!is_step(other), "{other}");
         }
+    }
+
+    #[test]
+    fn what_the_classic_builder_says_is_told_from_what_a_command_prints() {
+        for own in [
+            "Step 3/3 : RUN make",
+            "Removing intermediate container 34f23959139f\n",
+            " ---> 1e4584a34925\n",
+        ] {
+            assert!(is_builders_own(own), "{own}");
+        }
+        for other in ["", "Removing old files", "---> 1", "Step 3"] {
+            assert!(!is_builders_own(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn lines_of_the_classic_builder_are_not_mixed_up() {
+        let mut lines = Classic::default();
+        let mut told = Vec::new();
+        for piece in [
+            "Step 1/2 : RUN make",
+            "\n",
+            "out 1\nou",
+            "\u{1b}[91merr 1\ner\u{1b}[0m",
+            "t 2\nno e",
+            "\u{1b}[91mr 2\n\u{1b}[0m",
+            "nd",
+            "Removing intermediate container 34f23959139f\n",
+            "\u{1b}[91mnor here\u{1b}[0m",
+        ] {
+            lines.take(piece, |line| told.push(line));
+        }
+        lines.finish(|line| told.push(line));
+        assert_eq!(
+            told,
+            [
+                "Step 1/2 : RUN make",
+                "out 1",
+                "err 1",
+                "out 2",
+                "err 2",
+                "no end",
+                "Removing intermediate container 34f23959139f",
+                "nor here",
+            ]
+        );
     }
 
     #[test]

@@ -50,6 +50,8 @@ impl Credentials {
                 Ok(credentials) => return credentials,
                 Err(problem) => problem,
             },
+            // Without it, images are asked for as nobody in particular.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Self::default(),
             Err(error) => error.to_string(),
         };
         tracing::warn!(path = %path.display(), problem, "cannot use the registry credentials");

@@ -139,11 +139,11 @@ impl Inner {
         here: &ImageInspect,
         notes: Vec<String>,
     ) -> Result<ResolvedImage, ResolveError> {
-        let ready = self.ready_nodes().await?;
-        if ready > 1 {
+        let members = self.nodes().await?.members;
+        if members > 1 {
             return Err(ResolveError::OnlyHere {
                 image: image.clone(),
-                nodes: ready,
+                nodes: members,
             });
         }
         let id = here.id.clone().unwrap_or_default();

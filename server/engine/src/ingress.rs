@@ -44,7 +44,7 @@ impl Inner {
         let image = self.ensure_program_image().await?;
         let (secret_name, secret_id) = self.ensure_token(&wanted.token).await?;
         let network_id = self.network_id().await?;
-        let nodes = self.ready_nodes().await?;
+        let nodes = self.nodes().await?.ready;
         let mut only_node = None;
         if nodes > 1 {
             only_node = self.membership().await?.node_id;

@@ -22,12 +22,28 @@ const GATEWAY_BRIDGE: &str = "docker_gwbridge";
 struct RawNode {
     #[serde(default)]
     status: RawNodeStatus,
+    #[serde(default)]
+    spec: RawNodeSpec,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct RawNodeSpec {
+    availability: String,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct RawNodeStatus {
     state: String,
+}
+
+/// How many nodes the Swarm has.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Nodes {
+    pub(crate) ready: u32,
+    /// That may get replicas as soon as they are ready: one that is down comes back.
+    pub(crate) members: u32,
 }
 
 /// This node's place in the Swarm.
@@ -47,9 +63,9 @@ impl Inner {
         let member = self.membership().await?;
         let met = self.client.met().await?;
         let nodes = if member.is_manager {
-            self.ready_nodes().await?
+            self.nodes().await?
         } else {
-            0
+            Nodes::default()
         };
         Ok(EngineInfo {
             version: met.version,
@@ -57,7 +73,8 @@ impl Inner {
             architecture: member.architecture,
             swarm_active: member.state == LocalNodeState::ACTIVE,
             is_manager: member.is_manager,
-            nodes,
+            nodes: nodes.ready,
+            member_nodes: nodes.members,
             node_id: member.node_id,
             node_name: member.node_name,
         })
@@ -78,16 +95,18 @@ impl Inner {
         })
     }
 
-    pub(crate) async fn ready_nodes(&self) -> Result<u32, EngineError> {
+    pub(crate) async fn nodes(&self) -> Result<Nodes, EngineError> {
         let nodes: Vec<RawNode> = self
             .client
             .call("listing nodes", self.client.get("/nodes"))
             .await?;
-        let ready = nodes
-            .iter()
-            .filter(|node| node.status.state == "ready")
-            .count();
-        Ok(u32::try_from(ready).unwrap_or(u32::MAX))
+        let count = |wanted: &dyn Fn(&RawNode) -> bool| {
+            u32::try_from(nodes.iter().filter(|node| wanted(node)).count()).unwrap_or(u32::MAX)
+        };
+        Ok(Nodes {
+            ready: count(&|node| node.status.state == "ready"),
+            members: count(&|node| node.spec.availability != "drain"),
+        })
     }
 
     pub(crate) async fn prepare(&self) -> Result<NetworkReady, EngineError> {

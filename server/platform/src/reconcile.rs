@@ -76,6 +76,10 @@ async fn supervise(px: Platform) {
 
 /// One comparison, start to end. `first`: nothing was made sure of yet.
 async fn pass(px: &Platform, first: bool) -> Result<(), Error> {
+    if first {
+        // Before anything else may need them.
+        crate::credentials::hand_to_engine(px).await;
+    }
     let seen = px.parts().engine.info().await;
     px.parts().engine_status.saw(&seen);
     let info = seen?;
@@ -83,9 +87,6 @@ async fn pass(px: &Platform, first: bool) -> Result<(), Error> {
         prepare(px).await?;
         let seen = px.parts().engine.info().await;
         px.parts().engine_status.saw(&seen);
-    }
-    if first {
-        crate::credentials::hand_to_engine(px).await;
     }
     let services = px.parts().engine.services().await?;
     // What one app's service is refused must not keep the others from what they need.

@@ -361,7 +361,11 @@ fn gone() -> SourceError {
     not_found("the source is not here (any more)", "deploy again")
 }
 
+/// A tree so young may belong to a deployment that began after it was asked which are unfinished.
+const YOUNG: Duration = Duration::from_mins(1);
+
 fn tidy(places: &Places, before: SystemTime, keep: &[String]) -> std::io::Result<()> {
+    let young = SystemTime::now() - YOUNG;
     for entry in fs::read_dir(places.uploads())? {
         let entry = entry?;
         let came_in = entry.metadata().and_then(|about| about.modified());
@@ -373,7 +377,9 @@ fn tidy(places: &Places, before: SystemTime, keep: &[String]) -> std::io::Result
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
             let name = entry.file_name();
-            if !keep.iter().any(|id| name == id.as_str()) {
+            let changed = entry.metadata().and_then(|about| about.modified());
+            let is_young = changed.is_ok_and(|at| at > young);
+            if !is_young && !keep.iter().any(|id| name == id.as_str()) {
                 absent_is_fine(fs::remove_dir_all(entry.path()))?;
             }
         }

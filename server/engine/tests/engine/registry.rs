@@ -7,8 +7,9 @@ use std::sync::Mutex;
 
 use bollard::auth::DockerCredentials;
 use bollard::query_parameters::{PushImageOptions, RemoveImageOptions, TagImageOptions};
+use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::image::{ImageRef, PinnedImage};
-use flukedeploy_platform::ports::{Engine, ResolveError, ResolvedImage, TaskState};
+use flukedeploy_platform::ports::{Engine, LookedUp, ResolveError, ResolvedImage, TaskState};
 use futures_util::StreamExt;
 
 use crate::support::{Bed, eventually, random_name};
@@ -319,4 +320,89 @@ async fn a_registry_with_a_password_wants_it() {
     bed.task(&spec.name, |task| task.state == TaskState::Running)
         .await;
     registry.stop();
+}
+
+fn stored(host: &str, password: &str) -> Credential {
+    Credential {
+        kind: CredentialKind::Registry,
+        host: host.to_owned(),
+        username: "ann".to_owned(),
+        secret: password.to_owned(),
+        known_hosts: None,
+        created_at: time::OffsetDateTime::UNIX_EPOCH,
+    }
+}
+
+#[tokio::test]
+async fn looking_up_asks_and_fetches_nothing() {
+    let Some(mut bed) = Bed::new().await else {
+        return;
+    };
+    let own = if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "amd64"
+    };
+    for with_password in [false, true] {
+        let mut registry = Registry::start(with_password).await;
+        let image = push(&mut bed, &registry, SERVE).await;
+        if with_password {
+            for known in [Vec::new(), vec![stored(&registry.host, "wr0ng")]] {
+                bed.engine.use_registries(known);
+                let refused = bed.engine.look_up_image(&image).await.unwrap_err();
+                assert!(
+                    matches!(refused, ResolveError::Denied { .. }),
+                    "{refused:?}"
+                );
+                assert!(!format!("{refused:?}").contains("wr0ng"));
+            }
+            bed.engine
+                .use_registries(vec![stored(&registry.host, PASSWORD)]);
+        }
+        let looked_up = bed.engine.look_up_image(&image).await.unwrap();
+        let LookedUp::InRegistry { architectures } = looked_up else {
+            panic!("{looked_up:?}");
+        };
+        assert_eq!(architectures, [own]);
+        for missing in [
+            format!("{}:v2", image.repository()),
+            format!("{}/never/was:v1", registry.host),
+            format!("{}@sha256:{}", image.repository(), "ab".repeat(32)),
+        ] {
+            let looked_up = bed.engine.look_up_image(&reference(&missing)).await;
+            assert_eq!(looked_up.unwrap(), LookedUp::Nowhere, "{missing}");
+        }
+        assert!(
+            bed.docker.inspect_image(image.as_str()).await.is_err(),
+            "it was fetched"
+        );
+
+        // Once it is here, nobody else has to be asked.
+        let pinned = resolve(&bed, &image).await.0.unwrap().image;
+        bed.images.push(pinned.pinned.clone());
+        registry.stop();
+        let exact = reference(&pinned.pinned);
+        let LookedUp::Here(here) = bed.engine.look_up_image(&exact).await.unwrap() else {
+            panic!("{exact} is here");
+        };
+        assert_eq!((here.pinned, here.local_only), (pinned.pinned, false));
+        let other = reference(&format!("{}/other:v1", registry.host));
+        let away = bed.engine.look_up_image(&other).await.unwrap_err();
+        assert!(
+            matches!(away, ResolveError::RegistryUnreachable { .. }),
+            "{away:?}"
+        );
+    }
+
+    let local = bed.image("local", SERVE, &[]).await;
+    let LookedUp::Here(here) = bed.engine.look_up_image(&local).await.unwrap() else {
+        panic!("{local} is here");
+    };
+    assert!(
+        here.local_only && here.pinned.starts_with("sha256:"),
+        "{here:?}"
+    );
+    let gone = reference(&format!("sha256:{}", "cd".repeat(32)));
+    let looked_up = bed.engine.look_up_image(&gone).await.unwrap();
+    assert_eq!(looked_up, LookedUp::Nowhere, "ids are in no registry");
 }

@@ -10,9 +10,9 @@ use flukedeploy_domain::deployment::{Deployment, Source};
 use flukedeploy_domain::diagnosis::tame;
 use flukedeploy_domain::image::{ImageRef, PinnedImage};
 
-use super::{CONFIGURATION, DOCKER, SECURITY, image, outside, settings, variables};
+use super::{CONFIGURATION, DOCKER, NETWORK, SECURITY, image, outside, settings, variables};
 use crate::platform::Platform;
-use crate::ports::ImageFacts;
+use crate::ports::{EngineError, ImageFacts};
 
 /// How long the engine and the registry may take for one answer.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -75,7 +75,8 @@ pub(crate) async fn of_image(px: &Platform, subject: &Subject<'_>, wanted: Wante
     let signed = async {
         match key {
             Some(key) if unsignable.is_none() => {
-                Some(asked(PATIENCE, builder.signed_by(image, key)).await)
+                let looking = async { builder.signed_by(image, key).await.map_err(unsaid) };
+                Some(asked(PATIENCE, looking).await)
             }
             _ => None,
         }
@@ -123,7 +124,8 @@ pub(crate) async fn of_unfetched(
     requested: &ImageRef,
     architectures: Result<Vec<String>, String>,
     settings: &Settings,
-    scan: bool,
+    former: Option<&Settings>,
+    wanted: Wanted,
 ) -> Vec<Check> {
     let why = "the image is not on this node, and validation fetches nothing; a deployment looks";
     let mut checks = match architectures {
@@ -141,13 +143,23 @@ pub(crate) async fn of_unfetched(
         Err(why) => vec![Check::not_run("image", DOCKER, &why)],
     };
     checks.push(image::tag(requested));
-    let unseen = ["runs_as_root", "secrets_in_variables", "secrets_in_history"];
-    checks.extend(unseen.map(|name| Check::not_run(name, SECURITY, why)));
+    let unseen = [
+        ("runs_as_root", SECURITY),
+        ("exposed_port", NETWORK),
+        ("command", DOCKER),
+        ("secrets_in_variables", SECURITY),
+        ("secrets_in_history", SECURITY),
+    ];
+    checks.extend(unseen.map(|(name, category)| Check::not_run(name, category, why)));
+    if wanted.deep {
+        checks.push(Check::not_run("secrets_in_files", SECURITY, why));
+    }
+    checks.push(variables::missing(former, settings, None));
     checks.extend(of_settings(settings, None));
     if settings.checks.signature_key.is_some() {
-        checks.push(outside::signature(&Err(why.to_owned())));
+        checks.push(Check::not_run(outside::SIGNATURE, SECURITY, why));
     }
-    if scan {
+    if wanted.scan {
         checks.push(outside::scan(Some(Err(why.to_owned()))));
     }
     checks
@@ -208,6 +220,14 @@ pub(super) async fn asked<T, E: Display>(
     }
 }
 
+/// It is the registry that is asked for signatures, so nothing is said of the Docker engine.
+fn unsaid(error: EngineError) -> String {
+    match error {
+        EngineError::Refused { doing, message } => format!("{doing}: {message}"),
+        other => other.to_string(),
+    }
+}
+
 fn no_answer(patience: Duration) -> String {
     format!("no answer within {} s", patience.as_secs())
 }
@@ -215,7 +235,6 @@ fn no_answer(patience: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::EngineError;
 
     #[tokio::test]
     async fn silence_becomes_words_in_time() {

@@ -5,7 +5,7 @@ mod dockerfile;
 mod gather;
 mod image;
 mod outside;
-mod secrets;
+pub(crate) mod secrets;
 mod settings;
 mod variables;
 mod verdict;

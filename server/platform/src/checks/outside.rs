@@ -38,7 +38,15 @@ pub(super) fn signature(signed: &Result<bool, String>) -> Check {
             "the image carries no signature by the key of checks.signature_key",
             "sign the image (cosign sign --key …), or deploy one that is signed",
         ),
-        Err(why) => Check::not_run(SIGNATURE, SECURITY, why),
+        // It stops the deployment, so it says what to do.
+        Err(why) => Check {
+            suggestion: Some(
+                "look whether the registry answers, whether its credentials are right and whether \
+                 checks.signature_key is a whole key, then deploy again"
+                    .to_owned(),
+            ),
+            ..Check::not_run(SIGNATURE, SECURITY, why)
+        },
     }
 }
 
@@ -132,7 +140,8 @@ mod tests {
     fn a_signature_is_there_or_not_and_silence_is_neither() {
         assert_eq!(signature(&Ok(true)).status, CheckStatus::Pass);
         assert_eq!(signature(&Ok(false)).status, CheckStatus::Fail);
-        assert!(signature(&Err("no answer".to_owned())).not_run);
+        let unknown = signature(&Err("no answer".to_owned()));
+        assert!(unknown.not_run && unknown.suggestion.is_some());
         assert_eq!(unsignable(&image(false)), None);
         assert_eq!(unsignable(&image(true)).unwrap().status, CheckStatus::Fail);
     }

@@ -12,19 +12,19 @@ const MAX_VALUE: usize = 512;
 
 /// A text that is a secret by its form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     /// "a GitHub token".
     pub(super) what: &'static str,
     /// Nothing else looks like it, and it opens a door by itself.
-    pub(super) certain: bool,
+    pub(crate) certain: bool,
 }
 
 /// A prefix, and what has to follow it.
-struct Form {
-    prefix: &'static str,
+pub(crate) struct Form {
+    pub(crate) prefix: &'static str,
     /// How many characters at least.
-    follow: usize,
-    allowed: fn(u8) -> bool,
+    pub(crate) follow: usize,
+    pub(crate) allowed: fn(u8) -> bool,
     shape: Shape,
 }
 
@@ -51,7 +51,7 @@ fn upper(b: u8) -> bool {
     b.is_ascii_uppercase() || b.is_ascii_digit()
 }
 
-fn wordy(b: u8) -> bool {
+pub(crate) fn wordy(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b == b'_' || b == b'-'
 }
 
@@ -64,7 +64,7 @@ fn bearer(b: u8) -> bool {
 }
 
 /// As the issuers document them.
-const FORMS: &[Form] = &[
+pub(crate) const FORMS: &[Form] = &[
     // An access key's id; its secret half has no form of its own.
     form("AKIA", 16, upper, "an AWS access key", false),
     form("ASIA", 16, upper, "an AWS access key", false),
@@ -110,7 +110,7 @@ const FORMS: &[Form] = &[
 ];
 
 /// Every kind of secret whose form occurs in a text, each once.
-pub(super) fn shapes_in(text: &str) -> Vec<Shape> {
+pub(crate) fn shapes_in(text: &str) -> Vec<Shape> {
     let text = clipped(text, MAX_TEXT);
     let bytes = text.as_bytes();
     let mut found = BTreeSet::new();
@@ -214,7 +214,7 @@ const STAND_INS: &str = "changeme change-me change_me change-this change_this ex
     your- your_ yourpass insert not-a-secret notasecret not_a_secret redacted ****";
 
 /// Names such as `DB_PASSWORD`, `apiKey`, `GITHUB_TOKEN`; not `TOKEN_TTL` or `PUBLIC_KEY`.
-pub(super) fn is_secret_name(name: &str) -> bool {
+pub(crate) fn is_secret_name(name: &str) -> bool {
     let words = words_of(name);
     let Some(last) = words.last().map(String::as_str) else {
         return false;
@@ -250,7 +250,7 @@ fn words_of(name: &str) -> Vec<String> {
 }
 
 /// A value that somebody could have chosen as a secret: no reference, no path, no placeholder.
-pub(super) fn looks_real(value: &str) -> bool {
+pub(crate) fn looks_real(value: &str) -> bool {
     let value = value.trim().trim_matches(['"', '\'']);
     if value.len() < 6 || value.starts_with('/') || value.starts_with("./") {
         return false;
@@ -260,7 +260,7 @@ pub(super) fn looks_real(value: &str) -> bool {
 }
 
 /// A reference to something else, or a word that stands for a secret.
-fn is_stand_in(value: &str) -> bool {
+pub(crate) fn is_stand_in(value: &str) -> bool {
     let value = value.trim().trim_matches(['"', '\'']);
     let first = value.chars().next();
     if value.is_empty() || matches!(first, Some('$' | '<' | '{' | '%' | '`' | '@')) {

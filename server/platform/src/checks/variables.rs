@@ -27,7 +27,7 @@ pub(super) fn of_image(facts: &ImageFacts) -> Check {
         "secrets_in_variables",
         &named,
         &shapes,
-        "variables of the image",
+        "variables of the image hold",
         "no variable of the image looks like a secret",
         "take it out of the image and set it as a variable of the app; then change it, for whoever has the image has it",
     )
@@ -47,7 +47,7 @@ pub(super) fn of_history(facts: &ImageFacts) -> Check {
         "secrets_in_history",
         &named,
         &shapes,
-        "the image's history",
+        "the image's history holds",
         "the image's history shows no secret",
         "hand secrets to a build with RUN --mount=type=secret (build.secrets), build the image anew, and change the secret",
     )
@@ -102,7 +102,7 @@ fn finding(
     if !kinds.is_empty() {
         parts.push(format!("by form: {}", listed(kinds)));
     }
-    let message = format!("{place} hold {}", parts.join("; "));
+    let message = format!("{place} {}", parts.join("; "));
     if shapes.iter().any(|shape| shape.certain) {
         Check::fail(name, SECURITY, message, remedy)
     } else {

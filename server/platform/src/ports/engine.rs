@@ -145,6 +145,8 @@ pub struct EngineInfo {
     pub is_manager: bool,
     /// Nodes that are ready; 0 without Swarm.
     pub nodes: u32,
+    /// Nodes that may get replicas as soon as they are ready, those that are down included.
+    pub member_nodes: u32,
     pub node_id: Option<String>,
     pub node_name: String,
 }

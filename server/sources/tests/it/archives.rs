@@ -370,6 +370,7 @@ async fn tidying_removes_the_old_and_the_finished_only() {
     let bed = Bed::new();
     bed.upload("old", archive(&plain())).await.unwrap();
     bed.upload("new", archive(&plain())).await.unwrap();
+    bed.upload("young", archive(&plain())).await.unwrap();
     let old = bed.place("uploads/up-1-old");
     let long_ago = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
     std::fs::File::options()
@@ -378,6 +379,15 @@ async fn tidying_removes_the_old_and_the_finished_only() {
         .unwrap()
         .set_modified(long_ago)
         .unwrap();
+    for name in ["old", "new"] {
+        let mut tree = bed.tree(name);
+        // Whatever of it lies directly in the directory of trees.
+        while tree.parent().and_then(|up| up.file_name()) != Some("trees".as_ref()) {
+            assert!(tree.pop());
+        }
+        let tree = std::fs::File::open(tree).unwrap();
+        tree.set_modified(long_ago).unwrap();
+    }
     let before = time::OffsetDateTime::UNIX_EPOCH + Duration::from_secs(2_000);
     bed.workshop
         .tidy(before, &[deployment("new")])
@@ -385,4 +395,6 @@ async fn tidying_removes_the_old_and_the_finished_only() {
         .unwrap();
     assert!(!old.exists() && bed.place("uploads/up-1-new").exists());
     assert!(!bed.tree("old").exists() && bed.tree("new").exists());
+    // Its deployment may have begun after it was asked which are unfinished.
+    assert!(bed.tree("young").exists());
 }
