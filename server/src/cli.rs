@@ -23,6 +23,8 @@ pub enum Command {
     Down(Down),
     /// Look for what is wrong on this node
     Doctor(Settings),
+    /// Print what apps and deployments say, and follow it with -f
+    Logs(Logs),
     /// Speak MCP on standard input and output, for agents on this machine
     Mcp(Mcp),
     /// Run the ingress (started by the control plane inside a container)
@@ -157,8 +159,9 @@ pub struct Down {
     pub yes: bool,
 }
 
+/// A control plane, and who asks it.
 #[derive(Debug, Args)]
-pub struct Mcp {
+pub struct Client {
     /// The control plane
     #[arg(
         long,
@@ -170,6 +173,41 @@ pub struct Mcp {
     /// File with the token, alone or as an Authorization header (or set `FLUKEDEPLOY_API_TOKEN`)
     #[arg(long, env = "FLUKEDEPLOY_API_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Mcp {
+    #[command(flatten)]
+    pub client: Client,
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Only of this app
+    pub app: Option<String>,
+    /// Go on with what comes, until it is stopped with Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+    /// How many stored entries
+    #[arg(short = 'n', long, default_value_t = 100, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub lines: u32,
+    /// Only of this deployment
+    #[arg(long, value_name = "ID")]
+    pub deployment: Option<String>,
+    /// This level or worse: debug, info, warn or error
+    #[arg(long, value_name = "LEVEL")]
+    pub level: Option<String>,
+    /// Only entries with this text
+    #[arg(short, long, value_name = "TEXT")]
+    pub query: Option<String>,
+    /// How far back to look; a deployment's entries are found however old they are [default: 60]
+    #[arg(long, value_name = "MINUTES")]
+    pub since_minutes: Option<u32>,
+    /// One JSON object a line instead of text
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub client: Client,
 }
 
 #[derive(Debug, Args)]

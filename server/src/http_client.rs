@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -25,7 +26,30 @@ pub(crate) async fn send(
         .with_context(|| format!("no answer within {} s", timeout.as_secs()))?
 }
 
-async fn exchange(mut request: Request<Full<Bytes>>) -> anyhow::Result<Response<Bytes>> {
+/// Sends one request over a connection of its own; the answer's body comes as it is read.
+///
+/// # Errors
+/// The URL is not plain HTTP, or nobody answers in `timeout`.
+pub(crate) async fn open(
+    request: Request<Full<Bytes>>,
+    timeout: Duration,
+) -> anyhow::Result<Response<Incoming>> {
+    tokio::time::timeout(timeout, begin(request))
+        .await
+        .with_context(|| format!("no answer within {} s", timeout.as_secs()))?
+}
+
+async fn exchange(request: Request<Full<Bytes>>) -> anyhow::Result<Response<Bytes>> {
+    let (parts, body) = begin(request).await?.into_parts();
+    let body = Limited::new(body, MAX_ANSWER)
+        .collect()
+        .await
+        .map_err(|error| anyhow::anyhow!("the answer could not be read: {error}"))?
+        .to_bytes();
+    Ok(Response::from_parts(parts, body))
+}
+
+async fn begin(mut request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
     let uri = request.uri().clone();
     if uri.scheme_str() != Some("http") {
         bail!("only http:// addresses can be used here, not {uri}");
@@ -38,7 +62,8 @@ async fn exchange(mut request: Request<Full<Bytes>>) -> anyhow::Result<Response<
         .with_context(|| format!("cannot connect to {authority}"))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let driver = tokio::spawn(connection);
+    // Ends by itself once the answer is read or dropped.
+    tokio::spawn(connection);
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = Uri::try_from(path)?;
     if !request.headers().contains_key(http::header::HOST) {
@@ -46,12 +71,5 @@ async fn exchange(mut request: Request<Full<Bytes>>) -> anyhow::Result<Response<
             .headers_mut()
             .insert(http::header::HOST, authority.as_str().parse()?);
     }
-    let (parts, body) = sender.send_request(request).await?.into_parts();
-    let body = Limited::new(body, MAX_ANSWER)
-        .collect()
-        .await
-        .map_err(|error| anyhow::anyhow!("the answer could not be read: {error}"))?
-        .to_bytes();
-    driver.abort();
-    Ok(Response::from_parts(parts, body))
+    Ok(sender.send_request(request).await?)
 }

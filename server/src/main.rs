@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Up(args) => commands::up::run(&args),
         Command::Down(args) => commands::down::run(&args),
         Command::Doctor(settings) => commands::doctor::run(&settings),
+        Command::Logs(args) => commands::logs::run(&args),
         Command::Mcp(args) => commands::mcp::run(&args),
         Command::Ingress(args) => commands::ingress::run(args),
         Command::SampleApp => commands::sample_app::run(),

@@ -17,6 +17,7 @@ pub mod health;
 pub mod image;
 pub mod job;
 pub mod log_entry;
+pub mod log_query;
 pub mod names;
 pub mod release;
 pub mod routing;

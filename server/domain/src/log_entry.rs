@@ -1,5 +1,7 @@
 //! The one shape of every log line: JSON-LD `UnifiedLogEntry`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -13,6 +15,8 @@ pub const CONTEXT: &str = "https://flukebase.me/schemas/unified-log";
 pub const TYPE: &str = "UnifiedLogEntry";
 /// Longest message kept, in bytes; longer ones are cut and say so.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;
+/// Longest stack trace kept, in bytes; longer ones are cut and say so.
+pub const MAX_TRACE_BYTES: usize = 32 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -53,6 +57,21 @@ pub enum SourceType {
     Deployment,
     Container,
     System,
+}
+
+impl std::str::FromStr for SourceType {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "deployment" => Ok(Self::Deployment),
+            "container" => Ok(Self::Container),
+            "system" => Ok(Self::System),
+            _ => {
+                let problem = "must be deployment, container or system";
+                Err(Invalid::new("source_type", problem))
+            }
+        }
+    }
 }
 
 /// The contract's twelve.
@@ -194,6 +213,10 @@ pub struct LogMetadata {
     /// Release number; an addition to the contract.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<u32>,
+    /// What a structured line said beside its level and message, by the app's own names; an
+    /// addition to the contract.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, serde_json::Value>,
 }
 
 impl LogMetadata {
@@ -213,6 +236,7 @@ impl LogMetadata {
             environment: None,
             phase: None,
             release: None,
+            fields: BTreeMap::new(),
         }
     }
 }
@@ -250,6 +274,7 @@ impl LogEntry {
         format!("dep-{}-{tail}", timestamp::to_unix_ms(at))
     }
 
+    /// Message and stack trace are as long as they come; see [`LogEntry::limit`].
     pub fn new(
         at: OffsetDateTime,
         random: u64,
@@ -264,27 +289,50 @@ impl LogEntry {
             id: Self::make_id(at, random),
             timestamp: at,
             level,
-            message: cut_message(message.into()),
+            message: message.into(),
             source,
             flukedeploy_metadata: metadata,
             tags: Vec::new(),
         }
     }
+
+    /// Cuts what is too long to be kept. Comes after secrets were taken out: of one that the cut
+    /// went through, half would stay.
+    pub fn limit(&mut self) {
+        cut(&mut self.message, MAX_MESSAGE_BYTES);
+        if let Some(trace) = &mut self.flukedeploy_metadata.stack_trace {
+            cut(trace, MAX_TRACE_BYTES);
+        }
+    }
 }
 
-fn cut_message(mut message: String) -> String {
-    if message.len() > MAX_MESSAGE_BYTES {
-        let whole = message.len();
-        let mut end = MAX_MESSAGE_BYTES;
-        while !message.is_char_boundary(end) {
-            end -= 1;
-        }
-        message.truncate(end);
-        message.push_str("… [cut: ");
-        message.push_str(&whole.to_string());
-        message.push_str(" bytes in all]");
+/// `time level app message`, for terminals and text files. What an app printed cannot speak to the
+/// terminal: control characters are left out.
+pub fn plain_line(entry: &LogEntry) -> String {
+    let level = match entry.level {
+        Level::Debug => "debug",
+        Level::Info => "info ",
+        Level::Warn => "warn ",
+        Level::Error => "error",
+    };
+    let tame = |text: &str| -> String {
+        let speaks = |c: &char| c.is_control() && *c != '\t' && *c != '\n';
+        text.chars().filter(|c| !speaks(c)).collect()
+    };
+    let metadata = &entry.flukedeploy_metadata;
+    let at = timestamp::to_wire(entry.timestamp);
+    let (app, message) = (tame(&metadata.app_name), tame(&entry.message));
+    format!("{at} {level} {app} {message}")
+}
+
+fn cut(text: &mut String, limit: usize) {
+    if text.len() > limit {
+        let whole = text.len();
+        text.truncate(text.floor_char_boundary(limit));
+        text.push_str("… [cut: ");
+        text.push_str(&whole.to_string());
+        text.push_str(" bytes in all]");
     }
-    message
 }
 
 /// Which entries a reader wants: equality tests joined by AND.
@@ -302,23 +350,52 @@ pub struct LogFilter {
     /// This level or worse; an addition to the contract.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_level: Option<Level>,
+    /// The following are additions to the contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<u32>,
+    /// The replica: a Swarm task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<String>,
+    /// `stdout` or `stderr`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_type: Option<SourceType>,
 }
 
 impl LogFilter {
     pub fn matches(&self, entry: &LogEntry) -> bool {
-        let metadata = &entry.flukedeploy_metadata;
-        self.app_name
-            .as_ref()
-            .is_none_or(|app| *app == metadata.app_name)
-            && self
-                .deployment_id
-                .as_ref()
-                .is_none_or(|id| metadata.deployment_id.as_ref() == Some(id))
-            && self.level.is_none_or(|level| level == entry.level)
+        self.matches_level(entry.level)
+            && self.matches_origin(&entry.source, &entry.flukedeploy_metadata)
+    }
+
+    /// The part of [`matches`](Self::matches) that looks at the level.
+    pub fn matches_level(&self, level: Level) -> bool {
+        self.level.is_none_or(|wanted| wanted == level)
+            && self.min_level.is_none_or(|least| level >= least)
+    }
+
+    /// The part of [`matches`](Self::matches) that looks at where an entry comes from. Lines of
+    /// one replica share it, so a store can answer it once for many.
+    pub fn matches_origin(&self, source: &LogSource, metadata: &LogMetadata) -> bool {
+        fn is(wanted: Option<&String>, found: Option<&String>) -> bool {
+            wanted.is_none() || wanted == found
+        }
+        is(self.app_name.as_ref(), Some(&metadata.app_name))
+            && is(self.deployment_id.as_ref(), metadata.deployment_id.as_ref())
+            && is(self.environment.as_ref(), metadata.environment.as_ref())
+            && is(self.task_id.as_ref(), source.task_id.as_ref())
+            && is(self.node_id.as_ref(), source.node_id.as_ref())
+            && is(self.stream.as_ref(), source.stream.as_ref())
+            && (self.release.is_none() || self.release == metadata.release)
             && self
                 .event_type
                 .is_none_or(|event| event == metadata.event_type)
-            && self.min_level.is_none_or(|level| entry.level >= level)
+            && self.source_type.is_none_or(|kind| kind == source.kind)
     }
 }
 
@@ -364,7 +441,60 @@ mod tests {
 
     #[test]
     fn a_long_message_is_cut_and_says_so() {
-        let cut = cut_message("ä".repeat(MAX_MESSAGE_BYTES));
-        assert!(cut.len() < MAX_MESSAGE_BYTES + 64 && cut.ends_with("bytes in all]"));
+        let mut long = "ä".repeat(MAX_MESSAGE_BYTES);
+        cut(&mut long, MAX_MESSAGE_BYTES);
+        assert!(long.len() < MAX_MESSAGE_BYTES + 64 && long.ends_with("bytes in all]"));
+    }
+
+    #[test]
+    fn a_filter_joins_all_its_tests() {
+        let at = timestamp::from_wire("2026-02-04T10:13:20.123Z").unwrap();
+        let metadata = LogMetadata {
+            environment: Some("production".to_owned()),
+            release: Some(7),
+            ..LogMetadata::new(EventType::PostDeploy, "shop-web")
+        };
+        let source = LogSource {
+            kind: SourceType::Container,
+            container_name: "shop-web.1".to_owned(),
+            service_id: None,
+            node_id: Some("n1".to_owned()),
+            task_id: Some("t1".to_owned()),
+            stream: Some("stderr".to_owned()),
+        };
+        let entry = LogEntry::new(at, 7, Level::Warn, "slow", source, metadata);
+        let all = LogFilter {
+            app_name: Some("shop-web".to_owned()),
+            deployment_id: None,
+            level: Some(Level::Warn),
+            event_type: Some(EventType::PostDeploy),
+            min_level: Some(Level::Info),
+            environment: Some("production".to_owned()),
+            release: Some(7),
+            task_id: Some("t1".to_owned()),
+            node_id: Some("n1".to_owned()),
+            stream: Some("stderr".to_owned()),
+            source_type: Some(SourceType::Container),
+        };
+        assert!(all.matches(&entry) && LogFilter::default().matches(&entry));
+        let other = || Some("other".to_owned());
+        let wrong: [fn(&mut LogFilter, Option<String>); 11] = [
+            |f, v| f.app_name = v,
+            |f, v| f.deployment_id = v,
+            |f, v| f.environment = v,
+            |f, v| f.task_id = v,
+            |f, v| f.node_id = v,
+            |f, v| f.stream = v,
+            |f, _| f.release = Some(8),
+            |f, _| f.level = Some(Level::Error),
+            |f, _| f.min_level = Some(Level::Error),
+            |f, _| f.event_type = Some(EventType::HealthCheck),
+            |f, _| f.source_type = Some(SourceType::System),
+        ];
+        for (number, spoil) in wrong.iter().enumerate() {
+            let mut filter = all.clone();
+            spoil(&mut filter, other());
+            assert!(!filter.matches(&entry), "test {number} was not looked at");
+        }
     }
 }

@@ -1,21 +1,35 @@
 //! Follows what the replicas print and makes entries of it.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flukedeploy_domain::deployment::PhaseName;
-use flukedeploy_domain::log_entry::{
-    EventType, Level, LogEntry, LogMetadata, LogSource, SourceType,
-};
+use flukedeploy_domain::log_entry::{EventType, LogEntry, LogMetadata, LogSource, SourceType};
 use futures_util::StreamExt as _;
 use tokio::task::JoinHandle;
 
+use crate::meaning::{Printed, Streams};
 use crate::platform::Platform;
-use crate::ports::{RawLine, ServiceState};
+use crate::ports::{ServiceState, StoreError};
 use crate::secret::random_u64;
+
+/// Releases of an environment whose settings are searched for secrets at the start, the newest
+/// first; older ones do not run any more.
+const RELEASES: u32 = 50;
 
 /// Follows every release service of the instance. Ends when the platform stops.
 pub(crate) async fn run(px: Platform) {
+    // Nothing is read before it is known what has to be taken out of it.
+    while let Err(error) = learn_secrets(&px).await {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the apps' secrets could not be read; no logs are collected before"
+        );
+        tokio::select! {
+            () = px.stopping().cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
     let mut followers: HashMap<String, JoinHandle<()>> = HashMap::new();
     let mut changes = px.parts().fleet.changes();
     loop {
@@ -43,6 +57,23 @@ pub(crate) async fn run(px: Platform) {
     }
 }
 
+/// What running replicas know and may print. What comes later is learnt where it takes effect.
+async fn learn_secrets(px: &Platform) -> Result<(), StoreError> {
+    let (store, redaction) = (&px.parts().store, px.parts().journal.redaction());
+    redaction.learn_credentials(&store.credentials().await?);
+    for environment in store.environments().await? {
+        let (app, name) = (&environment.app, &environment.name);
+        redaction.learn(app.as_str(), &environment.settings);
+        for release in store.releases(app, name, RELEASES).await? {
+            redaction.learn(app.as_str(), &release.settings);
+        }
+    }
+    for deployment in store.unfinished_deployments().await? {
+        redaction.learn(deployment.app.as_str(), &deployment.settings);
+    }
+    Ok(())
+}
+
 async fn follow(px: Platform, service: ServiceState) {
     let since = match px.parts().log_store.newest_of_service(&service.name).await {
         Ok(since) => since,
@@ -64,112 +95,80 @@ async fn follow(px: Platform, service: ServiceState) {
         .and_then(|number| number.parse().ok());
     let environment = labels.get("com.flukedeploy.environment").cloned();
     let deployment = labels.get("com.flukedeploy.deployment").cloned();
+    let mut record = |printed: Printed| {
+        let mut metadata = LogMetadata {
+            environment: environment.clone(),
+            release,
+            ..LogMetadata::new(EventType::PostDeploy, app.as_str())
+        };
+        // What a release prints while it is being deployed belongs to that story.
+        if let Some(id) = &deployment
+            && px.parts().runner.was_running(id, printed.at)
+        {
+            metadata.deployment_id = Some(id.clone());
+            metadata.event_type = EventType::DeployStart;
+            metadata.phase = Some(PhaseName::Deploy);
+        }
+        let entry = entry(&service.name, &app, printed, metadata);
+        px.parts().journal.record(entry);
+    };
+    let mut streams = Streams::default();
     let mut lines = px.parts().engine.follow_logs(&service.name, since);
     loop {
         let line = tokio::select! {
-            () = px.stopping().cancelled() => return,
+            () = px.stopping().cancelled() => break,
             line = lines.next() => line,
+            () = until(streams.due()) => {
+                streams.tick(Instant::now(), &mut record);
+                continue;
+            }
         };
         match line {
-            Some(Ok(line)) => {
-                let mut metadata = LogMetadata {
-                    environment: environment.clone(),
-                    release,
-                    ..LogMetadata::new(EventType::PostDeploy, app.as_str())
-                };
-                // What a release prints while it is being deployed belongs to that story.
-                if let Some(id) = &deployment
-                    && px.parts().runner.was_running(id, line.at)
-                {
-                    metadata.deployment_id = Some(id.clone());
-                    metadata.event_type = EventType::DeployStart;
-                    metadata.phase = Some(PhaseName::Deploy);
-                }
-                px.parts()
-                    .journal
-                    .record(entry(&service.name, &app, line, metadata));
-            }
+            Some(Ok(line)) => streams.feed(line, Instant::now(), &mut record),
             Some(Err(error)) => {
                 tracing::debug!(error = %error, service = service.name, "following logs was interrupted");
-                return;
+                break;
             }
-            None => return,
+            None => break,
         }
+    }
+    streams.flush(&mut record);
+}
+
+/// Comes when held lines have waited long enough; never, if nothing is held.
+pub(crate) async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
     }
 }
 
-pub(crate) fn entry(service: &str, app: &str, line: RawLine, metadata: LogMetadata) -> LogEntry {
-    let (level, message) = understand(&line.text);
+pub(crate) fn entry(
+    service: &str,
+    app: &str,
+    printed: Printed,
+    mut metadata: LogMetadata,
+) -> LogEntry {
+    let meaning = printed.meaning;
+    metadata.error_code = meaning.error_code;
+    metadata.stack_trace = meaning.stack_trace;
+    metadata.fields = meaning.fields;
     let source = LogSource {
         kind: SourceType::Container,
         container_name: app.to_owned(),
         service_id: Some(service.to_owned()),
-        node_id: line.node_id,
-        task_id: line.task_id,
-        stream: Some(if line.stderr { "stderr" } else { "stdout" }.to_owned()),
+        node_id: printed.node_id,
+        task_id: printed.task_id,
+        stream: Some(if printed.stderr { "stderr" } else { "stdout" }.to_owned()),
     };
-    LogEntry::new(line.at, random_u64(), level, message, source, metadata)
-}
-
-/// Level and message of a line: from JSON where the line is an object with the usual keys, else
-/// from a level word among the first words.
-fn understand(text: &str) -> (Level, String) {
-    if text.starts_with('{')
-        && let Ok(serde_json::Value::Object(fields)) = serde_json::from_str(text)
-    {
-        let word = |keys: [&str; 3]| keys.iter().find_map(|key| fields.get(*key)?.as_str());
-        if let Some(message) = word(["message", "msg", "text"]) {
-            let level = word(["level", "severity", "lvl"])
-                .and_then(level_word)
-                .unwrap_or(Level::Info);
-            return (level, message.to_owned());
-        }
-    }
-    let level = text
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .take(8)
-        .find_map(|word| {
-            // Only words that stand out as a level: a sentence may hold "error" as any other word.
-            let stands_out = word.chars().all(|c| c.is_ascii_uppercase());
-            stands_out.then(|| level_word(word)).flatten()
-        })
-        .unwrap_or(Level::Info);
-    (level, text.to_owned())
-}
-
-fn level_word(word: &str) -> Option<Level> {
-    match word.to_ascii_lowercase().as_str() {
-        "trace" | "debug" => Some(Level::Debug),
-        "info" | "notice" => Some(Level::Info),
-        "warn" | "warning" => Some(Level::Warn),
-        "error" | "err" | "fatal" | "critical" | "crit" | "panic" => Some(Level::Error),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_become_levels_and_messages() {
-        let cases = [
-            (
-                r#"{"level":"warn","msg":"slow","ms":12}"#,
-                Level::Warn,
-                "slow",
-            ),
-            (
-                "2026-01-01 ERROR cannot connect",
-                Level::Error,
-                "2026-01-01 ERROR cannot connect",
-            ),
-            ("no error at all", Level::Info, "no error at all"),
-            ("{broken", Level::Info, "{broken"),
-        ];
-        for (line, level, message) in cases {
-            assert_eq!(understand(line), (level, message.to_owned()), "{line}");
-        }
-    }
+    // The time of its last line: reading goes on after the newest stored entry.
+    let at = printed.last_at;
+    LogEntry::new(
+        at,
+        random_u64(),
+        meaning.level,
+        meaning.message,
+        source,
+        metadata,
+    )
 }

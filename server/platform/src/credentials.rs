@@ -81,6 +81,7 @@ pub async fn delete_credential(
 pub(crate) async fn hand_to_engine(px: &Platform) {
     match px.parts().store.credentials().await {
         Ok(all) => {
+            px.parts().journal.redaction().learn_credentials(&all);
             let registries = all
                 .into_iter()
                 .filter(|credential| credential.kind == CredentialKind::Registry)

@@ -2,6 +2,8 @@
 //!
 //! Writers never wait: a store that is slow or full loses entries, counts them and says so, and
 //! deployments go on. A reader that is slow is told how many entries it missed.
+//!
+//! Secrets are taken out of every entry before it goes anywhere: this is the only way in.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ports::{Clock, LogStore};
+use crate::redaction::Redaction;
 use crate::secret::random_u64;
 
 /// Entries that may wait for the store.
@@ -61,6 +64,7 @@ pub(crate) struct Journal {
     queue: mpsc::Sender<Message>,
     lost: Arc<AtomicU64>,
     broadcast_count: AtomicU64,
+    redaction: Redaction,
 }
 
 enum Message {
@@ -117,10 +121,18 @@ impl Journal {
             queue,
             lost,
             broadcast_count: AtomicU64::new(0),
+            redaction: Redaction::default(),
         }
     }
 
-    pub(crate) fn record(&self, entry: LogEntry) {
+    /// What is taken out of entries. Whoever quotes an app elsewhere asks it too.
+    pub(crate) fn redaction(&self) -> &Redaction {
+        &self.redaction
+    }
+
+    pub(crate) fn record(&self, mut entry: LogEntry) {
+        self.redaction.entry(&mut entry);
+        entry.limit();
         let entry = Arc::new(Recorded::new(entry));
         if self
             .queue

@@ -3,9 +3,11 @@
 pub mod doctor;
 pub mod down;
 pub mod ingress;
+pub mod logs;
 pub mod mcp;
 pub mod sample_app;
 pub mod serve;
 pub mod up;
 
 mod process;
+mod token;

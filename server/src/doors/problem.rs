@@ -99,6 +99,16 @@ impl Problem {
         )
     }
 
+    pub(crate) fn no_such_entry(id: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "Not found",
+            "log_entry_not_found",
+            format!("there is no log entry {} among these", quoted(id)),
+        )
+        .next("widen since, or look for the entry without other filters; old entries are removed")
+    }
+
     pub(crate) fn method_not_allowed(method: &str) -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,

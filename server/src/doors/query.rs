@@ -25,6 +25,13 @@ impl Params {
             .map_err(|_| Problem::bad_request("the query part of the address cannot be read"))
     }
 
+    /// Whether it was sent with a value; it can still be taken.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.pairs
+            .iter()
+            .any(|(key, value)| key == name && !value.is_empty())
+    }
+
     pub(crate) fn text(&mut self, name: &str) -> Option<String> {
         let value = self
             .pairs

@@ -9,6 +9,8 @@ use super::drive::Stop;
 use super::phases::with_patience;
 use super::spec::volumes_of;
 use crate::fleet::ServiceView;
+use crate::meaning::KeyWatch;
+use crate::meaning::clean::clean_owned;
 use crate::platform::Platform;
 use crate::ports::{ReplicaFailure, Task, TaskState, TrafficError};
 
@@ -49,7 +51,7 @@ pub(super) async fn hopeless(
     let was_well = px.parts().fleet.was_ever_healthy(&service);
     let mut found = if crashes > allowed || (late && crashes > 0 && view.healthy == 0) {
         let task = view.tasks.iter().find(ended)?;
-        crashed(task, &examine(px, task).await, was_well)
+        crashed(task, &examine(px, release, task).await, was_well)
     } else if rejections.len() >= REJECTIONS || (late && !rejections.is_empty()) {
         rejected(rejections[0])
     } else if let Some(task) = unplaced {
@@ -271,7 +273,7 @@ async fn unhealthy(
             &["deploy again; if it fails again, look at the node with 'flukedeploy doctor'"],
         );
     };
-    let seen = examine(px, task).await;
+    let seen = examine(px, release, task).await;
     if seen.exit_code.is_some() {
         // It has ended, and Swarm has not said so yet.
         return crashed(task, &seen, was_well);
@@ -354,9 +356,18 @@ async fn unhealthy(
     }
 }
 
-async fn examine(px: &Platform, task: &Task) -> ReplicaFailure {
+/// The lines it returns are without secrets, before anybody cuts them.
+async fn examine(px: &Platform, release: &Release, task: &Task) -> ReplicaFailure {
     match px.parts().engine.examine(task).await {
-        Ok(seen) => seen,
+        Ok(mut seen) => {
+            let redactor = px.parts().journal.redaction().of(release.app.as_str());
+            let mut keys = KeyWatch::default();
+            for line in &mut seen.last_lines {
+                *line = keys.mask(clean_owned(std::mem::take(line)));
+                redactor.in_place(line);
+            }
+            seen
+        }
         Err(error) => {
             tracing::debug!(error = %error, task.id = %task.id, "a replica could not be examined");
             ReplicaFailure::default()

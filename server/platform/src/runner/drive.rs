@@ -24,6 +24,9 @@ impl From<Diagnosis> for Stop {
 
 pub(super) async fn run_deployment(px: &Platform, mut deployment: Deployment) {
     let id = deployment.id.clone();
+    // Nothing of it may print before its secrets are known.
+    let redaction = px.parts().journal.redaction();
+    redaction.learn(deployment.app.as_str(), &deployment.settings);
     let steering = px.parts().runner.steering(&id);
     // What was wished before this process began; what came since is there already.
     steering.wishes.send_if_modified(|wishes| {
@@ -104,7 +107,12 @@ async fn run_phase(px: &Platform, deployment: &mut Deployment, phase: PhaseName)
 }
 
 /// Takes the step, stores it, tells about it. False if the platform stops before it is stored.
-async fn advance(px: &Platform, deployment: &mut Deployment, event: Event) -> bool {
+async fn advance(px: &Platform, deployment: &mut Deployment, mut event: Event) -> bool {
+    if let Event::PhaseFailed(diagnosis) = &mut event {
+        // It quotes what the app printed, and is stored.
+        let redaction = px.parts().journal.redaction();
+        redaction.diagnosis(deployment.app.as_str(), diagnosis);
+    }
     let before = deployment.state.clone();
     let unstepped = deployment.clone();
     if let Err(error) = deployment.apply(event, px.now()) {

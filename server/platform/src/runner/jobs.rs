@@ -16,6 +16,8 @@ use super::drive::{Stop, save};
 use super::phases::{resolve, with_patience};
 use super::{back, report};
 use crate::collector;
+use crate::meaning::clean::clean;
+use crate::meaning::{KeyWatch, Streams};
 use crate::platform::Platform;
 use crate::ports::{JobSpec, Task, TaskState, VolumeMount};
 
@@ -219,6 +221,22 @@ async fn watch(
     let mut lines = px.parts().engine.follow_logs(service, since);
     let mut lines_end = false;
     let mut last = VecDeque::with_capacity(LAST_LINES);
+    let mut streams = Streams::default();
+    let mut keys = KeyWatch::default();
+    let redactor = px.parts().journal.redaction().of(deployment.app.as_str());
+    let mut tell = |printed| {
+        let metadata = LogMetadata {
+            deployment_id: Some(deployment.id.to_string()),
+            environment: Some(deployment.environment.to_string()),
+            phase: Some(record.kind.phase()),
+            ..LogMetadata::new(
+                EventType::of_phase_start(record.kind.phase()),
+                deployment.app.as_str(),
+            )
+        };
+        let entry = collector::entry(service, deployment.app.as_str(), printed, metadata);
+        px.parts().journal.record(entry);
+    };
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut ended: Option<(End, tokio::time::Instant)> = None;
     loop {
@@ -226,34 +244,37 @@ async fn watch(
             && (lines_end || tokio::time::Instant::now() >= *at + LAST_LINES_WAIT)
             && let Some((end, _)) = ended.take()
         {
+            streams.flush(&mut tell);
             return Ok((end, last.into()));
         }
         tokio::select! {
             biased;
-            () = px.stopping().cancelled() => return Err(Stop::Interrupted),
+            () = px.stopping().cancelled() => {
+                streams.flush(&mut tell);
+                return Err(Stop::Interrupted);
+            }
             line = lines.next(), if !lines_end => match line {
                 Some(Ok(line)) => {
-                    last.push_back(tame(&line.text, 500));
+                    // Cut last: half a secret is not known again.
+                    let text = keys.mask(clean(&line.text).into_owned());
+                    last.push_back(tame(&redactor.text(&text), 500));
                     if last.len() > LAST_LINES {
                         last.pop_front();
                     }
-                    let metadata = LogMetadata {
-                        deployment_id: Some(deployment.id.to_string()),
-                        environment: Some(deployment.environment.to_string()),
-                        phase: Some(record.kind.phase()),
-                        ..LogMetadata::new(EventType::of_phase_start(record.kind.phase()), deployment.app.as_str())
-                    };
-                    let entry = collector::entry(service, deployment.app.as_str(), line, metadata);
-                    px.parts().journal.record(entry);
+                    streams.feed(line, std::time::Instant::now(), &mut tell);
                 }
                 Some(Err(error)) => {
                     tracing::debug!(error = %error, service, "following a job was interrupted");
+                    streams.flush(&mut tell);
                     tokio::time::sleep(LOOK_EVERY).await;
                     let since = px.parts().log_store.newest_of_service(service).await.unwrap_or_default();
                     lines = px.parts().engine.follow_logs(service, since);
                 }
                 None => lines_end = true,
             },
+            () = collector::until(streams.due()) => {
+                streams.tick(std::time::Instant::now(), &mut tell);
+            }
             _ = look.tick() => {
                 if ended.is_some() {
                     continue;

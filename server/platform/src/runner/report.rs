@@ -10,6 +10,7 @@ use flukedeploy_domain::release::{Release, ReleaseNo};
 use super::drive::phase_of;
 use super::traffic;
 use crate::platform::Platform;
+use crate::redaction::Redactor;
 
 /// Entries for one step: the phase that ended and the one that began.
 pub(super) fn transition(px: &Platform, before: &State, deployment: &Deployment) {
@@ -193,7 +194,11 @@ pub(super) fn progress(
     message: impl Into<String>,
 ) {
     let phase = phase_of(deployment);
-    let message = flukedeploy_domain::diagnosis::tame(&message.into(), 2_000);
+    // Before anything is cut: half a secret is not known again.
+    let message = redactor(px, deployment.app.as_str())
+        .text(&message.into())
+        .into_owned();
+    let message = flukedeploy_domain::diagnosis::tame(&message, 2_000);
     note(
         px,
         level,
@@ -258,7 +263,12 @@ fn metadata(deployment: &Deployment, event: EventType, phase: PhaseName) -> LogM
     }
 }
 
-fn note(px: &Platform, level: Level, message: String, metadata: LogMetadata) {
+fn redactor(px: &Platform, app: &str) -> Redactor {
+    px.parts().journal.redaction().of(app)
+}
+
+fn note(px: &Platform, level: Level, mut message: String, metadata: LogMetadata) {
+    redactor(px, &metadata.app_name).in_place(&mut message);
     tracing::info!(
         app.name = %metadata.app_name, deployment.id = metadata.deployment_id.as_deref().unwrap_or(""),
         "{message}"

@@ -18,10 +18,13 @@ use flukedeploy_domain::names::Invalid;
 use super::drive::Stop;
 use super::phases::{engine_failed, internal, resolve, with_patience};
 use super::report;
+use crate::meaning::KeyWatch;
+use crate::meaning::clean::clean_owned;
 use crate::platform::Platform;
 use crate::ports::{
     BuildError, BuildLine, BuildSpec, ContextDockerfile, OpenedSource, SourceError,
 };
+use crate::redaction::Redactor;
 
 /// A Dockerfile that comes with the request or a definition is put into the context under this name.
 const GIVEN_DOCKERFILE: &str = "flukedeploy.Dockerfile";
@@ -36,9 +39,17 @@ pub(super) async fn open(
     deployment: &mut Deployment,
     build: &BuildSource,
 ) -> Result<(), Stop> {
-    if build.origin == Origin::Nothing {
-        return Ok(());
+    if build.origin != Origin::Nothing {
+        open_files(px, deployment, build).await?;
     }
+    refuse_if_homeless(px, deployment, build).await
+}
+
+async fn open_files(
+    px: &Platform,
+    deployment: &mut Deployment,
+    build: &BuildSource,
+) -> Result<(), Stop> {
     let what = format!("Fetching {}", build.describe());
     report::progress(px, deployment, Level::Info, what);
     let opened = fetch(px, deployment, &build.origin, PhaseName::PreBuild).await?;
@@ -91,6 +102,22 @@ async fn fetch(
         .open(&deployment.id, origin, credential.as_ref(), &progress)
         .await
         .map_err(|error| unfetched(phase, &error).into())
+}
+
+/// Says it before anything runs: the app's own hook included.
+async fn refuse_if_homeless(
+    px: &Platform,
+    deployment: &Deployment,
+    build: &BuildSource,
+) -> Result<(), Stop> {
+    // What is wrong with the recipe is told by the build, which reads it again.
+    let recipe = recipe_of(px, deployment, build).await.ok();
+    if matches!(recipe, None | Some((Recipe::Image { .. }, _))) {
+        return Ok(());
+    }
+    let phase = PhaseName::PreBuild;
+    let info = with_patience(px, phase, || px.parts().engine.info()).await?;
+    place_of(px, deployment, info.member_nodes, phase).map(drop)
 }
 
 /// Removes the files of a deployment that has ended.
@@ -185,7 +212,7 @@ pub(super) async fn build(
     let spec = BuildSpec {
         context,
         dockerfile: dockerfile.path,
-        tag: tag_of(px, deployment, info.nodes)?,
+        tag: tag_of(px, deployment, info.member_nodes)?,
         args: args_of(deployment),
         secrets: deployment.settings.build.secrets.clone(),
         labels: labels_of(deployment),
@@ -229,28 +256,40 @@ pub(super) async fn build(
     }
 }
 
+/// The repository of images that are built here: one that all nodes can pull from.
+fn place_of(
+    px: &Platform,
+    deployment: &Deployment,
+    nodes: u32,
+    phase: PhaseName,
+) -> Result<String, Stop> {
+    match &px.config().builds.registry {
+        Some(registry) => Ok(format!("{registry}/{}", deployment.app)),
+        None if nodes > 1 => Err(Diagnosis {
+            code: Cause::ImageNotFound,
+            phase,
+            message: format!(
+                "the Swarm has {nodes} nodes and no registry is configured: the other nodes could \
+                 not pull what is built here"
+            ),
+            evidence: Evidence::default(),
+            next: vec![
+                "start the server with --build-registry REGISTRY/PATH, and store its credentials"
+                    .to_owned(),
+            ],
+        }
+        .into()),
+        None => Ok(format!(
+            "flukedeploy-{}/{}",
+            px.config().instance,
+            deployment.app
+        )),
+    }
+}
+
 /// What an image is named that was built here.
 fn tag_of(px: &Platform, deployment: &Deployment, nodes: u32) -> Result<ImageRef, Stop> {
-    let name = match &px.config().builds.registry {
-        Some(registry) => format!("{registry}/{}", deployment.app),
-        None if nodes > 1 => {
-            return Err(Diagnosis {
-                code: Cause::ImageNotFound,
-                phase: PhaseName::Build,
-                message: format!(
-                    "the Swarm has {nodes} nodes and no registry is configured: the other nodes could \
-                     not pull what is built here"
-                ),
-                evidence: Evidence::default(),
-                next: vec![
-                    "start the server with --build-registry REGISTRY/PATH, and store its credentials"
-                        .to_owned(),
-                ],
-            }
-            .into());
-        }
-        None => format!("flukedeploy-{}/{}", px.config().instance, deployment.app),
-    };
+    let name = place_of(px, deployment, nodes, PhaseName::Build)?;
     let id = deployment.id.as_str().trim_start_matches("dep-");
     format!("{name}:{}-{id}", deployment.environment)
         .parse()
@@ -470,6 +509,8 @@ struct Lines<'a> {
     px: &'a Platform,
     deployment: &'a Deployment,
     state: std::sync::Mutex<(usize, std::collections::VecDeque<String>)>,
+    redactor: Redactor,
+    keys: std::sync::Mutex<KeyWatch>,
 }
 
 impl<'a> Lines<'a> {
@@ -478,6 +519,8 @@ impl<'a> Lines<'a> {
             px,
             deployment,
             state: std::sync::Mutex::default(),
+            redactor: px.parts().journal.redaction().of(deployment.app.as_str()),
+            keys: std::sync::Mutex::default(),
         }
     }
 
@@ -489,7 +532,7 @@ impl<'a> Lines<'a> {
                 report::progress(self.px, self.deployment, Level::Info, text);
                 return;
             }
-            BuildLine::Note(text) => (Level::Warn, text),
+            BuildLine::Note(text) => (Level::Warn, self.masked(text)),
             BuildLine::Output(text) => (Level::Info, self.masked(text)),
         };
         self.keep(&text);
@@ -528,21 +571,16 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Without the build's secrets, should a command print one. Shorter ones than this would hide
-    /// half of any text.
+    /// Without secrets, should a command print one; before anything is cut.
     fn masked(&self, text: String) -> String {
-        const SHORTEST: usize = 6;
-        let secrets = self.deployment.settings.build.secrets.0.values();
-        secrets
-            .flat_map(|secret| secret.lines())
-            .filter(|line| line.len() >= SHORTEST)
-            .fold(text, |text, line| {
-                if text.contains(line) {
-                    text.replace(line, "••••••")
-                } else {
-                    text
-                }
-            })
+        let text = {
+            let mut keys = self
+                .keys
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            keys.mask(clean_owned(text))
+        };
+        self.redactor.text(&text).into_owned()
     }
 
     fn last(&self) -> Vec<String> {

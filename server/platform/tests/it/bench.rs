@@ -189,6 +189,11 @@ impl World {
         }
     }
 
+    /// Where its files are.
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        &self.dir.0
+    }
+
     /// What the ingress had to complain about.
     #[track_caller]
     pub(crate) fn assert_sound(&self) {

@@ -23,6 +23,7 @@ mod preparing;
 mod queueing;
 mod receiver;
 mod reconciling;
+mod redacting;
 mod shop;
 mod signing_in;
 mod store;

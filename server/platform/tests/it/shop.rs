@@ -28,6 +28,8 @@ pub(crate) struct Shop {
     pub(crate) files: Mutex<BTreeMap<String, String>>,
     /// What a build says when it fails, with the exit code.
     pub(crate) fails: Mutex<Option<(String, i64)>>,
+    /// What a command of a build prints.
+    pub(crate) says: Mutex<Vec<String>>,
     /// A build waits for ever.
     pub(crate) hangs: Mutex<bool>,
     /// What was asked to be built.
@@ -129,6 +131,9 @@ impl Builder for SimShop {
         lock(&self.shop.built).push(spec.clone());
         progress(BuildLine::Step("[1/1] FROM scratch".to_owned()));
         progress(BuildLine::Output("hello from the build".to_owned()));
+        for line in lock(&self.shop.says).iter() {
+            progress(BuildLine::Output(line.clone()));
+        }
         if *lock(&self.shop.hangs) {
             std::future::pending::<()>().await;
         }

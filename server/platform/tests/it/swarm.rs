@@ -90,12 +90,19 @@ struct State {
     swarm_active: bool,
 }
 
+/// What replicas of a service print: a part of its name, and lines, of which some are of stderr.
+pub(crate) type Print = (String, Vec<(bool, String)>);
+
 /// Outlives every control plane of a test.
 pub(crate) struct Swarm {
     state: Mutex<State>,
     events: broadcast::Sender<()>,
     /// What was done, in order: "ensure <service> 3", "remove <service>", and what the ingress did.
     pub(crate) trail: Mutex<Vec<String>>,
+    pub(crate) prints: Mutex<Vec<Print>>,
+    began_at: OffsetDateTime,
+    /// The last lines of a replica that ended.
+    pub(crate) last_words: Mutex<Vec<String>>,
 }
 
 impl Default for Swarm {
@@ -104,6 +111,9 @@ impl Default for Swarm {
             state: Mutex::default(),
             events: broadcast::channel(64).0,
             trail: Mutex::default(),
+            prints: Mutex::default(),
+            began_at: SystemClock.now(),
+            last_words: Mutex::new(vec!["goodbye".to_owned()]),
         }
     }
 }
@@ -418,6 +428,7 @@ impl Engine for SimEngine {
             swarm_active,
             is_manager: swarm_active,
             nodes: 1,
+            member_nodes: 1,
             node_id: Some("node-1".to_owned()),
             node_name: "here".to_owned(),
         })
@@ -608,10 +619,28 @@ impl Engine for SimEngine {
 
     fn follow_logs(
         &self,
-        _: &str,
-        _: Option<OffsetDateTime>,
+        service: &str,
+        since: Option<OffsetDateTime>,
     ) -> BoxStream<'static, Result<RawLine, EngineError>> {
-        stream::pending().boxed()
+        let prints = self
+            .swarm
+            .prints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let lines = prints.iter().filter(|(of, _)| service.contains(of));
+        let lines: Vec<_> = (1_u64..)
+            .zip(lines.flat_map(|(_, lines)| lines.clone()))
+            .map(|(n, (stderr, text))| RawLine {
+                at: self.swarm.began_at + Duration::from_millis(n),
+                task_id: Some("t1".to_owned()),
+                node_id: Some("n1".to_owned()),
+                stderr,
+                text,
+            })
+            .filter(|line| since.is_none_or(|since| line.at > since))
+            .map(Ok)
+            .collect();
+        stream::iter(lines).chain(stream::pending()).boxed()
     }
 
     async fn examine(&self, task: &Task) -> Result<ReplicaFailure, EngineError> {
@@ -627,7 +656,12 @@ impl Engine for SimEngine {
                 exit_code: replica.ended.and_then(|(_, _, code)| code),
                 oom_killed: replica.behaviour.out_of_memory,
                 listening_ports: replica.behaviour.listens_on.into_iter().collect(),
-                last_lines: vec!["goodbye".to_owned()],
+                last_lines: self
+                    .swarm
+                    .last_words
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone(),
             }),
         )
     }

@@ -48,6 +48,7 @@ fn request(mut query: Params, now: OffsetDateTime) -> Result<ReadLogs, Problem> 
         level: query.parsed("level"),
         event_type: query.parsed("event_type"),
         min_level: query.parsed("min_level"),
+        ..LogFilter::default()
     };
     let since_minutes = query.number::<u32>("since_minutes").or_else(|| {
         // All entries of a deployment belong to its story, however long ago it was.

@@ -80,6 +80,7 @@ fn read_filter(mut object: Map<String, Value>) -> Result<LogFilter, Vec<Invalid>
         level: fields.parsed("level"),
         event_type: fields.parsed("event_type"),
         min_level: fields.parsed("min_level"),
+        ..LogFilter::default()
     };
     let faults = fields.into_faults();
     if faults.is_empty() {

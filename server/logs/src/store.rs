@@ -1,0 +1,373 @@
+//! The store: appending, positions, and what runs beside.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread::JoinHandle;
+
+use flukedeploy_domain::log_entry::LogEntry;
+
+use crate::batch::Batch;
+use crate::block::Block;
+use crate::disk::Disk;
+use crate::error::{Doing, Error};
+use crate::options::Options;
+use crate::recovery::{Recovered, is_full, recover};
+use crate::sealer::{Sealer, Task};
+use crate::state::{App, Backlog, Shared, State, lock};
+use crate::wal::{Frame, MAX_FRAME_BYTES, Wal};
+
+/// Longest key of a reader position, in bytes.
+pub const MAX_POSITION_KEY_BYTES: usize = 512;
+/// Longest reader position, in bytes.
+pub const MAX_POSITION_BYTES: usize = 4 << 10;
+
+/// Log lines on disk, in a directory of its own. See the crate's description.
+///
+/// Calls block on the disk: call them where that is allowed. All may be made from any thread.
+pub struct LogStore {
+    pub(crate) shared: Arc<Shared>,
+    /// Taken before every other lock.
+    pub(crate) writer: Mutex<Writer>,
+    sealer: Option<JoinHandle<()>>,
+    _lock: File,
+}
+
+pub(crate) struct Writer {
+    pub(crate) wal: Wal,
+    pub(crate) next_sequence: u64,
+    /// Text in open blocks.
+    open_bytes: usize,
+    pub(crate) tasks: Sender<Task>,
+    /// Length at which beginning the log anew is tried next.
+    rotate_at: u64,
+}
+
+impl std::fmt::Debug for LogStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogStore")
+            .field("root", &self.shared.root)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LogStore {
+    /// Opens the directory, or makes it (mode 0700), and takes in what a run before left, however
+    /// it ended.
+    ///
+    /// # Errors
+    /// Another process has it open; the disk is full or cannot be read. Damaged files are set
+    /// aside, not an error.
+    pub fn open(directory: &Path, options: Options) -> Result<Self, Error> {
+        Self::open_on(directory, options, Disk::default())
+    }
+
+    pub(crate) fn open_on(root: &Path, options: Options, disk: Disk) -> Result<Self, Error> {
+        let Recovered {
+            state,
+            next_sequence,
+            last_generation,
+            lock: lock_file,
+        } = recover(root, &options, &disk)?;
+        let (frames, waiting) = {
+            let mut frames = vec![Frame::checkpoint(next_sequence, state.positions.iter())];
+            let mut waiting = Vec::new();
+            for (name, app) in &state.apps {
+                if app.open.rows() > 0 {
+                    frames.push(Frame::carried(&app.open));
+                }
+                waiting.extend(app.waiting.iter().map(|b| (name.clone(), Arc::clone(b))));
+            }
+            (frames, waiting)
+        };
+        let open_bytes = state.apps.values().map(|app| app.open.bytes()).sum();
+        let wal = Wal::create(root, last_generation + 1, frames, disk.clone())
+            .doing("beginning a write-ahead log")?;
+        let shared = Arc::new(Shared {
+            root: root.to_owned(),
+            options,
+            disk,
+            state: RwLock::new(state),
+            files: Mutex::new(()),
+            backlog: Backlog::default(),
+        });
+        let (tasks, receiver) = mpsc::channel();
+        let sealer = Sealer::new(Arc::clone(&shared))?;
+        let sealer = std::thread::Builder::new()
+            .name("log-sealer".to_owned())
+            .spawn(move || sealer.run(&receiver))
+            .doing("starting the thread that writes segments")?;
+        let writer = Writer {
+            rotate_at: wal.length + shared.options.wal_bytes,
+            wal,
+            next_sequence,
+            open_bytes,
+            tasks,
+        };
+        for (app, block) in waiting {
+            writer.seal(&shared.backlog, app, block);
+        }
+        // If it is gone already, closing finds out.
+        let _ = writer.tasks.send(Task::Retire(last_generation));
+        Ok(Self {
+            shared,
+            writer: Mutex::new(writer),
+            sealer: Some(sealer),
+            _lock: lock_file,
+        })
+    }
+
+    /// Stores lines and reader positions together: after a crash either all of a call are there,
+    /// or none. They are on disk, and found by queries, when it returns; returns the sequence
+    /// number of the first line, the others follow it one by one.
+    ///
+    /// A line's id is not looked at: the same line brought twice is stored twice. Readers that
+    /// start again take up at their position.
+    ///
+    /// # Errors
+    /// No space, the disk fails, or segments cannot be written for so long that memory for lines
+    /// is used up: nothing of this call is stored, all before it stays, and the same call works
+    /// once the cause is gone. Too large: more than 64 MiB at once.
+    pub fn append(
+        &self,
+        entries: &[LogEntry],
+        positions: &[(String, Vec<u8>)],
+    ) -> Result<u64, Error> {
+        check_positions(positions)?;
+        let batch = Batch::of(entries);
+        let batch = batch.map_err(|cause| Error::io("encoding log lines", cause.into()))?;
+        let mut frame = Frame::lines(&batch, positions);
+        if frame.len() > MAX_FRAME_BYTES {
+            let text = format!(
+                "{} log lines with {} bytes at once",
+                entries.len(),
+                frame.len()
+            );
+            return Err(Error::TooLarge(text));
+        }
+        if !entries.is_empty() {
+            self.shared
+                .backlog
+                .room(self.shared.options.waiting_bytes)?;
+        }
+        let mut writer = lock(&self.writer);
+        let first = writer.next_sequence;
+        if entries.is_empty() && positions.is_empty() {
+            return Ok(first);
+        }
+        writer.rotate_if_long(&self.shared);
+        frame.number(first);
+        writer.wal.append(frame).doing("storing log lines")?;
+        writer.next_sequence += entries.len() as u64;
+        writer.take_in(&self.shared, &batch, positions);
+        Ok(first)
+    }
+
+    /// Where a reader stopped: what it stored last under this key.
+    pub fn position(&self, key: &str) -> Option<Vec<u8>> {
+        self.shared.read().positions.get(key).cloned()
+    }
+
+    /// All reader positions.
+    pub fn positions(&self) -> HashMap<String, Vec<u8>> {
+        self.shared.read().positions.clone()
+    }
+
+    /// Removes positions of readers that will not come back. Unknown keys do no harm.
+    ///
+    /// # Errors
+    /// No space, or the disk fails: they are all still there.
+    pub fn forget_positions(&self, keys: &[String]) -> Result<(), Error> {
+        let mut writer = lock(&self.writer);
+        let frame = Frame::forget_positions(keys);
+        writer.wal.append(frame).doing("forgetting log readers")?;
+        let mut state = self.shared.write();
+        for key in keys {
+            state.positions.remove(key);
+        }
+        Ok(())
+    }
+
+    /// The sequence number that the next line will get. Numbers begin at 1 and never come again.
+    pub fn next_sequence(&self) -> u64 {
+        lock(&self.writer).next_sequence
+    }
+
+    /// Why full blocks cannot be written to segments at present, if they cannot. Lines are still
+    /// taken until the memory for them is used up.
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.backlog.failure()
+    }
+
+    /// Writes all lines to segments and begins the write-ahead log anew: for an orderly end, and
+    /// for measuring. Waits until it is done, however long the disk stays full.
+    ///
+    /// # Errors
+    /// No space for the new write-ahead log, or the store is closing.
+    pub fn flush(&self) -> Result<(), Error> {
+        let answer = {
+            let mut writer = lock(&self.writer);
+            writer.rotate(&self.shared, 0)?;
+            let (sender, answer) = mpsc::channel();
+            writer
+                .tasks
+                .send(Task::Reach(sender))
+                .map_err(|_| Error::Closed)?;
+            answer
+        };
+        answer.recv().map_err(|_| Error::Closed)
+    }
+}
+
+impl Drop for LogStore {
+    /// Waits for the block being written; the rest is in the write-ahead log.
+    fn drop(&mut self) {
+        self.shared.backlog.close();
+        let _ = lock(&self.writer).tasks.send(Task::Stop);
+        if let Some(sealer) = self.sealer.take()
+            && sealer.join().is_err()
+        {
+            tracing::error!("the thread that writes log segments ended in a panic");
+        }
+    }
+}
+
+fn check_positions(positions: &[(String, Vec<u8>)]) -> Result<(), Error> {
+    let fits = |(key, value): &(String, Vec<u8>)| {
+        key.len() <= MAX_POSITION_KEY_BYTES && value.len() <= MAX_POSITION_BYTES
+    };
+    if positions.iter().all(fits) {
+        return Ok(());
+    }
+    let text = format!(
+        "a reader position beyond {MAX_POSITION_BYTES} bytes, \
+         or its key beyond {MAX_POSITION_KEY_BYTES}"
+    );
+    Err(Error::TooLarge(text))
+}
+
+impl Writer {
+    fn seal(&self, backlog: &Backlog, app: String, block: Arc<Block>) {
+        backlog.add(block.bytes());
+        // Fails only while closing; the block is in the write-ahead log.
+        let _ = self.tasks.send(Task::Seal { app, block });
+    }
+
+    /// Makes lines that are in the write-ahead log visible.
+    fn take_in(&mut self, shared: &Shared, batch: &Batch<'_>, positions: &[(String, Vec<u8>)]) {
+        let origins = batch.origins.list();
+        let first = self.next_sequence - batch.entries.len() as u64;
+        let mut full = Vec::new();
+        let mut state = shared.write();
+        for (key, value) in positions {
+            match state.positions.get_mut(key) {
+                Some(known) => known.clone_from(value),
+                None => drop(state.positions.insert(key.clone(), value.clone())),
+            }
+        }
+        // Per origin of the batch, its place in its app's open block.
+        let mut places = vec![None; origins.len()];
+        for ((origin, line), sequence) in batch.lines().zip(first..) {
+            let origin = origin as usize;
+            let name = origins[origin].app();
+            let app: &mut App = state.app(&shared.root, name);
+            let open = Arc::make_mut(&mut app.open);
+            let before = open.bytes();
+            let place = *places[origin]
+                .get_or_insert_with(|| open.columns.dictionary.of_origin(&origins[origin]));
+            open.push(sequence, place, line);
+            self.open_bytes += open.bytes() - before;
+            if is_full(open.bytes(), open.rows(), shared.options.block_bytes) {
+                self.open_bytes -= open.bytes();
+                full.extend(app.close_open().map(|block| (name.to_owned(), block)));
+                // Its origins are numbered anew.
+                places.fill(None);
+            }
+        }
+        self.close_fullest(shared, &mut state, &mut full);
+        drop(state);
+        for (app, block) in full {
+            self.seal(&shared.backlog, app, block);
+        }
+    }
+
+    fn close_fullest(
+        &mut self,
+        shared: &Shared,
+        state: &mut State,
+        full: &mut Vec<(String, Arc<Block>)>,
+    ) {
+        while self.open_bytes > shared.options.open_bytes {
+            let Some((name, app)) = state
+                .apps
+                .iter_mut()
+                .max_by_key(|(_, app)| app.open.bytes())
+            else {
+                return;
+            };
+            let bytes = app.open.bytes();
+            let Some(block) = app.close_open() else {
+                return;
+            };
+            self.open_bytes = self.open_bytes.saturating_sub(bytes);
+            full.push((name.clone(), block));
+        }
+    }
+
+    /// Takes an app's open lines out of the account.
+    pub(crate) fn dropped_open(&mut self, bytes: usize) {
+        self.open_bytes = self.open_bytes.saturating_sub(bytes);
+    }
+
+    fn rotate_if_long(&mut self, shared: &Shared) {
+        if self.wal.length < self.rotate_at {
+            return;
+        }
+        if let Err(error) = self.rotate(shared, shared.options.carry_bytes) {
+            // The old one goes on; not tried with every line.
+            self.rotate_at = self.wal.length + shared.options.wal_bytes / 4;
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the write-ahead log of log lines cannot be begun anew"
+            );
+        }
+    }
+
+    /// Begins the log anew: blocks with `carry` bytes or more go to segments, smaller ones into
+    /// the new log.
+    fn rotate(&mut self, shared: &Shared, carry: usize) -> Result<(), Error> {
+        let mut full = Vec::new();
+        let frames = {
+            let mut state = shared.write();
+            for (name, app) in &mut state.apps {
+                if app.open.bytes() >= carry {
+                    full.extend(app.close_open().map(|block| (name.clone(), block)));
+                }
+            }
+            let mut frames = vec![Frame::checkpoint(
+                self.next_sequence,
+                state.positions.iter(),
+            )];
+            let open = state.apps.values().map(|app| &app.open);
+            frames.extend(
+                open.filter(|o| o.rows() > 0)
+                    .map(|open| Frame::carried(open)),
+            );
+            self.open_bytes = state.apps.values().map(|app| app.open.bytes()).sum();
+            frames
+        };
+        // Sent whether or not the new log can be made: the blocks wait already.
+        for (app, block) in full {
+            self.seal(&shared.backlog, app, block);
+        }
+        let old = self.wal.generation;
+        self.wal = Wal::create(&shared.root, old + 1, frames, shared.disk.clone())
+            .doing("beginning a write-ahead log")?;
+        self.rotate_at = self.wal.length + shared.options.wal_bytes;
+        self.tasks
+            .send(Task::Retire(old))
+            .map_err(|_| Error::Closed)
+    }
+}

@@ -1,0 +1,167 @@
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
+use flukedeploy_domain::log_query::TextQuery;
+use time::OffsetDateTime;
+
+use super::store::StoreError;
+
+/// Log entries, kept apart from the control plane's database so that logs can never block it.
+#[async_trait]
+pub trait LogStore: Send + Sync + 'static {
+    /// Stores lines and readers' positions together: after a crash all of a call are there, or
+    /// none. What was brought twice is stored twice; readers go on from their position.
+    ///
+    /// # Errors
+    /// No space, or the disk fails: nothing of this call is stored, all before it stays, and the
+    /// same call works once the cause is gone.
+    async fn append(
+        &self,
+        entries: Vec<LogEntry>,
+        positions: Vec<(String, Vec<u8>)>,
+    ) -> Result<(), StoreError>;
+    /// One page of what a query finds.
+    async fn page(&self, query: &LogQuery, paging: &Paging) -> Result<LogPage, StoreError>;
+    /// Lines over time and by level, in at most `buckets` stretches.
+    async fn histogram(&self, query: &LogQuery, buckets: usize) -> Result<Histogram, StoreError>;
+    /// The line of this id that the query finds (a time range makes that fast), among `count`
+    /// lines of the same replica before and after.
+    async fn context(
+        &self,
+        query: &LogQuery,
+        id: &str,
+        count: usize,
+    ) -> Result<Option<Context>, StoreError>;
+    /// Where readers stopped, by their keys, for all keys that begin with this.
+    async fn positions(&self, prefix: &str) -> Result<HashMap<String, Vec<u8>>, StoreError>;
+    /// Of readers that will not come back; unknown keys do no harm.
+    async fn forget_positions(&self, prefix: &str) -> Result<(), StoreError>;
+    /// Removes what is older, and every app's oldest until the rest takes no more than so many
+    /// bytes; returns how many lines went.
+    async fn expire(&self, before: OffsetDateTime, bytes_per_app: u64) -> Result<u64, StoreError>;
+    /// Bytes on disk and lines, by app.
+    async fn usage(&self) -> Result<Vec<LogUsage>, StoreError>;
+}
+
+/// What one app's lines take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogUsage {
+    pub app: String,
+    pub lines: u64,
+    pub bytes: u64,
+}
+
+/// A line's place among all lines, which are ordered by time, then by sequence number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cursor {
+    /// Nanoseconds since 1970.
+    pub time_ns: i64,
+    /// Given by the store when the line was appended.
+    pub sequence: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    #[default]
+    NewestFirst,
+    OldestFirst,
+}
+
+/// Which lines; all parts must hold.
+#[derive(Debug, Clone, Default)]
+pub struct LogQuery {
+    pub filter: LogFilter,
+    /// Only these apps' lines: what a reader may see. `None`: all.
+    pub apps: Option<BTreeSet<String>>,
+    pub text: Option<TextQuery>,
+    /// Not before this.
+    pub since: Option<OffsetDateTime>,
+    /// Before this.
+    pub until: Option<OffsetDateTime>,
+    /// Stop searching after this long, and say so. `None`: never.
+    pub budget: Option<Duration>,
+}
+
+/// Which of a query's lines are wanted, and in what order.
+#[derive(Debug, Clone)]
+pub struct Paging {
+    pub order: Order,
+    /// Behind this line, in the order asked for.
+    pub after: Option<Cursor>,
+    pub limit: usize,
+    /// Lines left out first. Together with `limit` at most [`MAX_REACH`].
+    pub offset: usize,
+    /// Count all lines of the query, wherever the page is.
+    pub total: bool,
+}
+
+/// Furthest line that one page can reach from its start; beyond it, page by cursor.
+pub const MAX_REACH: usize = 100_000;
+
+impl Default for Paging {
+    fn default() -> Self {
+        Self {
+            order: Order::default(),
+            after: None,
+            limit: 100,
+            offset: 0,
+            total: false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredLine {
+    pub cursor: Cursor,
+    pub entry: LogEntry,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogPage {
+    pub lines: Vec<StoredLine>,
+    /// Where to go on; `None`: there is nothing more at present. It can be there with fewer lines
+    /// than asked for, or none, when the budget was used up.
+    pub next: Option<Cursor>,
+    pub total: Option<Total>,
+    /// Blocks that could not be read because they are damaged; their lines are missing.
+    pub damaged: u64,
+}
+
+/// How many lines a query has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Total {
+    pub lines: u64,
+    /// Otherwise the budget was used up and there may be more.
+    pub is_complete: bool,
+}
+
+/// Lines over time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Histogram {
+    /// Of the first bucket.
+    pub start: OffsetDateTime,
+    /// Of every bucket, in nanoseconds.
+    pub width_ns: u64,
+    pub buckets: Vec<Bucket>,
+    pub is_complete: bool,
+    pub damaged: u64,
+}
+
+/// Lines per level in one stretch of time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bucket {
+    pub debug: u64,
+    pub info: u64,
+    pub warn: u64,
+    pub error: u64,
+}
+
+/// A line among its neighbours, all oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    pub before: Vec<StoredLine>,
+    pub line: StoredLine,
+    pub after: Vec<StoredLine>,
+}

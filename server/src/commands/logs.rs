@@ -1,0 +1,263 @@
+//! `flukedeploy logs`: what apps and deployments say, on the terminal.
+
+use std::collections::{HashSet, VecDeque};
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use bytes::{Bytes, BytesMut};
+use flukedeploy_domain::log_entry::{LogEntry, plain_line};
+use flukedeploy_platform::secret::Secret;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use serde_json::Value;
+
+use crate::cli::Logs;
+use crate::commands::token;
+use crate::http_client;
+
+const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// The server says something every 15 s; after three times that it is gone.
+const SILENCE: Duration = Duration::from_secs(45);
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Entries asked for once more after a lost connection; what was shown is told by its id.
+const OVERLAP: u32 = 1_000;
+/// Longest event read, in bytes.
+const MAX_EVENT: usize = 1024 * 1024;
+
+pub fn run(args: &Logs) -> anyhow::Result<ExitCode> {
+    crate::telemetry::start("warn");
+    let token = token::of(args.client.token_file.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let reading = async {
+            if args.follow {
+                follow(args, &token).await
+            } else {
+                show(args, &token).await
+            }
+        };
+        tokio::select! {
+            result = reading => result,
+            _ = tokio::signal::ctrl_c() => Ok(()),
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The parameters that `/logs` and `/logs/stream` share, and more of one of them.
+fn address(args: &Logs, path: &str, more: &[(&str, String)]) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    let filters = [
+        ("app_name", &args.app),
+        ("deployment_id", &args.deployment),
+        ("min_level", &args.level),
+    ];
+    for (name, value) in filters {
+        if let Some(value) = value {
+            query.append_pair(name, value);
+        }
+    }
+    for (name, value) in more {
+        query.append_pair(name, value);
+    }
+    let url = args.client.url.trim_end_matches('/');
+    format!("{url}/api/v1{path}?{}", query.finish())
+}
+
+fn request(address: &str, token: &Secret) -> anyhow::Result<Request<Full<Bytes>>> {
+    let request = Request::get(address)
+        .header("authorization", format!("Bearer {}", token.expose()))
+        .header("accept", "application/json, text/event-stream")
+        .body(Full::default());
+    request.with_context(|| format!("{address} is no address"))
+}
+
+async fn show(args: &Logs, token: &Secret) -> anyhow::Result<()> {
+    let mut more = vec![("limit", args.lines.to_string())];
+    more.extend(args.query.clone().map(|text| ("q", text)));
+    let minutes = args.since_minutes.map(|minutes| minutes.to_string());
+    more.extend(minutes.map(|minutes| ("since_minutes", minutes)));
+    let address = address(args, "/logs", &more);
+    let answer = http_client::send(request(&address, token)?, ANSWER_TIME).await?;
+    if answer.status() != StatusCode::OK {
+        bail!(refusal(answer.status(), answer.body()));
+    }
+    let mut answer: Value = serde_json::from_slice(answer.body())?;
+    let entries: Vec<LogEntry> = serde_json::from_value(answer["logs"].take())?;
+    for entry in entries.iter().rev() {
+        print(args, entry)?;
+    }
+    Ok(())
+}
+
+/// Goes on after a lost connection, without a gap or a double.
+async fn follow(args: &Logs, token: &Secret) -> anyhow::Result<()> {
+    if args.query.is_some() || args.since_minutes.is_some() {
+        bail!("--query and --since-minutes look into what is stored: leave --follow out");
+    }
+    let mut shown = Shown::default();
+    let mut tail = args.lines;
+    let mut was_connected = false;
+    loop {
+        let address = address(args, "/logs/stream", &[("tail", tail.to_string())]);
+        match http_client::open(request(&address, token)?, ANSWER_TIME).await {
+            Ok(answer) if answer.status() == StatusCode::OK => {
+                was_connected = true;
+                read(args, answer, &mut shown).await?;
+            }
+            Ok(answer) if answer.status().is_server_error() && was_connected => {}
+            Ok(answer) => {
+                let status = answer.status();
+                let body = answer.into_body().collect().await?.to_bytes();
+                bail!(refusal(status, &body));
+            }
+            Err(error) if !was_connected => return Err(error),
+            Err(_) => {}
+        }
+        tail = OVERLAP;
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}
+
+/// Until the connection is lost.
+async fn read(args: &Logs, answer: Response<Incoming>, shown: &mut Shown) -> anyhow::Result<()> {
+    let mut body = answer.into_body();
+    let mut buffer = BytesMut::new();
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout(SILENCE, body.frame()).await {
+        if let Ok(data) = frame.into_data() {
+            buffer.extend_from_slice(&data);
+        }
+        while let Some(end) = buffer.windows(2).position(|pair| pair == b"\n\n") {
+            let event = buffer.split_to(end + 2);
+            handle(args, &String::from_utf8_lossy(&event), shown)?;
+        }
+        if buffer.len() > MAX_EVENT {
+            bail!("the server sends an event without end");
+        }
+    }
+    Ok(())
+}
+
+fn handle(args: &Logs, event: &str, shown: &mut Shown) -> anyhow::Result<()> {
+    let field = |name: &str| {
+        event
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    };
+    let Some(data) = field("data") else {
+        return Ok(());
+    };
+    match field("event") {
+        Some("dropped") => {
+            let count = serde_json::from_str::<Value>(data)?["count"].clone();
+            eprintln(&format!(
+                "-- {count} entries were missed: this reader is too slow --"
+            ));
+            Ok(())
+        }
+        Some("error") => {
+            let told: Value = serde_json::from_str(data)?;
+            bail!(
+                "the server ended the stream: {}",
+                told["message"].as_str().unwrap_or("no reason given")
+            )
+        }
+        Some(_) => Ok(()),
+        None => {
+            let entry: LogEntry = serde_json::from_str(data)?;
+            if shown.is_new(&entry.id) {
+                print(args, &entry)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Ids of the entries that were shown last.
+#[derive(Default)]
+struct Shown {
+    ids: HashSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Shown {
+    fn is_new(&mut self, id: &str) -> bool {
+        if !self.ids.insert(id.to_owned()) {
+            return false;
+        }
+        self.order.push_back(id.to_owned());
+        if self.order.len() > 2 * OVERLAP as usize
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        true
+    }
+}
+
+fn print(args: &Logs, entry: &LogEntry) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        serde_json::to_writer(&mut out, entry)?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{}", plain_line(entry))?;
+    }
+    Ok(())
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> String {
+    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+    match problem["message"].as_str() {
+        Some(message) => format!("{message} ({status})"),
+        None => format!("the server answered {status}"),
+    }
+}
+
+/// For people beside the output proper, which may go to a file.
+fn eprintln(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flukedeploy_domain::log_entry::{EventType, Level, LogMetadata, LogSource, SourceType};
+    use time::OffsetDateTime;
+
+    #[test]
+    fn what_an_app_printed_does_not_speak_to_the_terminal() {
+        let source = LogSource {
+            kind: SourceType::Container,
+            container_name: "shop".to_owned(),
+            service_id: None,
+            node_id: None,
+            task_id: None,
+            stream: None,
+        };
+        let metadata = LogMetadata::new(EventType::DeployStart, "shop");
+        let message = "red \u{1b}[31m\u{7}\u{9b}2J\tend";
+        let at = OffsetDateTime::UNIX_EPOCH;
+        let entry = LogEntry::new(at, 1, Level::Warn, message, source, metadata);
+        assert_eq!(
+            plain_line(&entry),
+            "1970-01-01T00:00:00.000Z warn  shop red [31m2J\tend"
+        );
+    }
+
+    #[test]
+    fn an_entry_is_shown_once_and_memory_is_bounded() {
+        let mut shown = Shown::default();
+        for number in 0..5_000 {
+            assert!(shown.is_new(&number.to_string()));
+            assert!(!shown.is_new(&number.to_string()));
+        }
+        assert_eq!(shown.ids.len(), 2 * OVERLAP as usize);
+        assert_eq!(shown.ids.len(), shown.order.len());
+    }
+}
