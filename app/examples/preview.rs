@@ -84,7 +84,7 @@ async fn stream(
             }
             match entries.next().await {
                 Some(Live::Entry(entry)) if filter.matches(&entry) => {
-                    frame = serde_json::to_string(&*entry).ok();
+                    frame = String::from_utf8(entry.json().to_vec()).ok();
                 }
                 Some(_) => {}
                 None => return,

@@ -1,5 +1,6 @@
 use flukedeploy_domain::deployment::DeploymentId;
 use flukedeploy_domain::log_entry::{Level, LogFilter};
+use flukedeploy_domain::log_query::TextQuery;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::get_environment;
@@ -41,6 +42,10 @@ async fn logs(
     let min_level = level
         .as_deref()
         .and_then(|level| level.parse::<Level>().ok());
+    let (wanted, fault) = match text.as_deref().map(TextQuery::parse).transpose() {
+        Ok(wanted) => (wanted, None),
+        Err(fault) => (None, Some(fault)),
+    };
     let request = ReadLogs {
         filter: LogFilter {
             app_name: Some(name.to_string()),
@@ -48,8 +53,9 @@ async fn logs(
             min_level,
             ..LogFilter::default()
         },
-        text: text.clone().map(|text| text.chars().take(100).collect()),
+        text: wanted,
         limit: LINES,
+        total: true,
         ..ReadLogs::default()
     };
     let found = read_logs(&desk.px, &desk.actor, request).await?;
@@ -76,13 +82,16 @@ async fn logs(
         };
         view! { <li class="log-empty">{words}</li> }
     });
-    let typed = Typed::new(vec![
+    let mut typed = Typed::new(vec![
         ("q".to_owned(), text.clone().unwrap_or_default()),
         (
             "level".to_owned(),
             min_level.map_or("", Level::as_str).to_owned(),
         ),
     ]);
+    if let Some(fault) = fault {
+        typed = typed.with_error(&Error::Invalid(vec![fault]));
+    }
     let levels = vec![
         Choice::new("", "All levels"),
         Choice::new("info", "Info and worse"),

@@ -12,13 +12,12 @@ use flukedeploy_domain::release::{ReleaseNo, service_name};
 use flukedeploy_domain::routing::{ProbeOutcome, RoutingSnapshot, ServiceTraffic};
 use flukedeploy_platform::ports::{
     Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, JobSpec, NetworkReady, RawLine,
-    ReplicaFailure, ResolveError, ResolvedImage, Served, ServiceSpec, ServiceState, Task,
+    ReadTo, ReplicaFailure, ResolveError, ResolvedImage, Served, ServiceSpec, ServiceState, Task,
     TaskState, Traffic, TrafficError, VolumeUser,
 };
 use flukedeploy_platform::secret::Secret;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use time::OffsetDateTime;
 use tokio::sync::broadcast;
 
 pub(crate) struct PretendedEngine;
@@ -98,11 +97,7 @@ impl Engine for PretendedEngine {
     fn watch(&self) -> BoxStream<'static, EngineEvent> {
         stream::pending().boxed()
     }
-    fn follow_logs(
-        &self,
-        _: &str,
-        _: Option<OffsetDateTime>,
-    ) -> BoxStream<'static, Result<RawLine, EngineError>> {
+    fn follow_logs(&self, _: &str, _: &ReadTo) -> BoxStream<'static, Result<RawLine, EngineError>> {
         stream::pending().boxed()
     }
     async fn examine(&self, _: &Task) -> Result<ReplicaFailure, EngineError> {

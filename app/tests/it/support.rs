@@ -22,10 +22,11 @@ use flukedeploy_domain::log_entry::{
     EventType, Level, LogEntry, LogMetadata, LogSource, SourceType,
 };
 use flukedeploy_domain::names::EnvironmentName;
+use flukedeploy_logs::Logs;
 use flukedeploy_platform::config::{BuildsConfig, PlatformConfig};
-use flukedeploy_platform::ports::{LogStore, NewRelease, Store, Switch, SystemClock};
+use flukedeploy_platform::ports::{LogBatch, LogStore, NewRelease, Store, Switch, SystemClock};
 use flukedeploy_platform::{Platform, Ports};
-use flukedeploy_store::{SqliteLogStore, SqliteStore};
+use flukedeploy_store::SqliteStore;
 use time::OffsetDateTime;
 
 // Also read by the example `preview`, from another folder.
@@ -43,7 +44,7 @@ use pretended_workshop::PretendedWorkshop;
 pub(crate) struct Stand {
     pub(crate) px: Platform,
     pub(crate) store: Arc<SqliteStore>,
-    pub(crate) logs: Arc<SqliteLogStore>,
+    pub(crate) logs: Arc<Logs>,
     pub(crate) directory: PathBuf,
 }
 
@@ -61,7 +62,7 @@ impl Stand {
             std::env::temp_dir().join(format!("flukedeploy-app-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("the temporary directory is writable");
         let store = SqliteStore::open(&directory.join("control.db")).await;
-        let logs = SqliteLogStore::open(&directory.join("logs.db")).await;
+        let logs = Logs::open(&directory.join("logs")).await;
         let store = Arc::new(store.expect("the store opens"));
         let logs = Arc::new(logs.expect("the log store opens"));
         let config = PlatformConfig {
@@ -305,7 +306,14 @@ impl Stand {
             .save_deployment(&deployment)
             .await
             .expect("it is stored");
-        self.logs.append(&entries).await.expect("they are stored");
+        let batch = LogBatch {
+            entries,
+            ..LogBatch::default()
+        };
+        self.logs
+            .append(Arc::new(batch))
+            .await
+            .expect("they are stored");
         deployment
     }
 
@@ -320,7 +328,14 @@ impl Stand {
             deployment,
             Some(PhaseName::Deploy),
         );
-        self.logs.append(&[entry]).await.expect("it is stored");
+        let batch = LogBatch {
+            entries: vec![entry],
+            ..LogBatch::default()
+        };
+        self.logs
+            .append(Arc::new(batch))
+            .await
+            .expect("it is stored");
     }
 }
 

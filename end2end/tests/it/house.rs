@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Everything a crate of ours may depend on, of what walls are about.
-const ALLOWED: [(&str, &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str]); 10] = [
     ("flukedeploy-domain", &[]),
     ("flukedeploy-platform", &["flukedeploy-domain"]),
     (
@@ -22,6 +22,10 @@ const ALLOWED: [(&str, &[&str]); 9] = [
         "flukedeploy-sources",
         &["flukedeploy-domain", "flukedeploy-platform"],
     ),
+    (
+        "flukedeploy-logs",
+        &["flukedeploy-domain", "flukedeploy-platform"],
+    ),
     ("flukedeploy-ingress", &["flukedeploy-domain"]),
     (
         "flukedeploy-app",
@@ -34,6 +38,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
             "flukedeploy-domain",
             "flukedeploy-engine",
             "flukedeploy-ingress",
+            "flukedeploy-logs",
             "flukedeploy-platform",
             "flukedeploy-sources",
             "flukedeploy-store",

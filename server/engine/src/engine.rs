@@ -9,11 +9,10 @@ use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_domain::names::InstanceName;
 use flukedeploy_platform::ports::{
     BuildError, BuildLine, BuildSpec, Builder, Built, Engine, EngineError, EngineEvent, EngineInfo,
-    ImageFacts, IngressSpec, JobSpec, LookedUp, NetworkReady, RawLine, ReplicaFailure,
+    ImageFacts, IngressSpec, JobSpec, LookedUp, NetworkReady, RawLine, ReadTo, ReplicaFailure,
     ResolveError, ResolvedImage, ServiceSpec, ServiceState, Task, VolumeUser,
 };
 use futures_util::stream::BoxStream;
-use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 
 use crate::client::Client;
@@ -166,9 +165,9 @@ impl Engine for SwarmEngine {
     fn follow_logs(
         &self,
         service: &str,
-        since: Option<OffsetDateTime>,
+        read: &ReadTo,
     ) -> BoxStream<'static, Result<RawLine, EngineError>> {
-        logs::follow(self.inner.clone(), service, since)
+        logs::follow(self.inner.clone(), service, read)
     }
 
     async fn examine(&self, task: &Task) -> Result<ReplicaFailure, EngineError> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bollard::errors::Error;
 use bytes::{Bytes, BytesMut};
-use flukedeploy_platform::ports::{EngineError, RawLine, TaskState};
+use flukedeploy_platform::ports::{EngineError, RawLine, ReadTo, TaskState};
 use futures_util::StreamExt;
 use futures_util::stream::{self, AbortHandle, BoxStream, SelectAll};
 use http_body_util::BodyExt;
@@ -87,7 +87,8 @@ struct Origin {
 /// Puts one replica's lines together and drops what was seen before.
 struct Lines {
     origin: Origin,
-    since: Option<OffsetDateTime>,
+    /// How far stdout and stderr were read before.
+    read: [Option<OffsetDateTime>; 2],
     /// Begun lines of stdout and stderr.
     parts: [Option<Part>; 2],
     ready: VecDeque<RawLine>,
@@ -99,10 +100,10 @@ struct Part {
 }
 
 impl Lines {
-    fn new(origin: Origin, since: Option<OffsetDateTime>) -> Self {
+    fn new(origin: Origin, read: [Option<OffsetDateTime>; 2]) -> Self {
         Self {
             origin,
-            since,
+            read,
             parts: [None, None],
             ready: VecDeque::new(),
         }
@@ -119,6 +120,11 @@ impl Lines {
         else {
             return;
         };
+        // What was read before is left out piece by piece: the engine begins in the middle of a line
+        // whose first pieces are older.
+        if self.read[usize::from(stderr)].is_some_and(|read| at <= read) {
+            return;
+        }
         let text = &payload[space + 1..];
         let is_whole = text.last() == Some(&b'\n');
         let text = text.strip_suffix(b"\n").unwrap_or(text);
@@ -127,6 +133,7 @@ impl Lines {
             at,
             text: Vec::new(),
         });
+        part.at = at;
         let room = MAX_LINE.saturating_sub(part.text.len());
         part.text.extend_from_slice(&text[..text.len().min(room)]);
         if is_whole {
@@ -144,9 +151,6 @@ impl Lines {
         let Some(part) = self.parts[usize::from(stderr)].take() else {
             return;
         };
-        if self.since.is_some_and(|since| part.at <= since) {
-            return;
-        }
         let text = part.text.strip_suffix(b"\r").unwrap_or(&part.text);
         for text in text.split(|byte| *byte == b'\n') {
             self.ready.push_back(RawLine {
@@ -255,7 +259,7 @@ impl Source {
 struct Follow {
     inner: Arc<Inner>,
     service: String,
-    since: Option<OffsetDateTime>,
+    read: ReadTo,
     doing: String,
     /// Tells of containers that start from now on.
     events: Option<Events>,
@@ -278,12 +282,12 @@ enum Step {
 pub(crate) fn follow(
     inner: Arc<Inner>,
     service: &str,
-    since: Option<OffsetDateTime>,
+    read: &ReadTo,
 ) -> BoxStream<'static, Result<RawLine, EngineError>> {
     let follow = Follow {
         inner,
         service: service.to_owned(),
-        since,
+        read: read.clone(),
         doing: format!("following the logs of {service}"),
         events: None,
         sources: SelectAll::new(),
@@ -424,7 +428,12 @@ impl Follow {
         task_id: Option<String>,
         node_id: Option<String>,
     ) -> BoxStream<'static, Result<RawLine, EngineError>> {
-        let since = self.since.map_or_else(|| "0".to_owned(), after);
+        let read = self.read.of(task_id.as_deref());
+        // From the older of both; what the other has more is left out again.
+        let since = match read {
+            [Some(stdout), Some(stderr)] => after(stdout.min(stderr)),
+            _ => "0".to_owned(),
+        };
         let parameters = [
             ("follow", "1"),
             ("stdout", "1"),
@@ -438,7 +447,7 @@ impl Follow {
             path: format!("{path}{}", query(&parameters)),
             body: None,
             buffer: BytesMut::new(),
-            lines: Lines::new(Origin { task_id, node_id }, self.since),
+            lines: Lines::new(Origin { task_id, node_id }, read),
             is_over: false,
         };
         source.into_stream()
@@ -466,12 +475,12 @@ mod tests {
         format!("2024-05-01T10:20:30.000000001Z {text}").into_bytes()
     }
 
-    fn lines(since: Option<OffsetDateTime>) -> Lines {
+    fn lines(read: Option<OffsetDateTime>) -> Lines {
         let origin = Origin {
             task_id: Some("t1".to_owned()),
             node_id: None,
         };
-        Lines::new(origin, since)
+        Lines::new(origin, [read; 2])
     }
 
     #[test]

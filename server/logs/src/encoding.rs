@@ -234,11 +234,23 @@ impl Decoder {
     }
 
     fn raw(&mut self, section: Section, stored: &[u8]) -> io::Result<Vec<u8>> {
+        self.raw_into(section, stored, Vec::new())
+    }
+
+    /// Into a buffer that was used before: new ones cost as much as reading does.
+    fn raw_into(
+        &mut self,
+        section: Section,
+        stored: &[u8],
+        mut raw: Vec<u8>,
+    ) -> io::Result<Vec<u8>> {
         if crc32fast::hash(stored) != section.checksum {
             return Err(Malformed.into());
         }
-        let raw = self.decompressor.decompress(stored, section.raw as usize)?;
-        if raw.len() != section.raw as usize {
+        raw.clear();
+        raw.reserve(section.raw as usize);
+        let bytes = self.decompressor.decompress_to_buffer(stored, &mut raw)?;
+        if bytes != section.raw as usize {
             return Err(Malformed.into());
         }
         Ok(raw)
@@ -253,8 +265,13 @@ impl Decoder {
         Ok(columns)
     }
 
-    pub(crate) fn texts(&mut self, header: &Header, stored: &[u8]) -> io::Result<String> {
-        let raw = self.raw(header.texts, stored)?;
+    pub(crate) fn texts(
+        &mut self,
+        header: &Header,
+        stored: &[u8],
+        buffer: String,
+    ) -> io::Result<String> {
+        let raw = self.raw_into(header.texts, stored, buffer.into_bytes())?;
         String::from_utf8(raw).map_err(|_| Malformed.into())
     }
 

@@ -44,6 +44,7 @@ mod error;
 mod lookup;
 mod options;
 mod origin;
+mod port;
 mod query;
 mod recovery;
 mod retention;
@@ -61,6 +62,7 @@ mod tests;
 pub use error::Error;
 pub use lookup::{Export, MAX_BUCKETS};
 pub use options::Options;
+pub use port::Logs;
 pub use query::{
     Bucket, Context, Cursor, Histogram, MAX_REACH, Order, Page, Paging, Query, StoredLine, Total,
 };

@@ -188,6 +188,9 @@ impl Opened<'_> {
 pub(crate) struct Scanner {
     decoder: Decoder,
     files: VecDeque<(Arc<Segment>, Arc<File>)>,
+    /// Buffers that go from block to block.
+    stored: Vec<u8>,
+    texts: String,
     pub(crate) damaged: u64,
 }
 
@@ -196,6 +199,8 @@ impl Scanner {
         Ok(Self {
             decoder: Decoder::new()?,
             files: VecDeque::new(),
+            stored: Vec::new(),
+            texts: String::new(),
             damaged: 0,
         })
     }
@@ -270,9 +275,19 @@ impl Scanner {
                 if !may_have(&file, block, &wanted.hashes)? {
                     return Ok(None);
                 }
+                let mut texts = None;
+                if let Some(text) = wanted.query.text.as_ref().filter(|text| text.has_lead()) {
+                    // First of all, since most blocks have nothing.
+                    let own = self.texts(&file, block)?;
+                    if text.next_candidate(&own, 0).is_none() {
+                        self.texts = own;
+                        return Ok(None);
+                    }
+                    texts = Some(Loaded::Own(own));
+                }
                 Opened {
                     columns: Loaded::Own(self.columns(&file, block)?),
-                    texts: None,
+                    texts,
                     extra: None,
                 }
             }
@@ -303,9 +318,9 @@ impl Scanner {
         if let (None, Source::Stored(segment, index)) = (&opened.extra, source) {
             let block = &segment.blocks[*index];
             let file = self.file(segment)?;
-            let start = block.header.extra_start();
-            let stored = read_part(&file, block, start, block.header.extra.stored)?;
-            let extra = self.decoder.extra(&block.header, &stored)?;
+            let (start, length) = (block.header.extra_start(), block.header.extra.stored);
+            read_part(&file, block, start, length, &mut self.stored)?;
+            let extra = self.decoder.extra(&block.header, &self.stored)?;
             opened.extra = Some(Loaded::Own(extra));
         }
         Ok(())
@@ -315,18 +330,23 @@ impl Scanner {
         if let (None, Source::Stored(segment, index)) = (&opened.texts, source) {
             let block = &segment.blocks[*index];
             let file = self.file(segment)?;
-            let start = block.header.texts_start();
-            let stored = read_part(&file, block, start, block.header.texts.stored)?;
-            let texts = self.decoder.texts(&block.header, &stored)?;
+            let texts = self.texts(&file, block)?;
             opened.texts = Some(Loaded::Own(texts));
         }
         Ok(())
     }
 
     fn columns(&mut self, file: &File, block: &Stored) -> io::Result<Columns> {
-        let start = block.header.columns_start();
-        let stored = read_part(file, block, start, block.header.columns.stored)?;
-        self.decoder.columns(&block.header, &stored)
+        let (start, length) = (block.header.columns_start(), block.header.columns.stored);
+        read_part(file, block, start, length, &mut self.stored)?;
+        self.decoder.columns(&block.header, &self.stored)
+    }
+
+    fn texts(&mut self, file: &File, block: &Stored) -> io::Result<String> {
+        let (start, length) = (block.header.texts_start(), block.header.texts.stored);
+        read_part(file, block, start, length, &mut self.stored)?;
+        let buffer = std::mem::take(&mut self.texts);
+        self.decoder.texts(&block.header, &self.stored, buffer)
     }
 
     fn file(&mut self, segment: &Arc<Segment>) -> io::Result<Arc<File>> {

@@ -251,12 +251,14 @@ pub(crate) fn may_have(file: &File, block: &Stored, hashes: &[u64]) -> io::Resul
     Ok(true)
 }
 
-/// Some of a block's bytes.
+/// Some of a block's bytes, into a buffer.
 pub(crate) fn read_part(
     file: &File,
     block: &Stored,
     start: u64,
     length: u32,
-) -> io::Result<Vec<u8>> {
-    read_exactly(file, block.offset + start, length as usize)
+    into: &mut Vec<u8>,
+) -> io::Result<()> {
+    into.resize(length as usize, 0);
+    file.read_exact_at(into, block.offset + start)
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
 use flukedeploy_domain::log_entry::LogEntry;
+use rustix::fs::{FlockOperation, flock};
 
 use crate::batch::Batch;
 use crate::block::Block;
@@ -32,7 +33,7 @@ pub struct LogStore {
     /// Taken before every other lock.
     pub(crate) writer: Mutex<Writer>,
     sealer: Option<JoinHandle<()>>,
-    _lock: File,
+    lock: File,
 }
 
 pub(crate) struct Writer {
@@ -115,7 +116,7 @@ impl LogStore {
             shared,
             writer: Mutex::new(writer),
             sealer: Some(sealer),
-            _lock: lock_file,
+            lock: lock_file,
         })
     }
 
@@ -230,6 +231,10 @@ impl Drop for LogStore {
             && sealer.join().is_err()
         {
             tracing::error!("the thread that writes log segments ended in a panic");
+        }
+        // Not left to closing the file: a process being started may still share it for a moment.
+        if let Err(cause) = flock(&self.lock, FlockOperation::Unlock) {
+            tracing::debug!(error = %cause, "the log directory is unlocked when the file is closed");
         }
     }
 }

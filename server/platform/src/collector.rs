@@ -1,6 +1,7 @@
 //! Follows what the replicas print and makes entries of it.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 
 use flukedeploy_domain::deployment::PhaseName;
@@ -11,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::meaning::{Printed, Streams};
 use crate::platform::Platform;
 use crate::ports::{ServiceState, StoreError};
-use crate::secret::random_u64;
+use crate::reading::Reading;
 
 /// Releases of an environment whose settings are searched for secrets at the start, the newest
 /// first; older ones do not run any more.
@@ -34,10 +35,18 @@ pub(crate) async fn run(px: Platform) {
     let mut changes = px.parts().fleet.changes();
     loop {
         if let Ok(services) = px.parts().engine.services().await {
+            let mut gone = Vec::new();
             followers.retain(|name, follower| {
                 let there = services.iter().any(|service| service.name == *name);
-                there && !follower.is_finished()
+                if !there && follower.is_finished() {
+                    gone.push(name.clone());
+                }
+                // A stream ends by itself when its service is gone, with the last lines.
+                !follower.is_finished()
             });
+            for service in gone {
+                crate::reading::forget(&px, &service).await;
+            }
             for service in services {
                 if !followers.contains_key(&service.name) {
                     let name = service.name.clone();
@@ -75,14 +84,15 @@ async fn learn_secrets(px: &Platform) -> Result<(), StoreError> {
 }
 
 async fn follow(px: Platform, service: ServiceState) {
-    let since = match px.parts().log_store.newest_of_service(&service.name).await {
-        Ok(since) => since,
+    let mut reading = match Reading::of(&px, &service.name).await {
+        Ok(reading) => reading,
         Err(error) => {
+            // Begun anew a little later: reading from the start would bring everything twice.
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "log position could not be read"
             );
-            None
+            return;
         }
     };
     let labels = &service.labels;
@@ -95,7 +105,12 @@ async fn follow(px: Platform, service: ServiceState) {
         .and_then(|number| number.parse().ok());
     let environment = labels.get("com.flukedeploy.environment").cloned();
     let deployment = labels.get("com.flukedeploy.deployment").cloned();
-    let mut record = |printed: Printed| {
+    let mut lines = px
+        .parts()
+        .engine
+        .follow_logs(&service.name, &reading.read_to());
+    let mut told = |printed: Printed| {
+        let position = reading.behind(&printed);
         let mut metadata = LogMetadata {
             environment: environment.clone(),
             release,
@@ -110,29 +125,46 @@ async fn follow(px: Platform, service: ServiceState) {
             metadata.phase = Some(PhaseName::Deploy);
         }
         let entry = entry(&service.name, &app, printed, metadata);
-        px.parts().journal.record(entry);
+        (entry, position)
     };
     let mut streams = Streams::default();
-    let mut lines = px.parts().engine.follow_logs(&service.name, since);
+    let mut printed = Vec::new();
     loop {
         let line = tokio::select! {
             () = px.stopping().cancelled() => break,
-            line = lines.next() => line,
-            () = until(streams.due()) => {
-                streams.tick(Instant::now(), &mut record);
-                continue;
-            }
+            line = lines.next() => Some(line),
+            () = until(streams.due()) => None,
         };
-        match line {
-            Some(Ok(line)) => streams.feed(line, Instant::now(), &mut record),
-            Some(Err(error)) => {
-                tracing::debug!(error = %error, service = service.name, "following logs was interrupted");
-                break;
+        let now = Instant::now();
+        let mut give = |one| printed.push(one);
+        let is_over = match line {
+            None => {
+                streams.tick(now, &mut give);
+                false
             }
-            None => break,
+            Some(Some(Ok(line))) => {
+                streams.feed(line, now, &mut give);
+                false
+            }
+            Some(Some(Err(error))) => {
+                tracing::debug!(error = %error, service = service.name, "following logs was interrupted");
+                true
+            }
+            Some(None) => true,
+        };
+        for one in printed.drain(..) {
+            let (entry, position) = told(one);
+            px.parts().journal.record_read(entry, position).await;
+        }
+        if is_over {
+            break;
         }
     }
-    streams.flush(&mut record);
+    streams.flush(&mut |one| printed.push(one));
+    for one in printed {
+        let (entry, position) = told(one);
+        px.parts().journal.record_read(entry, position).await;
+    }
 }
 
 /// Comes when held lines have waited long enough; never, if nothing is held.
@@ -161,11 +193,14 @@ pub(crate) fn entry(
         task_id: printed.task_id,
         stream: Some(if printed.stderr { "stderr" } else { "stdout" }.to_owned()),
     };
-    // The time of its last line: reading goes on after the newest stored entry.
-    let at = printed.last_at;
+    let at = printed.at;
+    // The same for the same line, if it is read again after a crash: whoever listened knows it.
+    let mut hasher = DefaultHasher::new();
+    let replica = (service, &source.task_id, printed.stderr);
+    (replica, at, &meaning.message).hash(&mut hasher);
     LogEntry::new(
         at,
-        random_u64(),
+        hasher.finish(),
         meaning.level,
         meaning.message,
         source,

@@ -23,6 +23,7 @@ mod meaning;
 pub mod patterns;
 mod platform;
 pub mod ports;
+mod reading;
 mod reconcile;
 mod redaction;
 mod routes;

@@ -1,52 +1,211 @@
 //! Reading log entries: stored and live.
 
+use std::time::Duration;
+
 use flukedeploy_domain::access::{Action, Actor, Resource};
-use flukedeploy_domain::log_entry::LogFilter;
-use flukedeploy_domain::names::AppName;
+use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
+use flukedeploy_domain::log_query::TextQuery;
+use flukedeploy_domain::names::{AppName, Invalid, quoted};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use time::OffsetDateTime;
 
 use crate::authorise::authorise;
 use crate::error::Error;
 use crate::journal::Subscription;
+use crate::patterns::{Patterns, Summary};
 use crate::platform::Platform;
-use crate::ports::{LogPage, LogQuery};
+use crate::ports::{Context, Cursor, Histogram, LogQuery, MAX_REACH, Order, Paging};
 
 /// Most entries of one answer.
 pub const MAX_PAGE: u32 = 5_000;
+/// Most stretches of time of one histogram.
+pub const MAX_BUCKETS: usize = 500;
+/// Most neighbours on each side of a line.
+pub const MAX_CONTEXT: usize = 200;
+/// How long one search may take. What it has found by then is the answer, and it says so.
+const BUDGET: Duration = Duration::from_secs(10);
+/// Newest entries that a summary is made of.
+const MAX_SUMMARISED: usize = 20_000;
+/// Patterns that a summary tells apart.
+const MAX_PATTERNS: usize = 100;
+/// Entries read at once for an export.
+const EXPORT_PAGE: usize = 1_000;
 
 /// Which stored entries a caller wants.
 #[derive(Debug, Clone, Default)]
 pub struct ReadLogs {
     pub filter: LogFilter,
-    /// Case-insensitive text in the message.
-    pub text: Option<String>,
+    /// See [`TextQuery`] for what can be asked.
+    pub text: Option<TextQuery>,
     pub since: Option<OffsetDateTime>,
+    pub until: Option<OffsetDateTime>,
     pub limit: u32,
     pub offset: u32,
-    pub oldest_first: bool,
+    pub order: Order,
+    /// Behind this place, in the order asked for: stable while lines arrive.
+    pub after: Option<Cursor>,
+    /// Count all that match, wherever the page is.
+    pub total: bool,
 }
 
-pub async fn read_logs(px: &Platform, actor: &Actor, request: ReadLogs) -> Result<LogPage, Error> {
-    authorise_filter(actor, &request.filter)?;
-    if request.limit == 0 || request.limit > MAX_PAGE {
-        return Err(Error::invalid(
-            "limit",
-            format!("must be 1 to {MAX_PAGE}, not {}", request.limit),
-        ));
+/// Entries in the order asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogEntries {
+    /// Matching entries before paging, if it was asked for.
+    pub total: u64,
+    pub entries: Vec<LogEntry>,
+    /// Where to go on; `None`: there is nothing more at present.
+    pub next: Option<Cursor>,
+    /// The search took too long, or a part of the store is damaged: there may be more.
+    pub is_incomplete: bool,
+}
+
+impl ReadLogs {
+    fn query(self, actor: &Actor) -> Result<(LogQuery, Paging), Error> {
+        authorise_filter(actor, &self.filter)?;
+        if self.limit == 0 || self.limit > MAX_PAGE {
+            let problem = format!("must be 1 to {MAX_PAGE}, not {}", self.limit);
+            return Err(Error::invalid("limit", problem));
+        }
+        let (limit, offset) = (self.limit as usize, self.offset as usize);
+        if limit + offset > MAX_REACH {
+            let problem = format!("reaches at most {MAX_REACH} entries; page on with cursor");
+            return Err(Error::invalid("offset", problem));
+        }
+        let query = LogQuery {
+            filter: self.filter,
+            apps: None,
+            text: self.text,
+            since: self.since,
+            until: self.until,
+            budget: Some(BUDGET),
+        };
+        let paging = Paging {
+            order: self.order,
+            after: self.after,
+            limit,
+            offset,
+            total: self.total,
+        };
+        Ok((query, paging))
     }
-    if request.text.as_ref().is_some_and(|text| text.len() > 500) {
-        return Err(Error::invalid("q", "must have at most 500 characters"));
-    }
+}
+
+pub async fn read_logs(
+    px: &Platform,
+    actor: &Actor,
+    request: ReadLogs,
+) -> Result<LogEntries, Error> {
+    let (query, paging) = request.query(actor)?;
     px.parts().journal.flush().await;
-    let query = LogQuery {
-        filter: request.filter,
-        text: request.text.filter(|text| !text.is_empty()),
-        since: request.since,
-        limit: request.limit,
-        offset: request.offset,
-        oldest_first: request.oldest_first,
+    let page = px.parts().log_store.page(&query, &paging).await?;
+    let is_cut = page.total.is_some_and(|total| !total.is_complete);
+    Ok(LogEntries {
+        total: page.total.map_or(0, |total| total.lines),
+        is_incomplete: is_cut
+            || page.damaged > 0
+            || (page.next.is_some() && page.lines.len() < paging.limit),
+        entries: page.lines.into_iter().map(|line| line.entry).collect(),
+        next: page.next,
+    })
+}
+
+/// Entries over time and by level.
+pub async fn histogram(
+    px: &Platform,
+    actor: &Actor,
+    request: ReadLogs,
+    buckets: usize,
+) -> Result<Histogram, Error> {
+    if buckets == 0 || buckets > MAX_BUCKETS {
+        let problem = format!("must be 1 to {MAX_BUCKETS}, not {buckets}");
+        return Err(Error::invalid("buckets", problem));
+    }
+    let (query, _) = request.query(actor)?;
+    px.parts().journal.flush().await;
+    Ok(px.parts().log_store.histogram(&query, buckets).await?)
+}
+
+/// One entry among `count` of the same replica before and after; `None` if the query does not find
+/// it.
+pub async fn context(
+    px: &Platform,
+    actor: &Actor,
+    request: ReadLogs,
+    id: &str,
+    count: usize,
+) -> Result<Option<Context>, Error> {
+    if count > MAX_CONTEXT {
+        let problem = format!("must be 0 to {MAX_CONTEXT}, not {count}");
+        return Err(Error::invalid("context", problem));
+    }
+    let (query, _) = request.query(actor)?;
+    px.parts().journal.flush().await;
+    Ok(px.parts().log_store.context(&query, id, count).await?)
+}
+
+/// What the newest matching entries come to: counts, patterns, the first error and its neighbours.
+pub async fn summarise(px: &Platform, actor: &Actor, request: ReadLogs) -> Result<Summary, Error> {
+    let (query, mut paging) = request.query(actor)?;
+    px.parts().journal.flush().await;
+    (paging.order, paging.limit, paging.offset) = (Order::NewestFirst, MAX_SUMMARISED, 0);
+    let page = px.parts().log_store.page(&query, &paging).await?;
+    let mut patterns = Patterns::new(MAX_PATTERNS);
+    for line in page.lines.iter().rev() {
+        patterns.add(&line.entry);
+    }
+    Ok(patterns.finish())
+}
+
+/// Everything that matches, oldest first, in pieces. A reader that goes on later does so behind
+/// the cursor of the last line it has.
+pub async fn export(
+    px: &Platform,
+    actor: &Actor,
+    request: ReadLogs,
+) -> Result<BoxStream<'static, Result<Vec<LogEntry>, Error>>, Error> {
+    let (mut query, mut paging) = request.query(actor)?;
+    query.budget = None;
+    px.parts().journal.flush().await;
+    (paging.order, paging.limit, paging.offset) = (Order::OldestFirst, EXPORT_PAGE, 0);
+    let px = px.clone();
+    let pages = stream::unfold(Some((px, query, paging)), async |state| {
+        let (px, query, mut paging) = state?;
+        match px.parts().log_store.page(&query, &paging).await {
+            Ok(page) => {
+                let entries = page.lines.into_iter().map(|line| line.entry).collect();
+                paging.after = page.next;
+                let rest = page.next.map(|_| (px, query, paging));
+                Some((Ok(entries), rest))
+            }
+            Err(error) => Some((Err(error.into()), None)),
+        }
+    });
+    Ok(pages.boxed())
+}
+
+/// A place in the log as callers carry it: readers treat it as opaque.
+pub fn cursor_text(cursor: Cursor) -> String {
+    format!("{:x}-{:x}", cursor.time_ns, cursor.sequence)
+}
+
+/// # Errors
+/// It was not made by [`cursor_text`].
+pub fn parse_cursor(text: &str) -> Result<Cursor, Invalid> {
+    let parse = || {
+        let (time, sequence) = text.rsplit_once('-')?;
+        Some(Cursor {
+            time_ns: u64::from_str_radix(time, 16).ok()?.cast_signed(),
+            sequence: u64::from_str_radix(sequence, 16).ok()?,
+        })
     };
-    Ok(px.parts().log_store.query(&query).await?)
+    parse().ok_or_else(|| {
+        let problem = format!(
+            "must be a cursor of an earlier answer, not {}",
+            quoted(text)
+        );
+        Invalid::new("cursor", problem)
+    })
 }
 
 /// Live entries from now on. The caller filters, so that a subscription outlives a change of
@@ -62,5 +221,21 @@ pub fn authorise_filter(actor: &Actor, filter: &LogFilter) -> Result<(), Error> 
         Some(Ok(app)) => authorise(actor, Action::ReadLogs, Resource::App(&app)),
         // An impossible name matches nothing; the contract answers 200 with none.
         Some(Err(_)) | None => authorise(actor, Action::ReadLogs, Resource::System),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_as_it_was() {
+        for (time_ns, sequence) in [(0, 0), (1_770_200_000_123_456_789, 42), (-5, u64::MAX)] {
+            let cursor = Cursor { time_ns, sequence };
+            assert_eq!(parse_cursor(&cursor_text(cursor)), Ok(cursor));
+        }
+        for wrong in ["", "x", "1", "-", "1-g", "zz-1"] {
+            assert_eq!(parse_cursor(wrong).unwrap_err().field, "cursor");
+        }
     }
 }

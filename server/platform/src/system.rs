@@ -85,6 +85,11 @@ pub async fn system_view(px: &Platform, actor: &Actor) -> Result<SystemView, Err
     if ingresses == 0 {
         problems.push("no ingress is connected: routes cannot be changed now".to_owned());
     }
+    if let Some(trouble) = px.parts().journal.trouble() {
+        problems.push(format!(
+            "log entries cannot be stored now, and are tried again: {trouble}"
+        ));
+    }
     if let Err(error) = px.parts().store.ping().await {
         problems.push(error.to_string());
     }

@@ -63,9 +63,6 @@ fn remove_data(config: &Config) -> anyhow::Result<()> {
         "control.db",
         "control.db-wal",
         "control.db-shm",
-        "logs.db",
-        "logs.db-wal",
-        "logs.db-shm",
         "lock",
         "set-up-token",
         "agent.header",
@@ -75,6 +72,15 @@ fn remove_data(config: &Config) -> anyhow::Result<()> {
     for name in ours {
         let path = config.data_dir.join(name);
         files::remove(&path).with_context(|| format!("{} cannot be removed", path.display()))?;
+    }
+    for name in ["logs", "sources"] {
+        let path = config.data_dir.join(name);
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("{} cannot be removed", path.display()));
+            }
+            _ => {}
+        }
     }
     match std::fs::remove_dir(&config.data_dir) {
         Err(error)

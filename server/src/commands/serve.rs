@@ -10,12 +10,13 @@ use axum::Router;
 use axum::serve::ListenerExt as _;
 use flukedeploy_app::{DashboardSettings, accept_session, dashboard_router};
 use flukedeploy_engine::{EngineConfig, SwarmEngine};
+use flukedeploy_logs::Logs;
 use flukedeploy_platform::config::{BuildsConfig, PlatformConfig};
 use flukedeploy_platform::ports::SystemClock;
 use flukedeploy_platform::ports::{Absent, Inspector};
 use flukedeploy_platform::{Platform, Ports, identity};
 use flukedeploy_sources::{SourceWorkshop, SourcesConfig};
-use flukedeploy_store::{SqliteLogStore, SqliteStore};
+use flukedeploy_store::SqliteStore;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,6 +32,8 @@ use crate::scanner::Scanner;
 const SHUT_DOWN: Duration = Duration::from_secs(10);
 /// How long log entries are kept.
 const LOG_RETENTION: time::Duration = time::Duration::days(30);
+/// What the log entries of one app may take on disk; the oldest go first.
+const LOG_BYTES_PER_APP: u64 = 1 << 30;
 /// How much larger a source may be when unpacked.
 const UNPACKED: u64 = 4;
 /// Files, folders and links of one source.
@@ -102,7 +105,11 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     })?;
     let _only_one = lock_data_dir(&config)?;
     let store = SqliteStore::open(&config.data_dir.join("control.db")).await?;
-    let log_store = SqliteLogStore::open(&config.data_dir.join("logs.db")).await?;
+    // Entries of builds before the log store of today: they may hold what is taken out now.
+    for old in ["logs.db", "logs.db-wal", "logs.db-shm"] {
+        files::remove(&config.data_dir.join(old))?;
+    }
+    let log_store = Logs::open(&config.data_dir.join("logs")).await?;
     let sessions = store.sessions(Arc::new(SystemClock));
     let (listener, stream_listener) = (
         bind(config.listen).await?,
@@ -160,7 +167,6 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         tracing::warn!("some background work did not end in time; the next start takes it up");
     }
     store.close().await;
-    log_store.close().await;
     tracing::info!("the control plane has ended");
     ended?;
     Ok(ExitCode::SUCCESS)
@@ -283,7 +289,7 @@ async fn first_things(px: &Platform, config: &Config) -> anyhow::Result<()> {
 }
 
 /// Expired sessions and log entries, and the set-up token's file once it was used.
-fn px_housekeeping(px: &Platform, sessions: flukedeploy_store::SessionStore, logs: SqliteLogStore) {
+fn px_housekeeping(px: &Platform, sessions: flukedeploy_store::SessionStore, logs: Logs) {
     use flukedeploy_platform::ports::LogStore as _;
     let px = px.clone();
     tokio::spawn(async move {
@@ -294,7 +300,10 @@ fn px_housekeeping(px: &Platform, sessions: flukedeploy_store::SessionStore, log
                     "sessions were not expired"
                 );
             }
-            if let Err(error) = logs.expire(px.now() - LOG_RETENTION).await {
+            if let Err(error) = logs
+                .expire(px.now() - LOG_RETENTION, LOG_BYTES_PER_APP)
+                .await
+            {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "log entries were not expired"

@@ -1,9 +1,7 @@
-//! `SQLite` behind the platform's `Store` and `LogStore` ports, and the sessions of the dashboard.
+//! `SQLite` behind the platform's `Store` port, and the sessions of the dashboard.
 //!
-//! The only crate that knows SQL. Two database files: the control plane's ([`SqliteStore`],
-//! [`SessionStore`]) and the logs' ([`SqliteLogStore`]), so that a flood of log lines never makes a
-//! deployment wait. It decides nothing about apps or people, it hands out no transaction and no
-//! row, and it must never log a value that it stores.
+//! The only crate that knows SQL. It decides nothing about apps or people, it hands out no
+//! transaction and no row, and it must never log a value that it stores.
 
 pub mod schema;
 
@@ -28,8 +26,6 @@ mod error;
 #[cfg(feature = "queries")]
 mod idempotency;
 #[cfg(feature = "queries")]
-mod logs;
-#[cfg(feature = "queries")]
 mod memory;
 #[cfg(feature = "queries")]
 mod migration;
@@ -48,8 +44,6 @@ mod webhooks;
 
 #[cfg(feature = "queries")]
 pub use audit::AuditVerdict;
-#[cfg(feature = "queries")]
-pub use logs::SqliteLogStore;
 #[cfg(feature = "queries")]
 pub use sessions::SessionStore;
 #[cfg(feature = "queries")]

@@ -1,4 +1,4 @@
-//! The two schemas. This module needs none of the queries: see `examples/migrate.rs`.
+//! The schema. This module needs none of the queries: see `examples/migrate.rs`.
 
 use std::path::Path;
 
@@ -8,10 +8,8 @@ use sqlx::{ConnectOptions, Connection};
 
 /// The control plane's database.
 pub static CONTROL: Migrator = sqlx::migrate!("../../migrations/control");
-/// The database of log entries.
-pub static LOGS: Migrator = sqlx::migrate!("../../migrations/logs");
 
-/// Makes a new database that holds both schemas, for the query macros; never for the product.
+/// Makes a new database with the schema, for the query macros; never for the product.
 ///
 /// # Errors
 /// The file cannot be written, or a migration is not SQL.
@@ -21,7 +19,7 @@ pub async fn create_for_macros(path: &Path) -> Result<(), sqlx::Error> {
         .create_if_missing(true)
         .connect()
         .await?;
-    for step in CONTROL.iter().chain(LOGS.iter()) {
+    for step in CONTROL.iter() {
         sqlx::raw_sql(step.sql.clone())
             .execute(&mut connection)
             .await?;

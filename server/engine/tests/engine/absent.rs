@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use flukedeploy_engine::SwarmEngine;
-use flukedeploy_platform::ports::{Engine, EngineError, EngineEvent};
+use flukedeploy_platform::ports::{Engine, EngineError, EngineEvent, ReadTo};
 use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
@@ -48,7 +48,7 @@ async fn a_frozen_engine_times_out() {
         engine.info(),
         engine.tasks("x"),
         engine.remove_service("x"),
-        engine.follow_logs("x", None),
+        engine.follow_logs("x", &ReadTo::default()),
     );
     let resolution = engine.resolve_image(&image, &|_| {});
     let all = async { tokio::join!(info, tasks, removal, logs.next(), resolution) };

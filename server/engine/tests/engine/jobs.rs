@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flukedeploy_domain::app::{EnvVars, Resources};
 use flukedeploy_domain::image::PinnedImage;
-use flukedeploy_platform::ports::{Engine, JobSpec, Task, TaskState, VolumeMount};
+use flukedeploy_platform::ports::{Engine, JobSpec, ReadTo, Task, TaskState, VolumeMount};
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
@@ -58,7 +58,7 @@ async fn a_job_ends_once_and_is_no_release() {
     let failure = bed.engine.examine(&task).await.unwrap();
     assert_eq!(failure.last_lines.len(), 2, "{failure:?}");
 
-    let mut logs = bed.engine.follow_logs(&ill.name, None);
+    let mut logs = bed.engine.follow_logs(&ill.name, &ReadTo::default());
     let mut lines = Vec::new();
     for _ in 0..2 {
         let line = timeout(Duration::from_secs(10), logs.next()).await.unwrap();

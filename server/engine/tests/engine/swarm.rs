@@ -7,7 +7,7 @@ use bollard::models::{ServiceSpec as DockerService, TaskSpec, TaskSpecContainerS
 use bollard::query_parameters::InspectServiceOptions;
 use flukedeploy_domain::image::PinnedImage;
 use flukedeploy_platform::ports::{
-    Engine, EngineError, EngineEvent, RawLine, ResolveError, Task, TaskState,
+    Engine, EngineError, EngineEvent, RawLine, ReadTo, ResolveError, Task, TaskState,
 };
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
@@ -353,7 +353,7 @@ async fn logs_are_followed_from_all_replicas_and_resumed() {
     let image = bed.pinned("talk", script).await;
     let mut spec = bed.service("talk", image);
     bed.engine.ensure_service(&spec).await.unwrap();
-    let mut stream = bed.engine.follow_logs(&spec.name, None);
+    let mut stream = bed.engine.follow_logs(&spec.name, &ReadTo::default());
     let has = |lines: &[RawLine], text: &str| lines.iter().any(|line| line.text == text);
     let first = lines(&mut stream, |lines| {
         has(lines, "tick 2") && has(lines, "oops")
@@ -380,17 +380,26 @@ async fn logs_are_followed_from_all_replicas_and_resumed() {
     .await;
 
     let since = first.iter().map(|line| line.at).max().unwrap();
-    let mut resumed = bed.engine.follow_logs(&spec.name, Some(since));
-    let next = lines(&mut resumed, |lines| lines.len() >= 2).await;
-    assert!(next.iter().all(|line| line.at > since), "{next:?}");
+    // Each replica goes on where it was read to; of the other one nothing was.
+    let mut read = ReadTo::default();
+    for stderr in [false, true] {
+        read.insert(task_id.clone().unwrap(), stderr, since);
+    }
+    let mut resumed = bed.engine.follow_logs(&spec.name, &read);
+    let next = lines(&mut resumed, |lines| {
+        let of_others = |line: &RawLine| line.task_id != task_id && line.text == "oops";
+        lines.len() >= 2 && lines.iter().any(of_others)
+    })
+    .await;
     let own: Vec<&RawLine> = next.iter().filter(|line| line.task_id == task_id).collect();
     assert!(
-        own.iter().all(|line| line.text.starts_with("tick")),
+        own.iter()
+            .all(|line| line.text.starts_with("tick") && line.at > since),
         "{own:?}"
     );
 
     bed.engine.remove_service(&spec.name).await.unwrap();
-    let mut late = bed.engine.follow_logs(&spec.name, None);
+    let mut late = bed.engine.follow_logs(&spec.name, &ReadTo::default());
     for stream in [&mut stream, &mut late] {
         let ending = async {
             while let Some(line) = stream.next().await {
@@ -416,7 +425,7 @@ async fn no_line_of_many_is_lost_or_told_twice() {
     let mut spec = bed.service("flood", image);
     spec.replicas = u32::try_from(REPLICAS).unwrap();
     bed.engine.ensure_service(&spec).await.unwrap();
-    let mut stream = bed.engine.follow_logs(&spec.name, None);
+    let mut stream = bed.engine.follow_logs(&spec.name, &ReadTo::default());
     let all = lines(&mut stream, |lines| lines.len() >= REPLICAS * LINES).await;
     let mut last: HashMap<String, usize> = HashMap::new();
     for line in all {
@@ -433,7 +442,7 @@ async fn a_silent_service_is_followed_too() {
     let image = bed.pinned("silent", SERVE).await;
     let spec = bed.service("silent", image);
     bed.engine.ensure_service(&spec).await.unwrap();
-    let mut stream = bed.engine.follow_logs(&spec.name, None);
+    let mut stream = bed.engine.follow_logs(&spec.name, &ReadTo::default());
     let early = timeout(Duration::from_secs(13), stream.next()).await;
     assert!(
         early.is_err(),

@@ -8,11 +8,11 @@ use flukedeploy_domain::names::{AppName, EnvironmentName};
 use crate::authorise::authorise;
 use crate::error::Error;
 use crate::platform::Platform;
-use crate::ports::LogQuery;
+use crate::ports::{LogQuery, Order, Paging};
 use crate::views::{DeploymentLogs, DeploymentStats, PhaseLogs};
 
 /// Most entries shown with one deployment.
-const MAX_DEPLOYMENT_ENTRIES: u32 = 5_000;
+const MAX_DEPLOYMENT_ENTRIES: usize = 5_000;
 
 pub async fn get_deployment(
     px: &Platform,
@@ -132,22 +132,23 @@ pub async fn deployment_logs(
     let deployment = require(px, id).await?;
     authorise(actor, Action::ReadLogs, Resource::App(&deployment.app))?;
     px.parts().journal.flush().await;
-    let page = px
-        .parts()
-        .log_store
-        .query(&LogQuery {
-            filter: LogFilter {
-                deployment_id: Some(id.to_string()),
-                ..LogFilter::default()
-            },
-            limit: MAX_DEPLOYMENT_ENTRIES,
-            oldest_first: true,
-            ..LogQuery::default()
-        })
-        .await?;
+    let query = LogQuery {
+        filter: LogFilter {
+            deployment_id: Some(id.to_string()),
+            ..LogFilter::default()
+        },
+        ..LogQuery::default()
+    };
+    let paging = Paging {
+        order: Order::OldestFirst,
+        limit: MAX_DEPLOYMENT_ENTRIES,
+        ..Paging::default()
+    };
+    let page = px.parts().log_store.page(&query, &paging).await?;
     let mut phases = PhaseLogs::default();
-    let total_logs = page.entries.len();
-    for entry in page.entries {
+    let total_logs = page.lines.len();
+    for line in page.lines {
+        let entry = line.entry;
         let phase = entry
             .flukedeploy_metadata
             .phase

@@ -35,6 +35,8 @@ pub(crate) struct Printed {
     /// earlier. What comes out of one stream comes in order and holds every line once, so that this
     /// is a position; lines that are still held have a later one and are read again.
     pub(crate) last_at: OffsetDateTime,
+    /// The first line that is held of the same replica's other stream.
+    pub(crate) beside: Option<OffsetDateTime>,
     pub(crate) meaning: Meaning,
 }
 
@@ -56,6 +58,11 @@ impl Streams {
         if self.streams.len() >= MAX_STREAMS && !self.streams.contains_key(&key) {
             self.streams.retain(|_, stream| !stream.held.is_empty());
         }
+        let beside = match &key.0 {
+            // With one stream only there is nothing to be looked up, and no key to be made for it.
+            Some(_) if self.streams.len() > 1 => self.held_from(&(key.0.clone(), !key.1)),
+            _ => None,
+        };
         let give = &mut |at, last_at, meaning| {
             give(Printed {
                 task_id: key.0.clone(),
@@ -63,6 +70,7 @@ impl Streams {
                 stderr: line.stderr,
                 at,
                 last_at,
+                beside,
                 meaning,
             });
         };
@@ -74,6 +82,11 @@ impl Streams {
             stream.feed(line.at, line.text, now, give);
             self.streams.insert(key.clone(), stream);
         }
+    }
+
+    fn held_from(&self, key: &(Option<String>, bool)) -> Option<OffsetDateTime> {
+        let held = &self.streams.get(key)?.held;
+        held.first().map(|line| line.at)
     }
 
     /// When something that is held has waited long enough.
@@ -92,18 +105,26 @@ impl Streams {
     }
 
     fn give_out(&mut self, give: &mut dyn FnMut(Printed), which: impl Fn(&Stream) -> bool) {
-        for ((task_id, stderr), stream) in &mut self.streams {
-            if !which(stream) {
+        let due: Vec<_> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| !stream.held.is_empty() && which(stream))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for (task_id, stderr) in due {
+            let beside = self.held_from(&(task_id.clone(), !stderr));
+            let Some(stream) = self.streams.get_mut(&(task_id.clone(), stderr)) else {
                 continue;
-            }
+            };
             let node_id = stream.node_id.clone();
             stream.flush(&mut |at, last_at, meaning| {
                 give(Printed {
                     task_id: task_id.clone(),
                     node_id: node_id.clone(),
-                    stderr: *stderr,
+                    stderr,
                     at,
                     last_at,
+                    beside,
                     meaning,
                 });
             });

@@ -1,4 +1,5 @@
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,11 +18,7 @@ pub trait LogStore: Send + Sync + 'static {
     /// # Errors
     /// No space, or the disk fails: nothing of this call is stored, all before it stays, and the
     /// same call works once the cause is gone.
-    async fn append(
-        &self,
-        entries: Vec<LogEntry>,
-        positions: Vec<(String, Vec<u8>)>,
-    ) -> Result<(), StoreError>;
+    async fn append(&self, batch: Arc<LogBatch>) -> Result<(), StoreError>;
     /// One page of what a query finds.
     async fn page(&self, query: &LogQuery, paging: &Paging) -> Result<LogPage, StoreError>;
     /// Lines over time and by level, in at most `buckets` stretches.
@@ -43,6 +40,14 @@ pub trait LogStore: Send + Sync + 'static {
     async fn expire(&self, before: OffsetDateTime, bytes_per_app: u64) -> Result<u64, StoreError>;
     /// Bytes on disk and lines, by app.
     async fn usage(&self) -> Result<Vec<LogUsage>, StoreError>;
+}
+
+/// What is stored in one write.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogBatch {
+    pub entries: Vec<LogEntry>,
+    /// Readers' keys, and where each goes on behind these entries.
+    pub positions: Vec<(String, Vec<u8>)>,
 }
 
 /// What one app's lines take.

@@ -6,6 +6,7 @@ mod builder;
 mod clock;
 mod engine;
 mod inspector;
+mod log_store;
 mod outgoing;
 mod store;
 mod traffic;
@@ -16,14 +17,18 @@ pub use builder::{BuildError, BuildLine, BuildSpec, Builder, Built, ImageFacts};
 pub use clock::{Clock, SystemClock};
 pub use engine::{
     Engine, EngineError, EngineEvent, EngineInfo, HealthCommand, IngressSpec, JobSpec, LookedUp,
-    NetworkReady, RawLine, ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState,
-    Task, TaskState, VolumeMount, VolumeUser,
+    NetworkReady, RawLine, ReadTo, ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec,
+    ServiceState, Task, TaskState, VolumeMount, VolumeUser,
 };
 pub use inspector::{InspectError, Inspector, ScanReport};
+pub use log_store::{
+    Bucket, Context, Cursor, Histogram, LogBatch, LogPage, LogQuery, LogStore, LogUsage, MAX_REACH,
+    Order, Paging, StoredLine, Total,
+};
 pub use outgoing::{Answer, Outgoing, OutgoingError, OutgoingRequest};
 pub use store::{
-    Account, AppOverview, AuditRow, LeftoverVolume, LogPage, LogQuery, LogStore, NewRelease,
-    Opened, Outbound, Scale, Store, StoreError, StoredToken, Switch, WaitingDelivery,
+    Account, AppOverview, AuditRow, LeftoverVolume, NewRelease, Opened, Outbound, Scale, Store,
+    StoreError, StoredToken, Switch, WaitingDelivery,
 };
 pub use traffic::{Served, Traffic, TrafficError};
 pub use workshop::{ContextDockerfile, Opened as OpenedSource, Received, SourceError, Workshop};

@@ -5,7 +5,6 @@ use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
 use flukedeploy_domain::image::PinnedImage;
-use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::webhook::{Delivery, DeliveryId, Events, Webhook, WebhookId};
@@ -309,37 +308,6 @@ pub trait Store: Send + Sync + 'static {
     async fn forget(&self, key: &str) -> Result<(), StoreError>;
     /// Answers if the database does.
     async fn ping(&self) -> Result<(), StoreError>;
-}
-
-/// Log entries, kept apart from the control plane's database so that logs can never block it.
-#[async_trait]
-pub trait LogStore: Send + Sync + 'static {
-    /// One transaction. Entries whose id is already there are skipped.
-    async fn append(&self, entries: &[LogEntry]) -> Result<(), StoreError>;
-    async fn query(&self, query: &LogQuery) -> Result<LogPage, StoreError>;
-    /// Time of the newest stored container line of a service, to resume from.
-    async fn newest_of_service(&self, service: &str) -> Result<Option<OffsetDateTime>, StoreError>;
-    /// Removes entries older than this; returns how many.
-    async fn expire(&self, before: OffsetDateTime) -> Result<u64, StoreError>;
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LogQuery {
-    pub filter: LogFilter,
-    /// Case-insensitive text in the message.
-    pub text: Option<String>,
-    pub since: Option<OffsetDateTime>,
-    pub limit: u32,
-    pub offset: u32,
-    /// Oldest first instead of newest first.
-    pub oldest_first: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogPage {
-    /// Matching entries before paging.
-    pub total: u64,
-    pub entries: Vec<LogEntry>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

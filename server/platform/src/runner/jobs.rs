@@ -13,13 +13,14 @@ use flukedeploy_domain::release::{job_name, volume_name};
 use futures_util::StreamExt as _;
 
 use super::drive::{Stop, save};
-use super::phases::{resolve, with_patience};
+use super::phases::{internal, resolve, with_patience};
 use super::{back, report};
 use crate::collector;
 use crate::meaning::clean::clean;
-use crate::meaning::{KeyWatch, Streams};
+use crate::meaning::{KeyWatch, Printed, Streams};
 use crate::platform::Platform;
 use crate::ports::{JobSpec, Task, TaskState, VolumeMount};
+use crate::reading::{self, Reading};
 
 /// Between two looks at a job.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -89,6 +90,7 @@ pub(super) async fn run(
         .unwrap_or_else(|error| {
             tracing::warn!(error = %error, "a finished job could not be removed; tried again later");
         });
+    reading::forget(px, &service).await;
     record.completed_at = Some(px.now());
     (record.status, record.exit_code, record.note) = (end.status, end.exit_code, end.note);
     deployment.preparation.note_job(record.clone());
@@ -212,19 +214,15 @@ async fn watch(
     let spent = (px.now() - record.started_at).unsigned_abs();
     let left = Duration::from_secs(seconds.into()).saturating_sub(spent);
     let deadline = tokio::time::Instant::now() + left;
-    let since = px
-        .parts()
-        .log_store
-        .newest_of_service(service)
-        .await
-        .unwrap_or_default();
-    let mut lines = px.parts().engine.follow_logs(service, since);
+    let mut reading = reading_of(px, record).await?;
+    let mut lines = px.parts().engine.follow_logs(service, &reading.read_to());
     let mut lines_end = false;
     let mut last = VecDeque::with_capacity(LAST_LINES);
     let mut streams = Streams::default();
     let mut keys = KeyWatch::default();
     let redactor = px.parts().journal.redaction().of(deployment.app.as_str());
-    let mut tell = |printed| {
+    let told = |reading: &mut Reading, printed: Printed| {
+        let position = reading.behind(&printed);
         let metadata = LogMetadata {
             deployment_id: Some(deployment.id.to_string()),
             environment: Some(deployment.environment.to_string()),
@@ -235,24 +233,36 @@ async fn watch(
             )
         };
         let entry = collector::entry(service, deployment.app.as_str(), printed, metadata);
-        px.parts().journal.record(entry);
+        (entry, position)
     };
+    let mut printed = Vec::new();
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut ended: Option<(End, tokio::time::Instant)> = None;
+    let (mut is_interrupted, mut is_stopping) = (false, false);
     loop {
-        if let Some((_, at)) = &ended
-            && (lines_end || tokio::time::Instant::now() >= *at + LAST_LINES_WAIT)
-            && let Some((end, _)) = ended.take()
-        {
-            streams.flush(&mut tell);
+        let late = |at: &tokio::time::Instant| tokio::time::Instant::now() >= *at + LAST_LINES_WAIT;
+        let is_over = ended.as_ref().is_some_and(|(_, at)| lines_end || late(at));
+        if is_over || is_interrupted || is_stopping {
+            streams.flush(&mut |one| printed.push(one));
+        }
+        for one in printed.drain(..) {
+            let (entry, position) = told(&mut reading, one);
+            px.parts().journal.record_read(entry, position).await;
+        }
+        if is_stopping {
+            return Err(Stop::Interrupted);
+        }
+        if let Some((end, _)) = ended.take_if(|_| is_over) {
             return Ok((end, last.into()));
+        }
+        if std::mem::take(&mut is_interrupted) {
+            tokio::time::sleep(LOOK_EVERY).await;
+            reading = reading_of(px, record).await?;
+            lines = px.parts().engine.follow_logs(service, &reading.read_to());
         }
         tokio::select! {
             biased;
-            () = px.stopping().cancelled() => {
-                streams.flush(&mut tell);
-                return Err(Stop::Interrupted);
-            }
+            () = px.stopping().cancelled() => is_stopping = true,
             line = lines.next(), if !lines_end => match line {
                 Some(Ok(line)) => {
                     // Cut last: half a secret is not known again.
@@ -261,19 +271,18 @@ async fn watch(
                     if last.len() > LAST_LINES {
                         last.pop_front();
                     }
-                    streams.feed(line, std::time::Instant::now(), &mut tell);
+                    let now = std::time::Instant::now();
+                    streams.feed(line, now, &mut |one| printed.push(one));
                 }
                 Some(Err(error)) => {
                     tracing::debug!(error = %error, service, "following a job was interrupted");
-                    streams.flush(&mut tell);
-                    tokio::time::sleep(LOOK_EVERY).await;
-                    let since = px.parts().log_store.newest_of_service(service).await.unwrap_or_default();
-                    lines = px.parts().engine.follow_logs(service, since);
+                    is_interrupted = true;
                 }
                 None => lines_end = true,
             },
             () = collector::until(streams.due()) => {
-                streams.tick(std::time::Instant::now(), &mut tell);
+                let now = std::time::Instant::now();
+                streams.tick(now, &mut |one| printed.push(one));
             }
             _ = look.tick() => {
                 if ended.is_some() {
@@ -306,6 +315,12 @@ async fn watch(
             }
         }
     }
+}
+
+async fn reading_of(px: &Platform, record: &JobRecord) -> Result<Reading, Stop> {
+    Reading::of(px, &record.service)
+        .await
+        .map_err(|error| internal(record.kind.phase(), &error).into())
 }
 
 fn end_of(task: &Task) -> Option<End> {

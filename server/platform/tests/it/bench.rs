@@ -16,12 +16,13 @@ use flukedeploy_domain::health::{HealthGate, HealthProbe};
 use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::ReleaseNo;
+use flukedeploy_logs::Logs;
 use flukedeploy_platform::config::{BuildsConfig, PlatformConfig};
 use flukedeploy_platform::deployments::{Accepted, Deploy, Rollback, RollbackTarget, Wanted};
 use flukedeploy_platform::logs::ReadLogs;
-use flukedeploy_platform::ports::{Clock, Store as _, SystemClock};
+use flukedeploy_platform::ports::{Clock, Order, Store as _, SystemClock};
 use flukedeploy_platform::{Error, Platform, Ports, apps, deployments, logs};
-use flukedeploy_store::{SqliteLogStore, SqliteStore};
+use flukedeploy_store::SqliteStore;
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 
@@ -126,9 +127,7 @@ impl World {
             let store = SqliteStore::open(&self.dir.0.join("control.db"))
                 .await
                 .unwrap();
-            let logs = SqliteLogStore::open(&self.dir.0.join("logs.db"))
-                .await
-                .unwrap();
+            let logs = Logs::open(&self.dir.0.join("logs")).await.unwrap();
             (store, logs)
         });
         let config = PlatformConfig {
@@ -468,7 +467,7 @@ impl Life<'_> {
                 ..LogFilter::default()
             },
             limit: 5_000,
-            oldest_first: true,
+            order: Order::OldestFirst,
             ..ReadLogs::default()
         };
         self.run(logs::read_logs(&self.px, &Actor::system(), request))

@@ -3,6 +3,7 @@
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::deployment::{PhaseName, State};
 use flukedeploy_domain::log_entry::LogFilter;
+use flukedeploy_domain::log_query::TextQuery;
 use flukedeploy_platform::apps::{self, ChangeApp};
 use flukedeploy_platform::logs::{self, ReadLogs};
 
@@ -16,8 +17,9 @@ fn told(life: &Life<'_>, app: &str, text: &str) -> bool {
             app_name: Some(app.to_owned()),
             ..LogFilter::default()
         },
-        text: Some(text.to_owned()),
+        text: Some(TextQuery::parse(&format!("\"{text}\"")).unwrap()),
         limit: 100,
+        total: true,
         ..ReadLogs::default()
     };
     let page = life

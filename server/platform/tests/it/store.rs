@@ -1,5 +1,6 @@
 //! The real store, with a tap on its line.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -7,15 +8,16 @@ use flukedeploy_domain::app::{App, Environment, RunMode, Settings};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
-use flukedeploy_domain::log_entry::LogEntry;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::webhook::{Delivery, DeliveryId, Events, Webhook, WebhookId};
+use flukedeploy_logs::Logs;
 use flukedeploy_platform::ports::{
-    Account, AppOverview, AuditRow, LeftoverVolume, LogPage, LogQuery, LogStore, NewRelease,
-    Opened, Outbound, Scale, Store, StoreError, StoredToken, Switch, WaitingDelivery,
+    Account, AppOverview, AuditRow, Context, Histogram, LeftoverVolume, LogBatch, LogPage,
+    LogQuery, LogStore, LogUsage, NewRelease, Opened, Outbound, Paging, Scale, Store, StoreError,
+    StoredToken, Switch, WaitingDelivery,
 };
-use flukedeploy_store::{SqliteLogStore, SqliteStore};
+use flukedeploy_store::SqliteStore;
 use time::OffsetDateTime;
 
 use crate::tap::{Tap, Trouble};
@@ -26,7 +28,7 @@ pub(crate) struct TappedStore {
 }
 
 pub(crate) struct TappedLogStore {
-    pub(crate) inner: SqliteLogStore,
+    pub(crate) inner: Logs,
     pub(crate) tap: Arc<Tap>,
 }
 
@@ -137,8 +139,12 @@ tapped! { Store for TappedStore {
 } }
 
 tapped! { LogStore for TappedLogStore {
-    false append(entries: &[LogEntry]) -> ();
-    false query(query: &LogQuery) -> LogPage;
-    false newest_of_service(service: &str) -> Option<OffsetDateTime>;
-    false expire(before: OffsetDateTime) -> u64;
+    false append(batch: Arc<LogBatch>) -> ();
+    false page(query: &LogQuery, paging: &Paging) -> LogPage;
+    false histogram(query: &LogQuery, buckets: usize) -> Histogram;
+    false context(query: &LogQuery, id: &str, count: usize) -> Option<Context>;
+    false positions(prefix: &str) -> HashMap<String, Vec<u8>>;
+    false forget_positions(prefix: &str) -> ();
+    false expire(before: OffsetDateTime, bytes_per_app: u64) -> u64;
+    false usage() -> Vec<LogUsage>;
 } }

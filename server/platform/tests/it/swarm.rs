@@ -10,8 +10,8 @@ use flukedeploy_domain::credential::Credential;
 use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_platform::ports::{
     Clock, Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, JobSpec, LookedUp,
-    NetworkReady, RawLine, ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState,
-    SystemClock, Task, TaskState, VolumeUser,
+    NetworkReady, RawLine, ReadTo, ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec,
+    ServiceState, SystemClock, Task, TaskState, VolumeUser,
 };
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use time::OffsetDateTime;
@@ -620,7 +620,7 @@ impl Engine for SimEngine {
     fn follow_logs(
         &self,
         service: &str,
-        since: Option<OffsetDateTime>,
+        read: &ReadTo,
     ) -> BoxStream<'static, Result<RawLine, EngineError>> {
         let prints = self
             .swarm
@@ -637,7 +637,10 @@ impl Engine for SimEngine {
                 stderr,
                 text,
             })
-            .filter(|line| since.is_none_or(|since| line.at > since))
+            .filter(|line| {
+                let read = read.of(line.task_id.as_deref())[usize::from(line.stderr)];
+                read.is_none_or(|read| line.at > read)
+            })
             .map(Ok)
             .collect();
         stream::iter(lines).chain(stream::pending()).boxed()

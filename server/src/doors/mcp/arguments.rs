@@ -2,6 +2,7 @@
 
 use flukedeploy_domain::deployment::DeploymentId;
 use flukedeploy_domain::log_entry::Level;
+use flukedeploy_domain::log_query::TextQuery;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
 use flukedeploy_platform::deployments::{Deploy, Everyday, Promote, Rollback, Steer};
@@ -69,7 +70,7 @@ pub(super) struct LogsCall {
     pub(super) tail: u32,
     pub(super) offset: u32,
     pub(super) min_level: Option<Level>,
-    pub(super) query: Option<String>,
+    pub(super) query: Option<TextQuery>,
     pub(super) follow: bool,
 }
 
@@ -203,7 +204,7 @@ fn read_logs_call(mut fields: Fields) -> Result<LogsCall, Error> {
     let tail = fields.number("tail", 1..=MAX_TAIL).unwrap_or(DEFAULT_TAIL);
     let offset = fields.number("offset", 0..=MAX_OFFSET).unwrap_or(0);
     let min_level = fields.parsed("min_level");
-    let query = fields.text("query");
+    let query = fields.parsed("query");
     let follow = fields.flag("follow", false);
     let of = match (id, app) {
         (Some(id), app) => LogsOf::Deployment(id, app),

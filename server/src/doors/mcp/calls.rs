@@ -162,6 +162,7 @@ async fn logs(px: &Platform, actor: &Actor, wanted: LogsCall) -> Result<Outcome,
         text: wanted.query,
         limit: wanted.tail,
         offset: wanted.offset,
+        total: true,
         ..ReadLogs::default()
     };
     let page = read_logs(px, actor, request).await?;

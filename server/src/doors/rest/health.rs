@@ -124,7 +124,6 @@ mod tests {
             engine_version: None,
             engine_api_version: None,
             nodes: 1,
-            member_nodes: 1,
             ingresses: 1,
             apps: 0,
             deployments_active: 0,

@@ -97,6 +97,8 @@ fn with_token() -> Router<AppState> {
         .route("/credentials", get(credentials::list).put(credentials::put))
         .route("/credentials/{kind}/{host}", delete(credentials::remove))
         .route("/logs", get(logs::read))
+        .route("/logs/histogram", get(logs::histogram))
+        .route("/logs/export", get(logs::export))
         .route("/logs/stream", get(stream::server_sent_events))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}", delete(tokens::revoke))

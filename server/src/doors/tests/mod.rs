@@ -16,12 +16,13 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::access::Tier;
+use flukedeploy_logs::Logs;
 use flukedeploy_platform::config::{BuildsConfig, PlatformConfig};
 use flukedeploy_platform::identity::{self, CreateToken};
 use flukedeploy_platform::ports::SystemClock;
 use flukedeploy_platform::secret::{Secret, random_id};
 use flukedeploy_platform::{Platform, Ports};
-use flukedeploy_store::{SqliteLogStore, SqliteStore};
+use flukedeploy_store::SqliteStore;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -60,11 +61,7 @@ impl House {
                     .await
                     .unwrap(),
             ),
-            log_store: Arc::new(
-                SqliteLogStore::open(&directory.join("logs.db"))
-                    .await
-                    .unwrap(),
-            ),
+            log_store: Arc::new(Logs::open(&directory.join("logs")).await.unwrap()),
             traffic: Arc::new(outside::NoIngress),
             builder: Arc::new(flukedeploy_platform::ports::Absent),
             workshop: Arc::new(flukedeploy_platform::ports::Absent),

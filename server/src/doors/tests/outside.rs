@@ -11,13 +11,12 @@ use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
 use flukedeploy_domain::routing::{ProbeOutcome, RoutingSnapshot, ServiceTraffic};
 use flukedeploy_platform::ports::{
     Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, JobSpec, NetworkReady, RawLine,
-    ReplicaFailure, ResolveError, ResolvedImage, Served, ServiceSpec, ServiceState, Task, Traffic,
-    TrafficError, VolumeUser,
+    ReadTo, ReplicaFailure, ResolveError, ResolvedImage, Served, ServiceSpec, ServiceState, Task,
+    Traffic, TrafficError, VolumeUser,
 };
 use flukedeploy_platform::secret::Secret;
 use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, empty, pending};
-use time::OffsetDateTime;
 use tokio::sync::broadcast;
 
 pub(super) struct SilentEngine;
@@ -83,7 +82,7 @@ impl Engine for SilentEngine {
     fn follow_logs(
         &self,
         _service: &str,
-        _since: Option<OffsetDateTime>,
+        _read: &ReadTo,
     ) -> BoxStream<'static, Result<RawLine, EngineError>> {
         empty().boxed()
     }

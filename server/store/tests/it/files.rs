@@ -2,7 +2,7 @@ use std::error::Error as _;
 use std::os::unix::fs::PermissionsExt;
 
 use flukedeploy_platform::ports::{Store, StoreError};
-use flukedeploy_store::{SqliteLogStore, SqliteStore};
+use flukedeploy_store::SqliteStore;
 
 use crate::support::*;
 
@@ -20,10 +20,6 @@ async fn only_the_owner_can_read_the_files() {
     create_app(&store, "shop", &[]).await;
     assert_eq!(mode(&dir.path()), 0o600);
     assert_eq!(mode(&dir.path().with_extension("db-wal")), 0o600);
-
-    let dir = Dir::new();
-    let _logs = SqliteLogStore::open(&dir.path()).await.unwrap();
-    assert_eq!(mode(&dir.path()), 0o600);
 }
 
 #[tokio::test]

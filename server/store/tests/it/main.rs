@@ -12,7 +12,6 @@ mod concurrency;
 mod deployments;
 mod environments;
 mod files;
-mod logs;
 mod memory;
 mod plans;
 mod releases;
