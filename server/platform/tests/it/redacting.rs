@@ -110,7 +110,10 @@ fn files_of_logs(world: &World) -> String {
             text.push_str(&String::from_utf8_lossy(&std::fs::read(path).unwrap()));
         }
     }
-    assert!(text.contains("[redacted"), "nothing can be seen in the files");
+    assert!(
+        text.contains("[redacted"),
+        "nothing can be seen in the files"
+    );
     text
 }
 

@@ -299,3 +299,62 @@ fn instant(query: &mut Params, name: &'static str) -> Option<OffsetDateTime> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flukedeploy_domain::log_entry::{EventType, Level};
+
+    fn parse(query: &str) -> Result<ReadLogs, Problem> {
+        let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
+        request(
+            Params::of(&format!("/logs?{query}").parse().unwrap()).unwrap(),
+            now,
+        )
+    }
+
+    #[test]
+    fn an_hour_is_the_window_unless_a_deployment_or_a_time_is_named() {
+        let plain = parse("").unwrap();
+        assert_eq!((plain.limit, plain.offset), (1_000, 0));
+        let hour = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000) - Duration::hours(1);
+        assert_eq!(plain.since, Some(hour));
+        assert_eq!(parse("deployment_id=dep-1-00000000").unwrap().since, None);
+        assert!(
+            parse("deployment_id=dep-1-00000000&since_minutes=5")
+                .unwrap()
+                .since
+                .is_some()
+        );
+        assert!(parse("since_minutes=4294967295").unwrap().since.is_some());
+        let between = parse("since=1970-01-02T00:00:00Z&until=1970-01-03T00:00:00Z").unwrap();
+        let day = |days| Some(OffsetDateTime::UNIX_EPOCH + Duration::days(days));
+        assert_eq!((between.since, between.until), (day(1), day(2)));
+    }
+
+    #[test]
+    fn filters_are_read_and_nonsense_refused() {
+        let read = parse(
+            "app_name=shop&level=warn&event_type=build_error&q=oops&order=asc&source_type=container",
+        )
+        .unwrap();
+        assert_eq!(read.filter.level, Some(Level::Warn));
+        assert_eq!(read.filter.event_type, Some(EventType::BuildError));
+        assert!(read.text.is_some_and(|text| text.matches("an Oops here")));
+        assert_eq!(read.order, Order::OldestFirst);
+        for bad in [
+            "limit=ten",
+            "offset=-1",
+            "since_minutes=1.5",
+            "level=loud",
+            "order=up",
+            "since=yesterday",
+            "cursor=x",
+            "q=%22never%20closed",
+            "source_type=moon",
+            "app=shop",
+        ] {
+            assert_eq!(parse(bad).unwrap_err().code(), "bad_request", "{bad}");
+        }
+    }
+}

@@ -1,8 +1,10 @@
 use axum::body::Body;
 use axum::extract::Request;
 use flukedeploy_domain::access::{Actor, ActorKind, Door, Tier};
-use serde_json::json;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tower::ServiceExt as _;
 
 use super::{ADMIN, House};
 use crate::doors::body::MAX_BODY_BYTES;
@@ -528,4 +530,81 @@ async fn health_says_little_without_a_token_and_more_with_one() {
         (503, json!("not ready"))
     );
     assert_eq!(house.call("GET", "/api/v1/system", None).await.status, 200);
+}
+
+#[tokio::test]
+async fn logs_are_paged_grouped_counted_and_exported() {
+    let house = House::new().await;
+    let made = house
+        .call("POST", "/api/v1/apps", Some(&json!({"app_name": "shop"})))
+        .await;
+    assert_eq!(made.status, 201);
+    for replicas in 2..7 {
+        let change = json!({"replicas": replicas});
+        let changed = house
+            .call("PATCH", "/api/v1/apps/shop", Some(&change))
+            .await;
+        assert_eq!(changed.status, 200);
+    }
+    let logs = async |query: &str| {
+        let path = format!("/api/v1/logs{query}");
+        house.call("GET", &path, None).await
+    };
+    let all = logs("?app_name=shop&q=%22changed%20replicas%22").await.body;
+    assert_eq!(all["total"], 5, "{all}");
+    let ids: Vec<&Value> = all["logs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| &e["id"])
+        .collect();
+
+    // Page by page, while more come.
+    let first = logs("?app_name=shop&q=changed&limit=2").await.body;
+    let change = json!({"replicas": 9});
+    house
+        .call("PATCH", "/api/v1/apps/shop", Some(&change))
+        .await;
+    let cursor = first["cursor"].as_str().unwrap();
+    let path = format!("?app_name=shop&q=changed&limit=3&cursor={cursor}");
+    let second = logs(&path).await.body;
+    let paged = first["logs"].as_array().unwrap().iter();
+    let paged = paged.chain(second["logs"].as_array().unwrap());
+    assert!(
+        paged.map(|entry| &entry["id"]).eq(ids.iter().copied()),
+        "{second}"
+    );
+
+    let summary = logs("?app_name=shop&summary=true").await.body;
+    let groups = summary["patterns"].as_array().unwrap();
+    assert!(groups.iter().any(|group| group["count"] == 6), "{summary}");
+    let id = ids[2].as_str().unwrap();
+    let around = logs(&format!("?app_name=shop&id={id}&context=1"))
+        .await
+        .body;
+    assert_eq!(around["entry"]["id"], id, "{around}");
+    assert_eq!(&around["before"][0]["id"], ids[3]);
+    assert_eq!(&around["after"][0]["id"], ids[1]);
+    let gone = logs("?app_name=shop&id=dep-5-000000000&context=1").await;
+    assert_eq!(
+        (gone.status.as_u16(), &gone.body["code"]),
+        (404, &json!("log_entry_not_found"))
+    );
+
+    let counted = logs("/histogram?app_name=shop&q=changed&buckets=10")
+        .await
+        .body;
+    let buckets = counted["buckets"].as_array().unwrap();
+    let total: u64 = buckets.iter().map(|b| b["info"].as_u64().unwrap()).sum();
+    assert_eq!(total, 6, "{counted}");
+    for (format, begins) in [("ndjson", "{"), ("text", "20")] {
+        let path = format!("/api/v1/logs/export?app_name=shop&q=changed&format={format}");
+        let request = Request::get(path).header("authorization", format!("Bearer {ADMIN}"));
+        let request = request.body(Body::empty()).unwrap();
+        let answer = house.router.clone().oneshot(request).await.unwrap();
+        let text = answer.into_body().collect().await.unwrap().to_bytes();
+        let text = std::str::from_utf8(&text).unwrap();
+        assert_eq!(text.lines().count(), 6, "{text}");
+        assert!(text.lines().all(|line| line.starts_with(begins)), "{text}");
+    }
 }
