@@ -106,7 +106,7 @@ async fn logs(
             .view()}
         {app_tabs(name, environment, "Logs")}
         <form class="filters" method="get" action=paths::logs(name) role="search">
-            <div class="field-grow">{Field::new(&typed, "q", "Text").view()}</div>
+            <div class="field-grow">{Field::new(&typed, "q", "Text").placeholder("word  \"any text\"  -without  /regex/").view()}</div>
             {select(&typed, "level", "Level", None, levels, "")}
             {(!environment.is_production()).then(|| view! { <input type="hidden" name="environment" value=environment.to_string()/> })}
             {deployment.as_ref().map(|id| view! { <input type="hidden" name="deployment" value=id.to_string()/> })}
