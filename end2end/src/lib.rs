@@ -4,6 +4,7 @@
 pub mod api;
 pub mod cluster;
 pub mod engine_proxy;
+pub mod figures;
 pub mod git_server;
 pub mod images;
 pub mod instance;
