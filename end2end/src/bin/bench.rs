@@ -1,10 +1,9 @@
-//! Measures, and prints each figure with its goal: `bench [PART...]`, all parts by default.
+//! Measures, and prints each figure with its goal: `bench [PART...] [--lines N]`, all parts by default.
 
 use anyhow::Result;
-use flukedeploy_end2end::figures;
+use flukedeploy_end2end::figures::{self, Wanted};
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let names: Vec<String> = std::env::args().skip(1).collect();
-    figures::run(&names).await
+    figures::run(&Wanted::parse(std::env::args().skip(1))?).await
 }

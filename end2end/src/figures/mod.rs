@@ -4,6 +4,7 @@
 mod by_hand;
 mod deploying;
 mod idle;
+mod logs;
 
 use std::io::Write;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::soak;
 
 /// The names of all parts, in the order in which they run.
-pub const PARTS: [&str; 3] = ["deploy", "idle", "crash"];
+pub const PARTS: [&str; 4] = ["deploy", "idle", "crash", "logs"];
 
 /// What stands in place of a figure whose peer is not installed here.
 const NOT_MEASURED: &str = "not measured";
@@ -43,25 +44,52 @@ impl Report {
     }
 }
 
-/// Measures the parts of these names, or all.
+/// What to measure.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// Names of parts; none: all of them.
+    parts: Vec<String>,
+    /// Log lines to search, if not as many as the goals speak of.
+    lines: Option<u64>,
+}
+
+impl Wanted {
+    /// Reads `[PART...] [--lines N]`.
+    ///
+    /// # Errors
+    /// A name is unknown, or a number is missing.
+    pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
+        let mut wanted = Self::default();
+        while let Some(argument) = arguments.next() {
+            if argument == "--lines" {
+                let lines = arguments.next().context("--lines needs a number")?;
+                wanted.lines = Some(lines.parse().context("--lines needs a number")?);
+                continue;
+            }
+            ensure!(
+                PARTS.contains(&argument.as_str()),
+                "no part {argument:?}: there are {}",
+                PARTS.join(", ")
+            );
+            wanted.parts.push(argument);
+        }
+        Ok(wanted)
+    }
+
+    fn has(&self, part: &str) -> bool {
+        self.parts.is_empty() || self.parts.iter().any(|name| name == part)
+    }
+}
+
+/// Measures one part after the other.
 ///
 /// # Errors
-/// A name is unknown, or a part could not be measured; those after it are measured all the same.
-pub async fn run(names: &[String]) -> Result<()> {
-    for name in names {
-        ensure!(
-            PARTS.contains(&name.as_str()),
-            "no part {name:?}: there are {}",
-            PARTS.join(", ")
-        );
-    }
+/// A part could not be measured; those after it are measured all the same.
+pub async fn run(wanted: &Wanted) -> Result<()> {
     let mut report = Report::default();
     let mut failed = Vec::new();
-    for part in PARTS {
-        if !names.is_empty() && !names.iter().any(|name| name == part) {
-            continue;
-        }
-        if let Err(error) = measure(part, &mut report).await {
+    for part in PARTS.into_iter().filter(|part| wanted.has(part)) {
+        if let Err(error) = measure(part, wanted, &mut report).await {
             report.line(part, "FAILED", "")?;
             failed.push(format!("{part}: {error:?}"));
         }
@@ -70,7 +98,7 @@ pub async fn run(names: &[String]) -> Result<()> {
     Ok(())
 }
 
-async fn measure(part: &str, report: &mut Report) -> Result<()> {
+async fn measure(part: &str, wanted: &Wanted, report: &mut Report) -> Result<()> {
     match part {
         "deploy" => deploying::run(report).await,
         "idle" => idle::run(report).await,
@@ -80,6 +108,7 @@ async fn measure(part: &str, report: &mut Report) -> Result<()> {
             report.line("kill -9 at random moments", &soak.to_string(), "all sound")?;
             soak.expect_sound()
         }
+        "logs" => logs::run(report, wanted.lines).await,
         _ => bail!("no part {part:?}"),
     }
 }
