@@ -1,6 +1,7 @@
 //! The one shape of every log line: JSON-LD `UnifiedLogEntry`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -263,15 +264,16 @@ impl LogEntry {
     /// `dep-<unix ms>-<9 base36>`; readers treat it as opaque.
     pub fn make_id(at: OffsetDateTime, random: u64) -> String {
         const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+        // Made for every line that an app prints.
+        let mut id = String::with_capacity(4 + 14 + 1 + 9);
+        let _ = write!(id, "dep-{}-", timestamp::to_unix_ms(at));
         let mut rest = random;
-        let tail: String = (0..9)
-            .map(|_| {
-                let digit = usize::try_from(rest % 36).unwrap_or(0);
-                rest /= 36;
-                char::from(DIGITS[digit])
-            })
-            .collect();
-        format!("dep-{}-{tail}", timestamp::to_unix_ms(at))
+        for _ in 0..9 {
+            let digit = usize::try_from(rest % 36).unwrap_or(0);
+            rest /= 36;
+            id.push(char::from(DIGITS[digit]));
+        }
+        id
     }
 
     /// Message and stack trace are as long as they come; see [`LogEntry::limit`].

@@ -1,6 +1,7 @@
 //! The adapter.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_domain::names::InstanceName;
 use flukedeploy_platform::ports::{
     BuildError, BuildLine, BuildSpec, Builder, Built, Engine, EngineError, EngineEvent, EngineInfo,
-    ImageFacts, IngressSpec, JobSpec, LookedUp, NetworkReady, RawLine, ReadTo, ReplicaFailure,
+    ImageFacts, IngressSpec, JobSpec, LookedUp, NetworkReady, RawLines, ReadTo, ReplicaFailure,
     ResolveError, ResolvedImage, ServiceSpec, ServiceState, Task, VolumeUser,
 };
 use futures_util::stream::BoxStream;
@@ -47,8 +48,12 @@ pub(crate) struct Inner {
     registry_auth_file: Option<PathBuf>,
     /// Registries' credentials that were stored; they overrule the file's.
     pub(crate) stored: RwLock<Vec<Credential>>,
+    /// Wakes readers of containers' log files.
+    pub(crate) log_watch: logs::Watch,
     /// The overlay's id, once seen.
     network_id: RwLock<Option<String>>,
+    /// Whether containers' logs are files in JSON unless they are told otherwise, once seen.
+    json_files: AtomicBool,
 }
 
 impl SwarmEngine {
@@ -64,7 +69,9 @@ impl SwarmEngine {
                 program: OnceCell::new(),
                 registry_auth_file: config.registry_auth_file,
                 stored: RwLock::default(),
+                log_watch: logs::Watch::default(),
                 network_id: RwLock::default(),
+                json_files: AtomicBool::new(false),
             }),
         }
     }
@@ -75,6 +82,16 @@ impl Inner {
         let file = Credentials::load(self.registry_auth_file.as_deref()).await;
         let stored = self.stored.read();
         file.overruled_by(&stored.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The administrator's choice of another driver is left alone.
+    pub(crate) fn keeps_json_files(&self) -> bool {
+        self.json_files.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn remember_log_driver(&self, name: Option<&str>) {
+        self.json_files
+            .store(name == Some("json-file"), Ordering::Relaxed);
     }
 
     pub(crate) fn known_network(&self) -> Option<String> {
@@ -166,7 +183,7 @@ impl Engine for SwarmEngine {
         &self,
         service: &str,
         read: &ReadTo,
-    ) -> BoxStream<'static, Result<RawLine, EngineError>> {
+    ) -> BoxStream<'static, Result<RawLines, EngineError>> {
         logs::follow(self.inner.clone(), service, read)
     }
 

@@ -28,7 +28,7 @@ pub(crate) struct Event {
     #[serde(rename = "Type", default)]
     kind: String,
     #[serde(default)]
-    action: String,
+    pub(crate) action: String,
     #[serde(default)]
     pub(crate) actor: Actor,
 }

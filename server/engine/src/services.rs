@@ -233,7 +233,11 @@ impl Inner {
         registry_auth: Option<&str>,
     ) -> Result<(), EngineError> {
         let doing = format!("creating service {name}");
-        let creation = self.client.post("/services/create", wanted, registry_auth);
+        let mut wanted = wanted.clone();
+        if self.keeps_json_files() {
+            bound_log(&mut wanted);
+        }
+        let creation = self.client.post("/services/create", &wanted, registry_auth);
         self.warn(name, &self.client.call(&doing, creation).await?);
         Ok(())
     }
@@ -252,7 +256,9 @@ impl Inner {
             encode(&existing.id),
             query(&[("version", &version)])
         );
-        let update = self.client.post(&path, wanted, registry_auth);
+        let mut wanted = wanted.clone();
+        keep_log(&mut wanted, &existing.spec);
+        let update = self.client.post(&path, &wanted, registry_auth);
         self.warn(name, &self.client.call(&doing, update).await?);
         Ok(())
     }
@@ -297,6 +303,28 @@ fn as_value(spec: &DockerService) -> Result<Value, EngineError> {
         container.insert("Healthcheck".to_owned(), check);
     }
     Ok(value)
+}
+
+/// An engine's own log files grow without an end. Every line is read and stored elsewhere, so that
+/// these are only a buffer, for the time in which nobody reads. Not part of what is compared: it
+/// is no reason to replace the tasks of a service that has it otherwise.
+fn bound_log(spec: &mut Value) {
+    if let Some(task) = spec.get_mut("TaskTemplate").and_then(Value::as_object_mut) {
+        let options = json!({"max-size": "50m", "max-file": "3"});
+        task.entry("LogDriver")
+            .or_insert(json!({"Name": "json-file", "Options": options}));
+    }
+}
+
+/// What a service has of that stays when something else is changed.
+fn keep_log(wanted: &mut Value, existing: &Value) {
+    if let Some(task) = wanted
+        .get_mut("TaskTemplate")
+        .and_then(Value::as_object_mut)
+        && let Some(driver) = existing.pointer("/TaskTemplate/LogDriver")
+    {
+        task.entry("LogDriver").or_insert(driver.clone());
+    }
 }
 
 fn role(spec: &Value) -> Option<&str> {

@@ -1,6 +1,7 @@
 //! The engine itself: what it is, its Swarm, the instance's network.
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::models::{LocalNodeState, NetworkCreateRequest, NetworkInspect, SwarmInitRequest};
@@ -56,6 +57,8 @@ pub(crate) struct Membership {
     error: String,
     node_name: String,
     architecture: String,
+    /// Where the engine keeps what it has.
+    pub(crate) directory: Option<PathBuf>,
 }
 
 impl Inner {
@@ -84,6 +87,7 @@ impl Inner {
         let doing = "asking the engine about itself";
         let info = self.client.call(doing, self.client.docker().info()).await?;
         let swarm = info.swarm.unwrap_or_default();
+        self.remember_log_driver(info.logging_driver.as_deref());
         Ok(Membership {
             state: swarm.local_node_state.unwrap_or(LocalNodeState::INACTIVE),
             is_manager: swarm.control_available.unwrap_or_default(),
@@ -92,6 +96,7 @@ impl Inner {
             error: swarm.error.unwrap_or_default(),
             node_name: info.name.unwrap_or_default(),
             architecture: info.architecture.unwrap_or_default(),
+            directory: info.docker_root_dir.map(PathBuf::from),
         })
     }
 
@@ -331,6 +336,7 @@ mod tests {
             error: "its words".to_owned(),
             node_name: String::new(),
             architecture: String::new(),
+            directory: None,
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use flukedeploy_domain::deployment::PhaseName;
 use flukedeploy_domain::log_entry::{EventType, LogEntry, LogMetadata, LogSource, SourceType};
 use futures_util::StreamExt as _;
+use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 
 use crate::meaning::{Printed, Streams};
@@ -109,61 +110,64 @@ async fn follow(px: Platform, service: ServiceState) {
         .parts()
         .engine
         .follow_logs(&service.name, &reading.read_to());
-    let mut told = |printed: Printed| {
-        let position = reading.behind(&printed);
+    let entry_of = |printed: Printed, until: Option<OffsetDateTime>| {
         let mut metadata = LogMetadata {
             environment: environment.clone(),
             release,
             ..LogMetadata::new(EventType::PostDeploy, app.as_str())
         };
-        // What a release prints while it is being deployed belongs to that story.
-        if let Some(id) = &deployment
-            && px.parts().runner.was_running(id, printed.at)
-        {
-            metadata.deployment_id = Some(id.clone());
+        if until.is_some_and(|until| printed.at <= until) {
+            metadata.deployment_id.clone_from(&deployment);
             metadata.event_type = EventType::DeployStart;
             metadata.phase = Some(PhaseName::Deploy);
         }
-        let entry = entry(&service.name, &app, printed, metadata);
-        (entry, position)
+        entry(&service.name, &app, printed, metadata)
+    };
+    // What a release prints while it is being deployed belongs to that story.
+    let story = || {
+        let id = deployment.as_deref()?;
+        px.parts().runner.runs_until(id)
     };
     let mut streams = Streams::default();
     let mut printed = Vec::new();
-    loop {
-        let line = tokio::select! {
+    let mut is_over = false;
+    while !is_over {
+        let next = tokio::select! {
             () = px.stopping().cancelled() => break,
-            line = lines.next() => Some(line),
+            next = lines.next() => Some(next),
             () = until(streams.due()) => None,
         };
         let now = Instant::now();
         let mut give = |one| printed.push(one);
-        let is_over = match line {
-            None => {
-                streams.tick(now, &mut give);
-                false
-            }
-            Some(Some(Ok(line))) => {
-                streams.feed(line, now, &mut give);
-                false
-            }
+        match next {
+            None => streams.tick(now, &mut give),
+            Some(Some(Ok(lines))) => streams.feed(lines, now, &mut give),
             Some(Some(Err(error))) => {
                 tracing::debug!(error = %error, service = service.name, "following logs was interrupted");
-                true
+                is_over = true;
             }
-            Some(None) => true,
-        };
-        for one in printed.drain(..) {
-            let (entry, position) = told(one);
-            px.parts().journal.record_read(entry, position).await;
+            Some(None) => is_over = true,
         }
-        if is_over {
-            break;
-        }
+        let until = story();
+        let entry_of = |one| entry_of(one, until);
+        record(&px, &mut reading, &mut printed, &entry_of).await;
     }
     streams.flush(&mut |one| printed.push(one));
-    for one in printed {
-        let (entry, position) = told(one);
-        px.parts().journal.record_read(entry, position).await;
+    let until = story();
+    record(&px, &mut reading, &mut printed, &|one| entry_of(one, until)).await;
+}
+
+/// Records what was printed, and how far it was read, as one.
+pub(crate) async fn record(
+    px: &Platform,
+    reading: &mut Reading,
+    printed: &mut Vec<Printed>,
+    entry_of: &(impl Fn(Printed) -> LogEntry + Sync),
+) {
+    if !printed.is_empty() {
+        let positions = reading.behind(printed);
+        let entries = printed.drain(..).map(entry_of).collect();
+        px.parts().journal.record_read(entries, positions).await;
     }
 }
 
@@ -189,8 +193,8 @@ pub(crate) fn entry(
         kind: SourceType::Container,
         container_name: app.to_owned(),
         service_id: Some(service.to_owned()),
-        node_id: printed.node_id,
-        task_id: printed.task_id,
+        node_id: printed.node_id.as_deref().map(str::to_owned),
+        task_id: printed.task_id.as_deref().map(str::to_owned),
         stream: Some(if printed.stderr { "stderr" } else { "stdout" }.to_owned()),
     };
     let at = printed.at;

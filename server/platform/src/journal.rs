@@ -13,20 +13,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flukedeploy_domain::log_entry::{Level, LogEntry, LogMetadata, LogSource, SourceType};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ports::{Clock, LogBatch, LogStore};
-use crate::redaction::Redaction;
+use crate::redaction::{Redaction, Redactor};
 use crate::secret::random_u64;
 
 /// Entries that may wait for the store.
 const QUEUE: usize = 65_536;
-/// Entries of one transaction.
+/// Entries that were read and may wait for the store. More are read when there is room again.
+const READ: usize = 16_384;
+/// Entries that are worth a transaction without waiting for more.
 const BATCH: usize = 2_000;
 /// Entries a live reader may lag behind.
 const LIVE: usize = 4_096;
+/// Entries told to live readers before these get a turn.
+const TOLD_AT_ONCE: usize = 256;
 /// How long an entry may wait for others to be stored with.
 const GATHER: Duration = Duration::from_millis(40);
 /// When entries that could not be stored are tried again.
@@ -68,6 +72,7 @@ pub(crate) struct Journal {
     clock: Arc<dyn Clock>,
     live: broadcast::Sender<Arc<Recorded>>,
     queue: mpsc::Sender<Message>,
+    room: Arc<Semaphore>,
     lost: Arc<AtomicU64>,
     trouble: Arc<Mutex<Option<String>>>,
     broadcast_count: AtomicU64,
@@ -75,9 +80,27 @@ pub(crate) struct Journal {
 }
 
 enum Message {
-    /// With the reader's position behind it, if it was read somewhere.
-    Entry(Arc<Recorded>, Option<(String, Vec<u8>)>),
+    Entry(Arc<Recorded>),
+    Read(Read),
     Flush(oneshot::Sender<()>),
+}
+
+/// Entries that were read somewhere, and where reading goes on behind them.
+struct Read {
+    entries: Vec<Arc<Recorded>>,
+    positions: Vec<(String, Vec<u8>)>,
+    /// Given back once they are stored.
+    room: OwnedSemaphorePermit,
+}
+
+impl Message {
+    fn entries(&self) -> usize {
+        match self {
+            Self::Entry(_) => 1,
+            Self::Read(read) => read.entries.len(),
+            Self::Flush(_) => 0,
+        }
+    }
 }
 
 /// What a live reader gets.
@@ -135,6 +158,7 @@ impl Journal {
             clock,
             live: broadcast::channel(LIVE).0,
             queue,
+            room: Arc::new(Semaphore::new(READ)),
             lost,
             trouble,
             broadcast_count: AtomicU64::new(0),
@@ -150,28 +174,78 @@ impl Journal {
     /// Never waits: the platform does not stop because its log cannot be stored.
     pub(crate) fn record(&self, entry: LogEntry) {
         let entry = self.take_in(entry);
-        let message = Message::Entry(Arc::clone(&entry), None);
+        let message = Message::Entry(Arc::clone(&entry));
         if self.queue.try_send(message).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
         self.tell(entry);
     }
 
-    /// An entry that was read, and the key and place where reading goes on: both are stored
+    /// Entries that were read, and the keys and places where reading goes on: all of them are stored
     /// together, or none. Waits for room: what is read stays where it is meanwhile.
-    pub(crate) async fn record_read(&self, entry: LogEntry, position: Option<(String, Vec<u8>)>) {
-        let entry = self.take_in(entry);
-        let message = Message::Entry(Arc::clone(&entry), position);
-        if self.queue.send(message).await.is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+    pub(crate) async fn record_read(
+        &self,
+        entries: Vec<LogEntry>,
+        positions: Vec<(String, Vec<u8>)>,
+    ) {
+        let count = entries.len();
+        let room = u32::try_from(count.min(READ)).unwrap_or(u32::MAX);
+        // It is never closed.
+        let Ok(room) = Arc::clone(&self.room).acquire_many_owned(room).await else {
+            return;
+        };
+        let Ok(slot) = self.queue.reserve().await else {
+            self.lost.fetch_add(count as u64, Ordering::Relaxed);
+            return;
+        };
+        let entries = self.take_in_all(entries);
+        let told = entries.clone();
+        slot.send(Message::Read(Read {
+            entries,
+            positions,
+            room,
+        }));
+        // Whoever begins to listen after this finds them in the store.
+        if self.live.receiver_count() > 0 {
+            for (n, entry) in (1..).zip(told) {
+                self.tell(entry);
+                if n % TOLD_AT_ONCE == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        } else {
+            self.broadcast_count
+                .fetch_add(count as u64, Ordering::Relaxed);
         }
-        self.tell(entry);
     }
 
     fn take_in(&self, mut entry: LogEntry) -> Arc<Recorded> {
         self.redaction.entry(&mut entry);
         entry.limit();
         Arc::new(Recorded::new(entry))
+    }
+
+    /// The same for many, which are of one app as a rule.
+    fn take_in_all(&self, entries: Vec<LogEntry>) -> Vec<Arc<Recorded>> {
+        let app = |entry: &LogEntry| entry.flukedeploy_metadata.app_name.clone();
+        let mut known: Option<(Redactor, String)> = None;
+        let mut taken = Vec::with_capacity(entries.len());
+        for mut entry in entries {
+            match &known {
+                Some((redactor, of)) if *of == entry.flukedeploy_metadata.app_name => {
+                    redactor.entry(&mut entry);
+                }
+                _ => {
+                    let app = app(&entry);
+                    let redactor = self.redaction.of(&app);
+                    redactor.entry(&mut entry);
+                    known = Some((redactor, app));
+                }
+            }
+            entry.limit();
+            taken.push(Arc::new(Recorded::new(entry)));
+        }
+        taken
     }
 
     fn tell(&self, entry: Arc<Recorded>) {
@@ -252,14 +326,14 @@ impl Writer {
             let mut entries = Vec::with_capacity(messages.len());
             // The last of each reader counts.
             let mut positions = HashMap::new();
+            let mut rooms = Vec::new();
             for message in messages.drain(..) {
                 match message {
-                    Message::Entry(entry, position) => {
-                        positions.extend(position);
-                        entries.push(match Arc::try_unwrap(entry) {
-                            Ok(recorded) => recorded.entry,
-                            Err(shared) => shared.entry.clone(),
-                        });
+                    Message::Entry(entry) => entries.push(taken(entry)),
+                    Message::Read(read) => {
+                        positions.extend(read.positions);
+                        entries.extend(read.entries.into_iter().map(taken));
+                        rooms.push(read.room);
                     }
                     Message::Flush(done) => waiting.push(done),
                 }
@@ -269,6 +343,7 @@ impl Writer {
                 self.store(LogBatch { entries, positions }, &mut waiting)
                     .await;
             }
+            drop(rooms);
             for done in waiting {
                 let _ = done.send(());
             }
@@ -290,19 +365,19 @@ impl Writer {
                 inbox.recv_many(messages, BATCH).await
             }
         };
-        let nobody_waits = !messages
-            .iter()
-            .any(|message| matches!(message, Message::Flush(_)));
-        if count > 0 && nobody_waits && count < BATCH && !self.stop.is_cancelled() {
+        let is_flush = |message: &Message| matches!(message, Message::Flush(_));
+        let mut entries: usize = messages.iter().map(Message::entries).sum();
+        if count > 0 && !messages.iter().any(is_flush) && !self.stop.is_cancelled() {
             // Entries come in bursts: a short wait makes one transaction of many.
             let _ = tokio::time::timeout(GATHER, async {
-                while messages.len() < BATCH {
-                    let room = BATCH - messages.len();
-                    if inbox.recv_many(messages, room).await == 0
-                        || matches!(messages.last(), Some(Message::Flush(_)))
+                while entries < BATCH {
+                    let from = messages.len();
+                    if inbox.recv_many(messages, BATCH - entries).await == 0
+                        || messages.last().is_some_and(is_flush)
                     {
                         break;
                     }
+                    entries += messages[from..].iter().map(Message::entries).sum::<usize>();
                 }
             })
             .await;
@@ -345,6 +420,14 @@ impl Writer {
         let is_new = noted.is_some() != trouble.is_some();
         *noted = trouble;
         is_new
+    }
+}
+
+/// Copied only while a live reader has it too.
+fn taken(recorded: Arc<Recorded>) -> LogEntry {
+    match Arc::try_unwrap(recorded) {
+        Ok(recorded) => recorded.entry,
+        Err(shared) => shared.entry.clone(),
     }
 }
 

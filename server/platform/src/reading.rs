@@ -6,20 +6,27 @@ use time::{Duration, OffsetDateTime};
 
 use crate::meaning::Printed;
 use crate::platform::Platform;
-use crate::ports::{ReadTo, StoreError};
+use crate::ports::{FilePlace, ReadTo, StoreError};
 
 /// Times of a replica's two streams may be so much out of order against one another.
 const OUT_OF_ORDER: Duration = Duration::milliseconds(10);
 /// Where a stream was not read at all.
 const NOWHERE: i64 = i64::MIN;
 
-/// A replica's stdout and stderr, in nanoseconds since 1970.
-type Places = [i64; 2];
+/// How far one replica was read.
+#[derive(Debug, Clone, Copy)]
+struct Read {
+    /// Stdout and stderr, in nanoseconds since 1970.
+    times: [i64; 2],
+    /// Where its lines are read from a file: the same, without a doubt. The times stay beside it, for
+    /// the day on which the file is not to be had.
+    places: Option<[FilePlace; 2]>,
+}
 
-/// Reading one service. What it says belongs into the same write as the entry it was told.
+/// Reading one service. What it says belongs into the same write as the entries it was told.
 pub(crate) struct Reading {
     prefix: String,
-    places: HashMap<String, Places>,
+    replicas: HashMap<String, Read>,
 }
 
 impl Reading {
@@ -28,45 +35,71 @@ impl Reading {
         px.parts().journal.flush().await;
         let prefix = prefix(service);
         let stored = px.parts().log_store.positions(&prefix).await?;
-        let mut places = HashMap::new();
+        let mut replicas = HashMap::new();
         for (key, value) in stored {
             if let (Some(task), Some(read)) = (key.strip_prefix(&prefix), decode(&value)) {
-                places.insert(task.to_owned(), read);
+                replicas.insert(task.to_owned(), read);
             }
         }
-        Ok(Self { prefix, places })
+        Ok(Self { prefix, replicas })
     }
 
     pub(crate) fn read_to(&self) -> ReadTo {
-        let mut read = ReadTo::default();
-        for (task, places) in &self.places {
-            for (stderr, place) in [(false, places[0]), (true, places[1])] {
-                let at = OffsetDateTime::from_unix_timestamp_nanos(place.into());
-                if let (Ok(at), true) = (at, place != NOWHERE) {
-                    read.insert(task.as_str(), stderr, at);
+        let mut to = ReadTo::default();
+        for (task, read) in &self.replicas {
+            for stderr in [false, true] {
+                let time = read.times[usize::from(stderr)];
+                let at = OffsetDateTime::from_unix_timestamp_nanos(time.into());
+                if let (Ok(at), true) = (at, time != NOWHERE) {
+                    to.insert(task.as_str(), stderr, at);
+                }
+                if let Some(places) = read.places {
+                    to.insert_place(task.as_str(), stderr, places[usize::from(stderr)]);
                 }
             }
         }
-        read
+        to
     }
 
-    /// The position behind what was printed. The other stream of the replica was read as well, up
-    /// to what is still held of it: else a stream that is silent for long would be read anew from
-    /// where it fell silent.
-    pub(crate) fn behind(&mut self, printed: &Printed) -> Option<(String, Vec<u8>)> {
-        let task = printed.task_id.as_ref()?;
-        let places = self.places.entry(task.clone()).or_insert([NOWHERE; 2]);
+    /// The positions behind what was printed, one for each replica. The other stream of a replica
+    /// was read as well, up to what is still held of it: else a stream that is silent for long would
+    /// be read anew from where it fell silent.
+    pub(crate) fn behind(&mut self, printed: &[Printed]) -> Vec<(String, Vec<u8>)> {
+        let mut positions = HashMap::new();
+        for printed in printed.chunk_by(|a, b| a.task_id == b.task_id) {
+            let Some(task) = printed.first().and_then(|one| one.task_id.as_deref()) else {
+                continue;
+            };
+            if !self.replicas.contains_key(task) {
+                let read = Read {
+                    times: [NOWHERE; 2],
+                    places: None,
+                };
+                self.replicas.insert(task.to_owned(), read);
+            }
+            if let Some(read) = self.replicas.get_mut(task) {
+                for one in printed {
+                    read.advance(one);
+                }
+                positions.insert(task, encode(read));
+            }
+        }
+        positions
+            .into_iter()
+            .map(|(task, value)| (format!("{}{task}", self.prefix), value))
+            .collect()
+    }
+}
+
+impl Read {
+    fn advance(&mut self, printed: &Printed) {
         let (own, other) = (usize::from(printed.stderr), usize::from(!printed.stderr));
-        places[own] = places[own].max(nanoseconds(printed.last_at));
+        self.times[own] = self.times[own].max(nanoseconds(printed.last_at));
         let held = printed.beside.map(|at| at - Duration::nanoseconds(1));
         let surely = printed.last_at - OUT_OF_ORDER;
         let beside = held.map_or(surely, |held| held.min(surely));
-        places[other] = places[other].max(nanoseconds(beside));
-        let value = places
-            .iter()
-            .flat_map(|place| place.to_be_bytes())
-            .collect();
-        Some((format!("{}{task}", self.prefix), value))
+        self.times[other] = self.times[other].max(nanoseconds(beside));
+        self.places = printed.read;
     }
 }
 
@@ -90,16 +123,43 @@ fn nanoseconds(at: OffsetDateTime) -> i64 {
     i64::try_from(at.unix_timestamp_nanos()).unwrap_or(i64::MAX)
 }
 
-fn decode(value: &[u8]) -> Option<Places> {
-    let (stdout, stderr) = value.split_first_chunk::<8>()?;
-    let stderr = stderr.first_chunk::<8>()?;
-    Some([i64::from_be_bytes(*stdout), i64::from_be_bytes(*stderr)])
+/// Two times and, behind them, two places if there are any.
+fn encode(read: &Read) -> Vec<u8> {
+    let mut value = Vec::with_capacity(48);
+    for time in read.times {
+        value.extend(time.to_be_bytes());
+    }
+    for place in read.places.iter().flatten() {
+        value.extend(place.file.to_be_bytes());
+        value.extend(place.offset.to_be_bytes());
+    }
+    value
+}
+
+fn decode(mut value: &[u8]) -> Option<Read> {
+    let mut next = || {
+        let (first, rest) = value.split_first_chunk::<8>()?;
+        value = rest;
+        Some(*first)
+    };
+    let times = [i64::from_be_bytes(next()?), i64::from_be_bytes(next()?)];
+    let mut place = || {
+        Some(FilePlace {
+            file: i64::from_be_bytes(next()?),
+            offset: u64::from_be_bytes(next()?),
+        })
+    };
+    let places = place()
+        .zip(place())
+        .map(|(stdout, stderr)| [stdout, stderr]);
+    Some(Read { times, places })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::meaning::Meaning;
+    use crate::ports::ReplicaRead;
     use time::macros::datetime;
 
     const NOON: OffsetDateTime = datetime!(2026-02-04 12:00 UTC);
@@ -107,30 +167,35 @@ mod tests {
     fn printed(stderr: bool, ms: i64, held_ms: Option<i64>) -> Printed {
         let at = |ms| NOON + Duration::milliseconds(ms);
         Printed {
-            task_id: Some("t1".to_owned()),
+            task_id: Some("t1".into()),
             node_id: None,
             stderr,
             at: at(ms),
             last_at: at(ms),
             beside: held_ms.map(at),
+            read: None,
             meaning: Meaning::of_line("x".to_owned()),
         }
     }
 
-    fn after(told: &[Printed]) -> [Option<i64>; 2] {
+    /// What the next reader is told, once the only position of this was stored.
+    fn resumed(told: &[Printed]) -> ReplicaRead {
         let mut reading = Reading {
             prefix: prefix("shop"),
-            places: HashMap::new(),
+            replicas: HashMap::new(),
         };
-        let mut stored = HashMap::new();
-        for printed in told {
-            let (key, value) = reading.behind(printed).unwrap();
-            assert_eq!(key, "lines/shop/t1");
-            stored.insert("t1".to_owned(), decode(&value).unwrap());
-        }
-        reading.places = stored;
-        let read = reading.read_to().of(Some("t1"));
-        read.map(|at| Some(i64::try_from((at? - NOON).whole_milliseconds()).unwrap()))
+        let positions = reading.behind(told);
+        let [(key, value)] = positions.as_slice() else {
+            panic!("{positions:?}")
+        };
+        assert_eq!(key, "lines/shop/t1");
+        reading.replicas = HashMap::from([("t1".to_owned(), decode(value).unwrap())]);
+        reading.read_to().of(Some("t1"))
+    }
+
+    fn after(told: &[Printed]) -> [Option<i64>; 2] {
+        let times = resumed(told).times;
+        times.map(|at| Some(i64::try_from((at? - NOON).whole_milliseconds()).unwrap()))
     }
 
     #[test]
@@ -145,5 +210,36 @@ mod tests {
         let [stdout, stderr] = after(&[printed(false, 500, Some(200))]);
         assert_eq!(stdout, Some(500));
         assert!(stderr.is_some_and(|stderr| stderr < 200), "{stderr:?}");
+    }
+
+    #[test]
+    fn places_in_a_file_are_exact() {
+        let place = |offset| FilePlace { file: 7, offset };
+        let mut last = printed(true, 500, None);
+        last.read = Some([place(70), place(40)]);
+        let read = resumed(&[printed(false, 500, None), last]);
+        assert_eq!(read.places, [Some(place(70)), Some(place(40))]);
+        // From elsewhere, only the times are known.
+        let read = resumed(&[printed(false, 500, None)]);
+        assert_eq!(read.places, [None, None]);
+    }
+
+    #[test]
+    fn each_replica_has_a_position_of_its_own() {
+        let mut reading = Reading {
+            prefix: prefix("shop"),
+            replicas: HashMap::new(),
+        };
+        let mut told = vec![printed(false, 1, None); 3];
+        told[1].task_id = Some("t2".into());
+        let mut keys: Vec<_> = reading
+            .behind(&told)
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
+        keys.sort();
+        assert_eq!(keys, ["lines/shop/t1", "lines/shop/t2"]);
+        told[0].task_id = None;
+        assert!(reading.behind(&told[..1]).is_empty());
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Router;
@@ -111,11 +111,35 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Some(other) => anyhow::bail!("SAMPLE_ON_TERM must be exit or drain, not '{other}'"),
     };
     let delay = Duration::from_millis(number("SAMPLE_START_DELAY_MS")?.unwrap_or(0));
-    let lines: u64 = number("SAMPLE_LOG_LINES")?.unwrap_or(0);
+    let mut lines: u64 = number("SAMPLE_LOG_LINES")?.unwrap_or(0);
+    if let Some(rate) = number("SAMPLE_LOG_RATE")? {
+        let after = Duration::from_millis(number("SAMPLE_LOG_AFTER_MS")?.unwrap_or(0));
+        let count = std::mem::take(&mut lines);
+        std::thread::spawn(move || print(count, rate, after));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(serve(sample, port, drains, delay, lines))
+}
+
+/// Prints lines, so many a second, while requests are answered.
+fn print(lines: u64, rate: u64, after: Duration) {
+    std::thread::sleep(after);
+    let begun = Instant::now();
+    let mut printed = 0;
+    let mut text = Vec::new();
+    while printed < lines {
+        let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let due = lines.min(ms.saturating_mul(rate) / 1_000);
+        text.clear();
+        for line in printed + 1..=due {
+            let _ = writeln!(text, "line {line} of {lines}");
+        }
+        printed = due;
+        let _ = std::io::stdout().write_all(&text);
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "an app's log is its standard output")]

@@ -60,9 +60,9 @@ async fn a_job_ends_once_and_is_no_release() {
 
     let mut logs = bed.engine.follow_logs(&ill.name, &ReadTo::default());
     let mut lines = Vec::new();
-    for _ in 0..2 {
-        let line = timeout(Duration::from_secs(10), logs.next()).await.unwrap();
-        lines.push(line.unwrap().unwrap());
+    while lines.len() < 2 {
+        let batch = timeout(Duration::from_secs(10), logs.next()).await.unwrap();
+        lines.extend(batch.unwrap().unwrap().lines);
     }
     lines.sort_by_key(|line| line.stderr);
     assert_eq!((lines[0].text.as_str(), lines[0].stderr), ("one", false));

@@ -1,15 +1,16 @@
 //! The adapter against the real engine.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bollard::models::{ServiceSpec as DockerService, TaskSpec, TaskSpecContainerSpec};
-use bollard::query_parameters::InspectServiceOptions;
+use bollard::query_parameters::{InspectServiceOptions, UpdateServiceOptionsBuilder};
 use flukedeploy_domain::image::PinnedImage;
 use flukedeploy_platform::ports::{
-    Engine, EngineError, EngineEvent, RawLine, ReadTo, ResolveError, Task, TaskState,
+    Engine, EngineError, EngineEvent, LineSpan, RawLines, ReadTo, ResolveError, Task, TaskState,
 };
 use futures_util::StreamExt;
+use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 
 use crate::support::{Bed, SOON, eventually};
@@ -320,14 +321,35 @@ async fn events_arrive() {
         .unwrap();
 }
 
+/// One line and where it is from.
+#[derive(Debug, Clone)]
+struct Line {
+    task_id: String,
+    node_id: String,
+    at: OffsetDateTime,
+    stderr: bool,
+    text: String,
+    span: Option<LineSpan>,
+}
+
 async fn lines(
-    stream: &mut (impl futures_util::Stream<Item = Result<RawLine, EngineError>> + Unpin),
-    enough: impl Fn(&[RawLine]) -> bool,
-) -> Vec<RawLine> {
+    stream: &mut (impl futures_util::Stream<Item = Result<RawLines, EngineError>> + Unpin),
+    enough: impl Fn(&[Line]) -> bool,
+) -> Vec<Line> {
     let mut lines = Vec::new();
     let reading = async {
         while !enough(&lines) {
-            lines.push(stream.next().await.expect("the stream goes on").unwrap());
+            let batch = stream.next().await.expect("the stream goes on").unwrap();
+            let (task_id, node_id) = (batch.task_id.unwrap(), batch.node_id.unwrap());
+            assert!(!batch.lines.is_empty());
+            lines.extend(batch.lines.into_iter().map(|line| Line {
+                task_id: task_id.clone(),
+                node_id: node_id.clone(),
+                at: line.at,
+                stderr: line.stderr,
+                text: line.text,
+                span: line.span,
+            }));
         }
     };
     let in_time = timeout(SOON, reading).await.is_ok();
@@ -354,7 +376,7 @@ async fn logs_are_followed_from_all_replicas_and_resumed() {
     let mut spec = bed.service("talk", image);
     bed.engine.ensure_service(&spec).await.unwrap();
     let mut stream = bed.engine.follow_logs(&spec.name, &ReadTo::default());
-    let has = |lines: &[RawLine], text: &str| lines.iter().any(|line| line.text == text);
+    let has = |lines: &[Line], text: &str| lines.iter().any(|line| line.text == text);
     let first = lines(&mut stream, |lines| {
         has(lines, "tick 2") && has(lines, "oops")
     })
@@ -368,7 +390,7 @@ async fn logs_are_followed_from_all_replicas_and_resumed() {
     );
     for line in &first {
         assert_eq!(line.stderr, line.text == "oops");
-        assert!(line.task_id.is_some() && line.node_id.is_some(), "{line:?}");
+        assert!(!line.node_id.is_empty(), "{line:?}");
     }
 
     spec.replicas = 2;
@@ -383,15 +405,15 @@ async fn logs_are_followed_from_all_replicas_and_resumed() {
     // Each replica goes on where it was read to; of the other one nothing was.
     let mut read = ReadTo::default();
     for stderr in [false, true] {
-        read.insert(task_id.clone().unwrap(), stderr, since);
+        read.insert(task_id.clone(), stderr, since);
     }
     let mut resumed = bed.engine.follow_logs(&spec.name, &read);
     let next = lines(&mut resumed, |lines| {
-        let of_others = |line: &RawLine| line.task_id != task_id && line.text == "oops";
+        let of_others = |line: &Line| line.task_id != task_id && line.text == "oops";
         lines.len() >= 2 && lines.iter().any(of_others)
     })
     .await;
-    let own: Vec<&RawLine> = next.iter().filter(|line| line.task_id == task_id).collect();
+    let own: Vec<&Line> = next.iter().filter(|line| line.task_id == task_id).collect();
     assert!(
         own.iter()
             .all(|line| line.text.starts_with("tick") && line.at > since),
@@ -429,11 +451,66 @@ async fn no_line_of_many_is_lost_or_told_twice() {
     let all = lines(&mut stream, |lines| lines.len() >= REPLICAS * LINES).await;
     let mut last: HashMap<String, usize> = HashMap::new();
     for line in all {
-        let count = last.entry(line.task_id.unwrap()).or_default();
+        let count = last.entry(line.task_id).or_default();
         *count += 1;
         assert_eq!(line.text, count.to_string());
     }
     assert_eq!(last.len(), REPLICAS);
+}
+
+#[tokio::test]
+async fn logs_are_bounded_and_lose_nothing_when_they_are_rotated() {
+    const LINES: usize = 30_000;
+    let Some(bed) = Bed::new().await else { return };
+    let script = format!("seq {LINES}; while true; do sleep 1; done");
+    let mut spec = bed.service("rotate", bed.pinned("rotate", &script).await);
+    spec.replicas = 0;
+    bed.engine.ensure_service(&spec).await.unwrap();
+    let found = bed
+        .docker
+        .inspect_service(&spec.name, None::<InspectServiceOptions>)
+        .await
+        .unwrap();
+    let mut changed = found.spec.unwrap();
+    let task = changed.task_template.as_mut().unwrap();
+    let driver = task.log_driver.as_mut().expect("logs are bounded");
+    assert_eq!(driver.name.as_deref(), Some("json-file"));
+    let options = driver.options.as_mut().unwrap();
+    assert_eq!(options["max-size"], "50m");
+    // Some thirty files.
+    options.insert("max-size".to_owned(), "64k".to_owned());
+    options.insert("max-file".to_owned(), "100".to_owned());
+    let version = i32::try_from(found.version.unwrap().index.unwrap()).unwrap();
+    let update = UpdateServiceOptionsBuilder::default()
+        .version(version)
+        .build();
+    bed.docker
+        .update_service(&spec.name, changed, update, None)
+        .await
+        .unwrap();
+    let differences = bed.engine.differences(&spec).await.unwrap();
+    assert_eq!(differences, Some(Vec::new()), "no reason to replace tasks");
+    bed.engine.scale_service(&spec.name, 1).await.unwrap();
+
+    let mut stream = bed.engine.follow_logs(&spec.name, &ReadTo::default());
+    let all = lines(&mut stream, |lines| lines.len() >= LINES).await;
+    for (line, number) in all.iter().zip(1..) {
+        assert_eq!(line.text, number.to_string());
+    }
+    if let Some(span) = all[12_344].span {
+        // It goes on at that very line, in a file that was renamed since.
+        let files: HashSet<i64> = all.iter().map(|line| line.span.unwrap().end.file).collect();
+        assert!(files.len() > 10, "{files:?}");
+        let mut read = ReadTo::default();
+        for stderr in [false, true] {
+            read.insert_place(all[0].task_id.as_str(), stderr, span.end);
+        }
+        let mut resumed = bed.engine.follow_logs(&spec.name, &read);
+        let rest = lines(&mut resumed, |lines| lines.len() >= LINES - 12_345).await;
+        assert_eq!(rest[0].text, "12346");
+    } else {
+        eprintln!("the engine's files cannot be read here: places in them are not tested");
+    }
 }
 
 #[tokio::test]

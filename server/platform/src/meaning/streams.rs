@@ -1,6 +1,7 @@
 //! The lines of many replicas, stack traces put together.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
@@ -8,7 +9,7 @@ use time::OffsetDateTime;
 use super::keys::KeyWatch;
 use super::line::Meaning;
 use super::trace::{self, Fit, Trace};
-use crate::ports::RawLine;
+use crate::ports::{FilePlace, LineSpan, RawLine, RawLines};
 
 /// How long a line that may begin a trace waits for the next, and a trace for its end. A trace is
 /// printed at once, so its lines come within a millisecond or two.
@@ -20,14 +21,14 @@ const MAX_LINES: usize = 400;
 const MAX_BYTES: usize = flukedeploy_domain::log_entry::MAX_TRACE_BYTES;
 /// Lines that perhaps belong to a trace.
 const MAX_UNSURE: usize = 8;
-/// Streams that are remembered; those of replicas that are gone are forgotten beyond that.
-const MAX_STREAMS: usize = 256;
+/// Replicas that are remembered; those that are gone are forgotten beyond that.
+const MAX_REPLICAS: usize = 128;
 
 /// What a replica printed, as one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Printed {
-    pub(crate) task_id: Option<String>,
-    pub(crate) node_id: Option<String>,
+    pub(crate) task_id: Option<Arc<str>>,
+    pub(crate) node_id: Option<Arc<str>>,
     pub(crate) stderr: bool,
     /// When its first line was printed.
     pub(crate) at: OffsetDateTime,
@@ -37,6 +38,8 @@ pub(crate) struct Printed {
     pub(crate) last_at: OffsetDateTime,
     /// The first line that is held of the same replica's other stream.
     pub(crate) beside: Option<OffsetDateTime>,
+    /// Of lines from a file: how far stdout and stderr were read behind this, but for what is held.
+    pub(crate) read: Option<[FilePlace; 2]>,
     pub(crate) meaning: Meaning,
 }
 
@@ -48,50 +51,34 @@ pub(crate) struct Printed {
 /// stops reading.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
-    streams: HashMap<(Option<String>, bool), Stream>,
+    replicas: HashMap<Option<Arc<str>>, Replica>,
 }
 
 impl Streams {
-    /// Takes a line; `give` gets what is complete.
-    pub(crate) fn feed(&mut self, line: RawLine, now: Instant, give: &mut dyn FnMut(Printed)) {
-        let key = (line.task_id, line.stderr);
-        if self.streams.len() >= MAX_STREAMS && !self.streams.contains_key(&key) {
-            self.streams.retain(|_, stream| !stream.held.is_empty());
+    /// Takes lines; `give` gets what is complete.
+    pub(crate) fn feed(&mut self, lines: RawLines, now: Instant, give: &mut dyn FnMut(Printed)) {
+        let task_id = lines.task_id.map(Arc::from);
+        if self.replicas.len() >= MAX_REPLICAS && !self.replicas.contains_key(&task_id) {
+            self.replicas.retain(|_, replica| replica.is_holding());
         }
-        let beside = match &key.0 {
-            // With one stream only there is nothing to be looked up, and no key to be made for it.
-            Some(_) if self.streams.len() > 1 => self.held_from(&(key.0.clone(), !key.1)),
-            _ => None,
-        };
-        let give = &mut |at, last_at, meaning| {
-            give(Printed {
-                task_id: key.0.clone(),
-                node_id: line.node_id.clone(),
-                stderr: line.stderr,
-                at,
-                last_at,
-                beside,
-                meaning,
+        let replica = self
+            .replicas
+            .entry(task_id)
+            .or_insert_with_key(|task_id| Replica {
+                task_id: task_id.clone(),
+                node_id: lines.node_id.map(Arc::from),
+                streams: [Stream::new(now), Stream::new(now)],
+                read: [None; 2],
             });
-        };
-        // Looked up by reference first: a key of its own would cost a copy for each line.
-        if let Some(stream) = self.streams.get_mut(&key) {
-            stream.feed(line.at, line.text, now, give);
-        } else {
-            let mut stream = Stream::new(line.node_id.clone(), now);
-            stream.feed(line.at, line.text, now, give);
-            self.streams.insert(key.clone(), stream);
+        for line in lines.lines {
+            replica.feed(line, now, give);
         }
-    }
-
-    fn held_from(&self, key: &(Option<String>, bool)) -> Option<OffsetDateTime> {
-        let held = &self.streams.get(key)?.held;
-        held.first().map(|line| line.at)
     }
 
     /// When something that is held has waited long enough.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.streams.values().filter_map(Stream::due).min()
+        let streams = self.replicas.values().flat_map(|replica| &replica.streams);
+        streams.filter_map(Stream::due).min()
     }
 
     /// Gives out what has waited long enough.
@@ -105,39 +92,105 @@ impl Streams {
     }
 
     fn give_out(&mut self, give: &mut dyn FnMut(Printed), which: impl Fn(&Stream) -> bool) {
-        let due: Vec<_> = self
-            .streams
-            .iter()
-            .filter(|(_, stream)| !stream.held.is_empty() && which(stream))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for (task_id, stderr) in due {
-            let beside = self.held_from(&(task_id.clone(), !stderr));
-            let Some(stream) = self.streams.get_mut(&(task_id.clone(), stderr)) else {
-                continue;
-            };
-            let node_id = stream.node_id.clone();
-            stream.flush(&mut |at, last_at, meaning| {
-                give(Printed {
-                    task_id: task_id.clone(),
-                    node_id: node_id.clone(),
-                    stderr,
-                    at,
-                    last_at,
-                    beside,
-                    meaning,
-                });
-            });
+        for replica in self.replicas.values_mut() {
+            for stderr in [false, true] {
+                let stream = &replica.streams[usize::from(stderr)];
+                if !stream.held.is_empty() && which(stream) {
+                    replica.flush(stderr, give);
+                }
+            }
         }
     }
 }
 
-/// Gets times of the first and last line, and what they mean.
-type Give<'a> = &'a mut dyn FnMut(OffsetDateTime, OffsetDateTime, Meaning);
+/// What one replica prints.
+#[derive(Debug)]
+struct Replica {
+    task_id: Option<Arc<str>>,
+    node_id: Option<Arc<str>>,
+    /// Stdout and stderr.
+    streams: [Stream; 2],
+    /// How far they were read, with what is held.
+    read: [Option<FilePlace>; 2],
+}
+
+impl Replica {
+    fn is_holding(&self) -> bool {
+        self.streams.iter().any(|stream| !stream.held.is_empty())
+    }
+
+    fn feed(&mut self, line: RawLine, now: Instant, give: &mut dyn FnMut(Printed)) {
+        let stderr = line.stderr;
+        if let Some(span) = line.span {
+            self.read[usize::from(stderr)] = Some(span.end);
+            self.read[usize::from(!stderr)] = Some(span.other);
+        }
+        let (stream, give) = &mut self.giving(stderr, give);
+        stream.feed(line, now, give);
+    }
+
+    fn flush(&mut self, stderr: bool, give: &mut dyn FnMut(Printed)) {
+        let (stream, give) = &mut self.giving(stderr, give);
+        stream.flush(give);
+    }
+
+    /// One of the streams, and how what comes out of it is told.
+    fn giving<'a>(
+        &'a mut self,
+        stderr: bool,
+        give: &'a mut dyn FnMut(Printed),
+    ) -> (
+        &'a mut Stream,
+        impl FnMut(OffsetDateTime, Last, Meaning) + 'a,
+    ) {
+        let [stdout, errors] = &mut self.streams;
+        let (own, other) = if stderr {
+            (errors, stdout)
+        } else {
+            (stdout, errors)
+        };
+        let held = other.held.first();
+        let beside = held.map(|line| line.at);
+        let place_beside = match held {
+            Some(line) => line.span.map(|span| span.begin),
+            None => self.read[usize::from(!stderr)],
+        };
+        let (task_id, node_id) = (&self.task_id, &self.node_id);
+        let give = move |at, last: Last, meaning| {
+            let read = last.span.zip(place_beside).map(|(own, beside)| {
+                if stderr {
+                    [beside, own.end]
+                } else {
+                    [own.end, beside]
+                }
+            });
+            give(Printed {
+                task_id: task_id.clone(),
+                node_id: node_id.clone(),
+                stderr,
+                at,
+                last_at: last.at,
+                beside,
+                read,
+                meaning,
+            });
+        };
+        (own, give)
+    }
+}
+
+/// The last of the lines that make an entry.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    at: OffsetDateTime,
+    span: Option<LineSpan>,
+}
+
+/// Gets the time of the first line, the last line, and what they mean.
+type Give<'a> = &'a mut dyn FnMut(OffsetDateTime, Last, Meaning);
 
 #[derive(Debug)]
 struct Stream {
-    node_id: Option<String>,
     keys: KeyWatch,
     /// What the first of the held lines means by itself.
     first: Option<(Meaning, Trace)>,
@@ -152,13 +205,22 @@ struct Stream {
 #[derive(Debug)]
 struct Held {
     at: OffsetDateTime,
+    span: Option<LineSpan>,
     text: String,
 }
 
+impl Held {
+    fn as_last(&self) -> Last {
+        Last {
+            at: self.at,
+            span: self.span,
+        }
+    }
+}
+
 impl Stream {
-    fn new(node_id: Option<String>, now: Instant) -> Self {
+    fn new(now: Instant) -> Self {
         Self {
-            node_id,
             keys: KeyWatch::default(),
             first: None,
             held: Vec::new(),
@@ -174,9 +236,10 @@ impl Stream {
         self.first.is_some().then_some(due)
     }
 
-    fn feed(&mut self, at: OffsetDateTime, text: String, now: Instant, give: Give<'_>) {
-        let text = self.keys.mask(super::clean::clean_owned(text));
-        self.take(Held { at, text }, now, give);
+    fn feed(&mut self, line: RawLine, now: Instant, give: Give<'_>) {
+        let (at, span) = (line.at, line.span);
+        let text = self.keys.mask(super::clean::clean_owned(line.text));
+        self.take(Held { at, span, text }, now, give);
     }
 
     fn take(&mut self, line: Held, now: Instant, give: Give<'_>) {
@@ -209,15 +272,17 @@ impl Stream {
     }
 
     fn begin(&mut self, line: Held, now: Instant, give: Give<'_>) {
+        let last = line.as_last();
         let meaning = Meaning::of_line(line.text);
         if !trace::may_begin(&meaning) {
-            give(line.at, line.at, meaning);
+            give(last.at, last, meaning);
             return;
         }
         let text = meaning.message.clone();
         self.first = Some((meaning, Trace::beginning(&text)));
         self.since = now;
-        self.hold(Held { at: line.at, text }, now, true);
+        let Last { at, span } = last;
+        self.hold(Held { at, span, text }, now, true);
     }
 
     fn hold(&mut self, line: Held, now: Instant, sure: bool) {
@@ -240,14 +305,14 @@ impl Stream {
         let (Some(begin), Some(last)) = (lines.first(), lines.last()) else {
             return rest;
         };
-        let (at, last_at) = (begin.at, last.at);
+        let (at, last) = (begin.at, last.as_last());
         let meaning = if lines.len() == 1 {
             first
         } else {
             let texts: Vec<String> = lines.into_iter().map(|line| line.text).collect();
             trace::meaning_of(first, &texts)
         };
-        give(at, last_at, meaning);
+        give(at, last, meaning);
         rest
     }
 
@@ -270,13 +335,33 @@ mod tests {
 
     use super::*;
 
-    fn line(n: usize, text: &str) -> RawLine {
-        RawLine {
-            at: OffsetDateTime::UNIX_EPOCH + Duration::from_millis(n as u64),
-            task_id: Some("t1".to_owned()),
+    fn at(n: usize) -> OffsetDateTime {
+        OffsetDateTime::UNIX_EPOCH + Duration::from_millis(n as u64)
+    }
+
+    /// A line that stands in a file, behind as many bytes as it has number.
+    fn line(n: usize, text: &str) -> RawLines {
+        line_of("t1", false, n, text)
+    }
+
+    fn line_of(task: &str, stderr: bool, n: usize, text: &str) -> RawLines {
+        let place = |offset: usize| FilePlace {
+            file: 7,
+            offset: offset as u64,
+        };
+        RawLines {
+            task_id: Some(task.to_owned()),
             node_id: Some("n1".to_owned()),
-            stderr: false,
-            text: text.to_owned(),
+            lines: vec![RawLine {
+                at: at(n),
+                stderr,
+                text: text.to_owned(),
+                span: Some(LineSpan {
+                    begin: place(n),
+                    end: place(n + 1),
+                    other: place(n + 1),
+                }),
+            }],
         }
     }
 
@@ -313,8 +398,8 @@ mod tests {
         assert_eq!(meaning.error_code.as_deref(), Some(code));
         assert_eq!(meaning.stack_trace.as_deref(), Some(trace));
         let lines = trace.lines().count();
-        assert_eq!(out[1].at, line(1, "").at);
-        assert_eq!(out[1].last_at, line(lines, "").at);
+        assert_eq!(out[1].at, at(1));
+        assert_eq!(out[1].last_at, at(lines));
     }
 
     #[test]
@@ -423,12 +508,7 @@ mod tests {
         for n in 0..3 {
             for (task, stderr) in [("a", true), ("a", false), ("b", true)] {
                 let text = ["Error: x", "    at f (a.js:1:2)", "plain"][n];
-                let line = RawLine {
-                    task_id: Some(task.to_owned()),
-                    stderr,
-                    ..line(n, text)
-                };
-                streams.feed(line, now, &mut |p| out.push(p));
+                streams.feed(line_of(task, stderr, n, text), now, &mut |p| out.push(p));
             }
         }
         let traces = out.iter().filter(|p| p.meaning.stack_trace.is_some());
@@ -438,6 +518,27 @@ mod tests {
             [(Some("a"), true), (Some("a"), false), (Some("b"), true)]
         );
         assert_eq!(out.len(), 6);
+    }
+
+    #[test]
+    fn what_is_held_of_the_other_stream_was_not_read() {
+        let (mut streams, mut out) = (Streams::default(), Vec::new());
+        let now = Instant::now();
+        for (n, stderr, text) in [
+            (0, false, "a"),
+            (1, true, "Error: x"),
+            (2, true, "    at f (a.js:1:2)"),
+            (3, false, "b"),
+            (4, true, "plain"),
+            (5, false, "c"),
+        ] {
+            streams.feed(line_of("t1", stderr, n, text), now, &mut |p| out.push(p));
+        }
+        let read: Vec<_> = out
+            .iter()
+            .map(|p| p.read.unwrap().map(|place| place.offset))
+            .collect();
+        assert_eq!(read, [[1, 1], [4, 1], [5, 3], [5, 5], [6, 6]]);
     }
 
     #[test]
@@ -464,13 +565,10 @@ mod tests {
         let mut streams = Streams::default();
         let now = Instant::now();
         for n in 0..10_000 {
-            let line = RawLine {
-                task_id: Some(format!("t{n}")),
-                ..line(n, "plain")
-            };
+            let line = line_of(&format!("t{n}"), false, n, "plain");
             streams.feed(line, now, &mut |_| {});
         }
-        assert!(streams.streams.len() <= MAX_STREAMS);
+        assert!(streams.replicas.len() <= MAX_REPLICAS);
     }
 
     proptest! {
@@ -500,9 +598,11 @@ mod tests {
             for printed in &out {
                 let text = printed.meaning.stack_trace.as_ref().unwrap_or(&printed.meaning.message);
                 let lines = text.split('\n').count();
-                prop_assert_eq!(printed.at, line(next, "").at);
+                prop_assert_eq!(printed.at, at(next));
                 next += lines;
-                prop_assert_eq!(printed.last_at, line(next - 1, "").at);
+                prop_assert_eq!(printed.last_at, at(next - 1));
+                let read = printed.read.unwrap().map(|place| place.offset);
+                prop_assert_eq!(read[0], next as u64);
             }
         }
     }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use async_trait::async_trait;
@@ -8,6 +8,8 @@ use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use futures_util::stream::BoxStream;
 use thiserror::Error;
 use time::OffsetDateTime;
+
+use super::{RawLines, ReadTo};
 
 /// A Docker Swarm, in our words. Narrow on purpose.
 ///
@@ -96,13 +98,13 @@ pub trait Engine: Send + Sync + 'static {
     /// [`EngineEvent::Missed`].
     fn watch(&self) -> BoxStream<'static, EngineEvent>;
 
-    /// Follows what all replicas of a service print, each from where it was read to. Ends when the
-    /// service is gone; errors end it too and the caller asks again.
+    /// Follows what all replicas of a service print, each from where it was read to; never an empty
+    /// batch. Ends when the service is gone; errors end it too and the caller asks again.
     fn follow_logs(
         &self,
         service: &str,
         read: &ReadTo,
-    ) -> BoxStream<'static, Result<RawLine, EngineError>>;
+    ) -> BoxStream<'static, Result<RawLines, EngineError>>;
 
     /// Everything that can be learned about why a task is not well: exit code, out of memory,
     /// ports it listens on, its last 20 lines.
@@ -286,40 +288,6 @@ pub enum EngineEvent {
     Service { service: String },
     /// The event stream was interrupted: look at everything again.
     Missed,
-}
-
-/// One line of a replica.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RawLine {
-    /// When it was complete.
-    pub at: OffsetDateTime,
-    pub task_id: Option<String>,
-    pub node_id: Option<String>,
-    pub stderr: bool,
-    /// Without the line end; invalid UTF-8 replaced.
-    pub text: String,
-}
-
-/// How far the lines of a service have been read: the time of the last line, for each replica's
-/// stdout and stderr by itself, since neither waits for the other.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReadTo {
-    places: HashMap<String, [Option<OffsetDateTime>; 2]>,
-}
-
-impl ReadTo {
-    /// Up to and including the line of this time.
-    pub fn insert(&mut self, task_id: impl Into<String>, stderr: bool, at: OffsetDateTime) {
-        self.places.entry(task_id.into()).or_default()[usize::from(stderr)] = Some(at);
-    }
-
-    /// Of stdout and stderr; `None`: nothing was read yet.
-    pub fn of(&self, task_id: Option<&str>) -> [Option<OffsetDateTime>; 2] {
-        task_id
-            .and_then(|id| self.places.get(id))
-            .copied()
-            .unwrap_or_default()
-    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

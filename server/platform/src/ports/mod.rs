@@ -8,6 +8,7 @@ mod engine;
 mod inspector;
 mod log_store;
 mod outgoing;
+mod raw_lines;
 mod store;
 mod traffic;
 mod workshop;
@@ -17,8 +18,8 @@ pub use builder::{BuildError, BuildLine, BuildSpec, Builder, Built, ImageFacts};
 pub use clock::{Clock, SystemClock};
 pub use engine::{
     Engine, EngineError, EngineEvent, EngineInfo, HealthCommand, IngressSpec, JobSpec, LookedUp,
-    NetworkReady, RawLine, ReadTo, ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec,
-    ServiceState, Task, TaskState, VolumeMount, VolumeUser,
+    NetworkReady, ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState, Task,
+    TaskState, VolumeMount, VolumeUser,
 };
 pub use inspector::{InspectError, Inspector, ScanReport};
 pub use log_store::{
@@ -26,6 +27,7 @@ pub use log_store::{
     Order, Paging, StoredLine, Total,
 };
 pub use outgoing::{Answer, Outgoing, OutgoingError, OutgoingRequest};
+pub use raw_lines::{FilePlace, LineSpan, RawLine, RawLines, ReadTo, ReplicaRead};
 pub use store::{
     Account, AppOverview, AuditRow, LeftoverVolume, NewRelease, Opened, Outbound, Scale, Store,
     StoreError, StoredToken, Switch, WaitingDelivery,

@@ -221,8 +221,7 @@ async fn watch(
     let mut streams = Streams::default();
     let mut keys = KeyWatch::default();
     let redactor = px.parts().journal.redaction().of(deployment.app.as_str());
-    let told = |reading: &mut Reading, printed: Printed| {
-        let position = reading.behind(&printed);
+    let entry_of = |printed: Printed| {
         let metadata = LogMetadata {
             deployment_id: Some(deployment.id.to_string()),
             environment: Some(deployment.environment.to_string()),
@@ -232,8 +231,7 @@ async fn watch(
                 deployment.app.as_str(),
             )
         };
-        let entry = collector::entry(service, deployment.app.as_str(), printed, metadata);
-        (entry, position)
+        collector::entry(service, deployment.app.as_str(), printed, metadata)
     };
     let mut printed = Vec::new();
     let mut look = tokio::time::interval(LOOK_EVERY);
@@ -245,10 +243,7 @@ async fn watch(
         if is_over || is_interrupted || is_stopping {
             streams.flush(&mut |one| printed.push(one));
         }
-        for one in printed.drain(..) {
-            let (entry, position) = told(&mut reading, one);
-            px.parts().journal.record_read(entry, position).await;
-        }
+        collector::record(px, &mut reading, &mut printed, &entry_of).await;
         if is_stopping {
             return Err(Stop::Interrupted);
         }
@@ -264,15 +259,17 @@ async fn watch(
             biased;
             () = px.stopping().cancelled() => is_stopping = true,
             line = lines.next(), if !lines_end => match line {
-                Some(Ok(line)) => {
-                    // Cut last: half a secret is not known again.
-                    let text = keys.mask(clean(&line.text).into_owned());
-                    last.push_back(tame(&redactor.text(&text), 500));
-                    if last.len() > LAST_LINES {
-                        last.pop_front();
+                Some(Ok(lines)) => {
+                    for line in &lines.lines {
+                        // Cut last: half a secret is not known again.
+                        let text = keys.mask(clean(&line.text).into_owned());
+                        last.push_back(tame(&redactor.text(&text), 500));
+                        if last.len() > LAST_LINES {
+                            last.pop_front();
+                        }
                     }
                     let now = std::time::Instant::now();
-                    streams.feed(line, now, &mut |one| printed.push(one));
+                    streams.feed(lines, now, &mut |one| printed.push(one));
                 }
                 Some(Err(error)) => {
                     tracing::debug!(error = %error, service, "following a job was interrupted");

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Wishes};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
-use time::OffsetDateTime;
+use time::{OffsetDateTime, PrimitiveDateTime};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -140,15 +140,16 @@ impl Runner {
         self.changes.subscribe()
     }
 
-    /// Whether a line printed at `at` belongs to this deployment: it has not ended, or ended later
-    /// than that.
-    pub(crate) fn was_running(&self, id: &str, at: OffsetDateTime) -> bool {
-        let runs = lock(&self.steering)
-            .keys()
-            .any(|running| running.as_str() == id);
-        runs || lock(&self.recent)
+    /// Lines printed up to this time belong to this deployment: its end, or for ever while it has
+    /// not ended. `None`: it ended long ago.
+    pub(crate) fn runs_until(&self, id: &str) -> Option<OffsetDateTime> {
+        let running = lock(&self.steering);
+        if running.keys().any(|running| running.as_str() == id) {
+            return Some(PrimitiveDateTime::MAX.assume_utc());
+        }
+        lock(&self.recent)
             .iter()
-            .any(|(ended, end)| ended.as_str() == id && at <= *end)
+            .find_map(|(ended, end)| (ended.as_str() == id).then_some(*end))
     }
 
     pub(super) fn announce(&self, id: &DeploymentId) {

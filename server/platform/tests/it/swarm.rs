@@ -10,8 +10,8 @@ use flukedeploy_domain::credential::Credential;
 use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_platform::ports::{
     Clock, Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, JobSpec, LookedUp,
-    NetworkReady, RawLine, ReadTo, ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec,
-    ServiceState, SystemClock, Task, TaskState, VolumeUser,
+    NetworkReady, RawLine, RawLines, ReadTo, ReplicaFailure, ResolveError, ResolvedImage,
+    ServiceSpec, ServiceState, SystemClock, Task, TaskState, VolumeUser,
 };
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use time::OffsetDateTime;
@@ -621,27 +621,30 @@ impl Engine for SimEngine {
         &self,
         service: &str,
         read: &ReadTo,
-    ) -> BoxStream<'static, Result<RawLine, EngineError>> {
+    ) -> BoxStream<'static, Result<RawLines, EngineError>> {
         let prints = self
             .swarm
             .prints
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let lines = prints.iter().filter(|(of, _)| service.contains(of));
+        let read = read.of(Some("t1")).times;
         let lines: Vec<_> = (1_u64..)
             .zip(lines.flat_map(|(_, lines)| lines.clone()))
             .map(|(n, (stderr, text))| RawLine {
                 at: self.swarm.began_at + Duration::from_millis(n),
-                task_id: Some("t1".to_owned()),
-                node_id: Some("n1".to_owned()),
                 stderr,
                 text,
+                span: None,
             })
-            .filter(|line| {
-                let read = read.of(line.task_id.as_deref())[usize::from(line.stderr)];
-                read.is_none_or(|read| line.at > read)
+            .filter(|line| read[usize::from(line.stderr)].is_none_or(|read| line.at > read))
+            .map(|line| {
+                Ok(RawLines {
+                    task_id: Some("t1".to_owned()),
+                    node_id: Some("n1".to_owned()),
+                    lines: vec![line],
+                })
             })
-            .map(Ok)
             .collect();
         stream::iter(lines).chain(stream::pending()).boxed()
     }

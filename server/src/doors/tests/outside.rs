@@ -10,7 +10,7 @@ use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
 use flukedeploy_domain::routing::{ProbeOutcome, RoutingSnapshot, ServiceTraffic};
 use flukedeploy_platform::ports::{
-    Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, JobSpec, NetworkReady, RawLine,
+    Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, JobSpec, NetworkReady, RawLines,
     ReadTo, ReplicaFailure, ResolveError, ResolvedImage, Served, ServiceSpec, ServiceState, Task,
     Traffic, TrafficError, VolumeUser,
 };
@@ -83,7 +83,7 @@ impl Engine for SilentEngine {
         &self,
         _service: &str,
         _read: &ReadTo,
-    ) -> BoxStream<'static, Result<RawLine, EngineError>> {
+    ) -> BoxStream<'static, Result<RawLines, EngineError>> {
         empty().boxed()
     }
     async fn examine(&self, _task: &Task) -> Result<ReplicaFailure, EngineError> {
