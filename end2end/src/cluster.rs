@@ -29,8 +29,9 @@ use crate::images::{Images, Sample};
 use crate::lease::{self, Lease};
 use crate::wait;
 use parts::{
-    NODES, REGISTRY_PORT, bridge_address, directory, kill_all, leftovers, link, make_bridge,
-    make_node, netns, node_address, run, socket, start_engine, start_registry, tear_down,
+    NODES, REGISTRY_PORT, bridge_address, directory, end_engine, kill_all, leftovers, link,
+    make_bridge, make_node, netns, node_address, run, socket, start_engine, start_registry,
+    tear_down,
 };
 
 const CLAIM: &str = "cluster-";
@@ -62,6 +63,7 @@ pub struct Cluster {
     /// Swarm's ids of the two nodes.
     pub manager_id: String,
     pub worker_id: String,
+    setup: Setup,
     server: Option<Child>,
     registry: Child,
     lease: Option<Lease>,
@@ -140,6 +142,7 @@ impl Cluster {
             manager_id,
             worker_id,
             token: format!("test-{}", crate::random_name(32)),
+            setup,
             server: None,
             registry,
             lease: Some(lease),
@@ -148,12 +151,16 @@ impl Cluster {
             name,
         };
         guard.0 = None;
-        cluster.start_server(setup).await?;
+        cluster.start_server().await?;
         Ok(cluster)
     }
 
-    async fn start_server(&mut self, setup: Setup) -> Result<()> {
-        let log = File::create(self.log_path())?;
+    /// Starts the product, also after [`Cluster::kill_server`], and waits until it is ready.
+    pub async fn start_server(&mut self) -> Result<()> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())?;
         let address = node_address(self.subnet, 0);
         let mut command = tokio::process::Command::new("nsenter");
         for (key, _) in std::env::vars_os() {
@@ -169,7 +176,7 @@ impl Cluster {
             .args(["--stream-listen", &format!("{address}:{STREAM_PORT}")])
             .args(["--http-port", &HTTP_PORT.to_string()])
             .args(["--https-port", &HTTPS_PORT.to_string()]);
-        if setup.build_registry {
+        if self.setup.build_registry {
             let place = format!("{}/built", self.registry_address());
             command.args(["--build-registry", &place]);
         }
@@ -194,6 +201,29 @@ impl Cluster {
         })
         .await
         .with_context(|| fs::read_to_string(self.log_path()).unwrap_or_default())
+    }
+
+    /// Ends the control plane as a crash does: at once, with nothing said.
+    pub async fn kill_server(&mut self) -> Result<()> {
+        let mut server = self.server.take().context("the product does not run")?;
+        server.kill().await.context("killing the control plane")
+    }
+
+    /// Ends the manager's engine as an init system does, and starts it again with what it has. Its
+    /// containers end with it; those that Swarm wants are started anew.
+    pub async fn restart_engine(&self) -> Result<()> {
+        let (name, subnet) = (self.name.clone(), self.subnet);
+        tokio::task::spawn_blocking(move || {
+            end_engine(&name, 'm')?;
+            start_engine(&name, 'm', subnet)
+        })
+        .await??;
+        connect(&self.name, 'm').await?;
+        wait::until("the manager manages again", UP, || async {
+            let nodes = self.docker.list_nodes(None::<ListNodesOptions>).await;
+            Ok(nodes.is_ok().then_some(()))
+        })
+        .await
     }
 
     fn url(&self) -> String {

@@ -85,6 +85,13 @@ impl Sample {
         self.with("SAMPLE_LOG_LINES", &lines)
     }
 
+    /// Writes them while it answers, so many a second, this long after its start.
+    #[must_use]
+    pub fn at_a_rate(self, per_second: u32, after_ms: u32) -> Self {
+        self.with("SAMPLE_LOG_RATE", &per_second)
+            .with("SAMPLE_LOG_AFTER_MS", &after_ms)
+    }
+
     /// Is healthy first, and ends with code 1 this long after its start.
     #[must_use]
     pub fn crashes_after_ms(self, delay_ms: u64) -> Self {

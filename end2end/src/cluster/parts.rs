@@ -115,7 +115,10 @@ pub(super) fn start_engine(name: &str, node: char, subnet: u8) -> Result<()> {
         pid = pid_file(name, node).display(),
         registry = bridge_address(subnet),
     );
-    let log = File::create(directory.join(format!("{node}.log")))?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(directory.join(format!("{node}.log")))?;
     Command::new("nsenter")
         .arg(format!("--net=/var/run/netns/{namespace}"))
         .args(["unshare", "--uts", "--mount", "sh", "-c", &script])
@@ -126,6 +129,24 @@ pub(super) fn start_engine(name: &str, node: char, subnet: u8) -> Result<()> {
         .spawn()
         .context("starting an engine")?;
     Ok(())
+}
+
+/// Asks an engine to end, and waits until it has: it stops its containers first.
+pub(super) fn end_engine(name: &str, node: char) -> Result<()> {
+    let pid = running(name, &pid_file(name, node)).context("the engine does not run")?;
+    kill_process(pid, Signal::TERM).context("asking an engine to end")?;
+    let asked = Instant::now();
+    while lives(pid) {
+        ensure!(asked.elapsed() < 4 * ENDING, "engine {node} does not end");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+fn lives(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    // A child of this process stays until it is waited for.
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 pub(super) fn start_registry(name: &str, subnet: u8, with_password: bool) -> Result<Child> {
@@ -174,12 +195,7 @@ pub(super) fn tear_down(name: &str) {
         let _ = kill_process(*engine, Signal::TERM);
     }
     let asked = Instant::now();
-    let lives = |pid: &Pid| {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-        // A child of this process stays until it is waited for.
-        stat.is_ok_and(|stat| !stat.contains(") Z "))
-    };
-    while engines.iter().any(lives) && asked.elapsed() < ENDING {
+    while engines.iter().copied().any(lives) && asked.elapsed() < ENDING {
         std::thread::sleep(Duration::from_millis(50));
     }
     for node in NODES {
