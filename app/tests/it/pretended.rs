@@ -11,7 +11,7 @@ use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
 use flukedeploy_domain::release::{ReleaseNo, service_name};
 use flukedeploy_domain::routing::{ProbeOutcome, RoutingSnapshot, ServiceTraffic};
 use flukedeploy_platform::ports::{
-    Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, JobSpec, NetworkReady, RawLine,
+    Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, JobSpec, NetworkReady, RawLines,
     ReadTo, ReplicaFailure, ResolveError, ResolvedImage, Served, ServiceSpec, ServiceState, Task,
     TaskState, Traffic, TrafficError, VolumeUser,
 };
@@ -97,7 +97,11 @@ impl Engine for PretendedEngine {
     fn watch(&self) -> BoxStream<'static, EngineEvent> {
         stream::pending().boxed()
     }
-    fn follow_logs(&self, _: &str, _: &ReadTo) -> BoxStream<'static, Result<RawLine, EngineError>> {
+    fn follow_logs(
+        &self,
+        _: &str,
+        _: &ReadTo,
+    ) -> BoxStream<'static, Result<RawLines, EngineError>> {
         stream::pending().boxed()
     }
     async fn examine(&self, _: &Task) -> Result<ReplicaFailure, EngineError> {

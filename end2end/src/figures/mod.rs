@@ -2,6 +2,7 @@
 //! Comparisons are ratios taken in turns on the same machine in the same run.
 
 mod by_hand;
+mod collecting;
 mod deploying;
 mod idle;
 mod logs;
@@ -14,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::soak;
 
 /// The names of all parts, in the order in which they run.
-pub const PARTS: [&str; 4] = ["deploy", "idle", "crash", "logs"];
+pub const PARTS: [&str; 5] = ["deploy", "idle", "crash", "logs", "collecting"];
 
 /// What stands in place of a figure whose peer is not installed here.
 const NOT_MEASURED: &str = "not measured";
@@ -109,6 +110,7 @@ async fn measure(part: &str, wanted: &Wanted, report: &mut Report) -> Result<()>
             soak.expect_sound()
         }
         "logs" => logs::run(report, wanted.lines).await,
+        "collecting" => collecting::run(report).await,
         _ => bail!("no part {part:?}"),
     }
 }
