@@ -2,17 +2,23 @@
 
 use flukedeploy_domain::log_entry::LogEntry;
 
-use crate::block::Line;
+use crate::block::{Id, Line, level_number, to_ns};
 use crate::codec::to_u32;
 use crate::origin::Origins;
 
 pub(crate) struct Batch<'a> {
     pub(crate) entries: &'a [LogEntry],
     pub(crate) origins: Origins,
-    /// Per entry.
-    origin_of: Vec<u32>,
+    /// Per entry: what takes longest to find out and is needed twice.
+    heads: Vec<Head<'a>>,
     /// Per entry that has fields, by entry: they as JSON.
     fields: Vec<(u32, String)>,
+}
+
+struct Head<'a> {
+    origin: u32,
+    time: i64,
+    id: Id<'a>,
 }
 
 impl<'a> Batch<'a> {
@@ -20,11 +26,16 @@ impl<'a> Batch<'a> {
         let mut batch = Self {
             entries,
             origins: Origins::default(),
-            origin_of: Vec::with_capacity(entries.len()),
+            heads: Vec::with_capacity(entries.len()),
             fields: Vec::new(),
         };
         for (row, entry) in entries.iter().enumerate() {
-            batch.origin_of.push(batch.origins.of_entry(entry)?);
+            let time = to_ns(entry.timestamp);
+            batch.heads.push(Head {
+                origin: batch.origins.of_entry(entry)?,
+                time,
+                id: Id::of(&entry.id, time),
+            });
             let fields = &entry.flukedeploy_metadata.fields;
             if !fields.is_empty() {
                 batch
@@ -38,10 +49,20 @@ impl<'a> Batch<'a> {
     /// Each line with the index of its origin.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (u32, Line<'_>)> {
         let mut fields = self.fields.iter().peekable();
-        let entries = self.entries.iter().zip(&self.origin_of).enumerate();
-        entries.map(move |(row, (entry, origin))| {
+        let entries = self.entries.iter().zip(&self.heads).enumerate();
+        entries.map(move |(row, (entry, head))| {
             let own = fields.next_if(|(of, _)| *of == to_u32(row));
-            (*origin, Line::of(entry, own.map(|(_, json)| json)))
+            let metadata = &entry.flukedeploy_metadata;
+            let line = Line {
+                time: head.time,
+                level: level_number(entry.level),
+                id: head.id,
+                duration: metadata.duration_ms,
+                message: &entry.message,
+                trace: metadata.stack_trace.as_deref(),
+                fields: own.map(|(_, json)| json.as_str()),
+            };
+            (head.origin, line)
         })
     }
 }

@@ -84,21 +84,6 @@ pub(crate) struct Line<'a> {
     pub(crate) fields: Option<&'a str>,
 }
 
-impl<'a> Line<'a> {
-    pub(crate) fn of(entry: &'a LogEntry, fields: Option<&'a String>) -> Self {
-        let time = to_ns(entry.timestamp);
-        Self {
-            time,
-            level: level_number(entry.level),
-            id: Id::of(&entry.id, time),
-            duration: entry.flukedeploy_metadata.duration_ms,
-            message: &entry.message,
-            trace: entry.flukedeploy_metadata.stack_trace.as_deref(),
-            fields: fields.map(String::as_str),
-        }
-    }
-}
-
 /// What queries look at first. All vectors are as long as there are lines.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Columns {
@@ -256,6 +241,27 @@ impl Block {
     /// Text in it, with what the columns take, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.texts.len() + self.columns.dictionary.bytes() + self.rows() * 16
+    }
+
+    /// An empty one with room for as much as is in this one: growing to that size by doubling
+    /// copies everything once more.
+    pub(crate) fn next(&self) -> Self {
+        let rows = self.rows();
+        Self {
+            columns: Columns {
+                times: Vec::with_capacity(rows),
+                sequences: Vec::with_capacity(rows),
+                levels: Vec::with_capacity(rows),
+                origins: Vec::with_capacity(rows),
+                ends: Vec::with_capacity(rows),
+                dictionary: Origins::default(),
+            },
+            extra: Extra {
+                ids: Vec::with_capacity(rows),
+                ..Extra::default()
+            },
+            texts: String::with_capacity(self.texts.len()),
+        }
     }
 
     pub(crate) fn push(&mut self, sequence: u64, origin: u32, line: Line<'_>) {

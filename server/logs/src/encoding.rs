@@ -168,9 +168,11 @@ impl Encoder {
     pub(crate) fn encode(&mut self, block: &Block) -> io::Result<(Header, Vec<u8>)> {
         let block: Cow<'_, Block> = block.sorted();
         self.hashes.clear();
-        for row in 0..block.rows() {
-            self.hashes
-                .insert_words(block.columns.text(row, &block.texts));
+        let mut start = 0;
+        for end in &block.columns.ends {
+            let end = *end as usize;
+            self.hashes.insert_words(&block.texts, start, end);
+            start = end;
         }
         for origin in block.columns.dictionary.list() {
             for feature in origin.features() {

@@ -166,7 +166,8 @@ pub(crate) fn features_of(filter: &LogFilter) -> Vec<u64> {
     features
 }
 
-/// Tells origins apart well enough; [`Origin::is_of`] has the last word.
+/// Tells origins apart well enough; [`Origin::is_of`] has the last word. Of texts only length,
+/// beginning and end are looked at: names and ids that go together differ there.
 fn hash_of(source: &LogSource, metadata: &LogMetadata) -> u64 {
     let optional = [
         &source.task_id,
@@ -177,15 +178,25 @@ fn hash_of(source: &LogSource, metadata: &LogMetadata) -> u64 {
         &metadata.build_id,
         &metadata.error_code,
     ];
-    let mut hash = hash_bytes(1, metadata.app_name.as_bytes());
-    hash = hash_bytes(hash, source.container_name.as_bytes());
+    let mut hash = hash_ends(1, metadata.app_name.as_bytes());
+    hash = hash_ends(hash, source.container_name.as_bytes());
     for text in optional {
-        hash = hash_bytes(hash, text.as_deref().unwrap_or_default().as_bytes());
+        hash = hash_ends(hash, text.as_deref().unwrap_or_default().as_bytes());
     }
     let numbers = u64::from(metadata.release.unwrap_or(0)) << 32
         | u64::from(metadata.replicas.unwrap_or(0)) << 8
         | metadata.event_type as u64;
     hash_bytes(hash, &numbers.to_le_bytes())
+}
+
+fn hash_ends(hash: u64, text: &[u8]) -> u64 {
+    match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        (Some(first), Some(last)) => {
+            let ends = [*first, *last, (text.len() as u64).to_le_bytes()];
+            hash_bytes(hash, ends.as_flattened())
+        }
+        _ => hash_bytes(hash, text),
+    }
 }
 
 /// The distinct origins of a batch or block, in the order of their first line.

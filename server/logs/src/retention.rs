@@ -125,8 +125,8 @@ impl LogStore {
         for (first, last) in forgotten {
             // Only so that lines still in the write-ahead log do not come back for a while after
             // a crash; where there is no space for that, space is being made.
-            let frame = Frame::forget_lines(app, first, last);
-            if let Err(cause) = writer.wal.append(frame) {
+            let mut frame = Frame::forget_lines(app, first, last);
+            if let Err(cause) = writer.wal.append(&mut frame) {
                 tracing::debug!(error = %cause, app.name = app, "expired log lines could come back");
             }
         }
@@ -169,10 +169,10 @@ impl LogStore {
         }
         sync_directory(&self.shared.root.join("apps")).doing("removing an app's log lines")?;
         if writer.next_sequence > 1 {
-            let frame = Frame::forget_lines(app, 0, writer.next_sequence - 1);
+            let mut frame = Frame::forget_lines(app, 0, writer.next_sequence - 1);
             writer
                 .wal
-                .append(frame)
+                .append(&mut frame)
                 .doing("noting that an app's log lines are gone")?;
         }
         Ok(Removed {

@@ -25,6 +25,9 @@ pub const MAX_POSITION_KEY_BYTES: usize = 512;
 /// Longest reader position, in bytes.
 pub const MAX_POSITION_BYTES: usize = 4 << 10;
 
+/// Largest buffer that is kept for the next batch.
+const MAX_SPARE_BYTES: usize = 2 << 20;
+
 /// Log lines on disk, in a directory of its own. See the crate's description.
 ///
 /// Calls block on the disk: call them where that is allowed. All may be made from any thread.
@@ -34,6 +37,8 @@ pub struct LogStore {
     pub(crate) writer: Mutex<Writer>,
     sealer: Option<JoinHandle<()>>,
     lock: File,
+    /// What the last batch was written from, for the next: fresh memory costs a fault per page.
+    spare: Mutex<Vec<u8>>,
 }
 
 pub(crate) struct Writer {
@@ -117,6 +122,7 @@ impl LogStore {
             writer: Mutex::new(writer),
             sealer: Some(sealer),
             lock: lock_file,
+            spare: Mutex::default(),
         })
     }
 
@@ -139,7 +145,8 @@ impl LogStore {
         check_positions(positions)?;
         let batch = Batch::of(entries);
         let batch = batch.map_err(|cause| Error::io("encoding log lines", cause.into()))?;
-        let mut frame = Frame::lines(&batch, positions);
+        let buffer = std::mem::take(&mut *lock(&self.spare));
+        let mut frame = Frame::lines(&batch, positions, buffer);
         if frame.len() > MAX_FRAME_BYTES {
             let text = format!(
                 "{} log lines with {} bytes at once",
@@ -160,9 +167,13 @@ impl LogStore {
         }
         writer.rotate_if_long(&self.shared);
         frame.number(first);
-        writer.wal.append(frame).doing("storing log lines")?;
+        writer.wal.append(&mut frame).doing("storing log lines")?;
         writer.next_sequence += entries.len() as u64;
         writer.take_in(&self.shared, &batch, positions);
+        let buffer = frame.into_buffer();
+        if buffer.capacity() <= MAX_SPARE_BYTES {
+            *lock(&self.spare) = buffer;
+        }
         Ok(first)
     }
 
@@ -182,8 +193,11 @@ impl LogStore {
     /// No space, or the disk fails: they are all still there.
     pub fn forget_positions(&self, keys: &[String]) -> Result<(), Error> {
         let mut writer = lock(&self.writer);
-        let frame = Frame::forget_positions(keys);
-        writer.wal.append(frame).doing("forgetting log readers")?;
+        let mut frame = Frame::forget_positions(keys);
+        writer
+            .wal
+            .append(&mut frame)
+            .doing("forgetting log readers")?;
         let mut state = self.shared.write();
         for key in keys {
             state.positions.remove(key);
@@ -286,7 +300,10 @@ impl Writer {
             self.open_bytes += open.bytes() - before;
             if is_full(open.bytes(), open.rows(), shared.options.block_bytes) {
                 self.open_bytes -= open.bytes();
+                let next = app.open.next();
                 full.extend(app.close_open().map(|block| (name.to_owned(), block)));
+                // What filled one block is likely to fill another.
+                app.open = Arc::new(next);
                 // Its origins are numbered anew.
                 places.fill(None);
             }

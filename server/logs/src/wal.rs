@@ -46,14 +46,24 @@ pub(crate) struct Frame(Vec<u8>);
 
 impl Frame {
     fn new(kind: u8) -> Self {
-        let mut bytes = vec![0; FRAME_START];
+        Self::within(Vec::new(), kind)
+    }
+
+    fn within(mut bytes: Vec<u8>, kind: u8) -> Self {
+        bytes.clear();
+        bytes.resize(FRAME_START, 0);
         bytes.push(kind);
         Self(bytes)
     }
 
-    /// Lines without their sequence number, which [`number`](Self::number) sets.
-    pub(crate) fn lines(batch: &Batch<'_>, positions: &[(String, Vec<u8>)]) -> Self {
-        let mut frame = Self::new(LINES);
+    /// Lines without their sequence number, which [`number`](Self::number) sets; in a buffer that
+    /// may have been used before, as [`into_buffer`](Self::into_buffer) gives it back.
+    pub(crate) fn lines(
+        batch: &Batch<'_>,
+        positions: &[(String, Vec<u8>)],
+        buffer: Vec<u8>,
+    ) -> Self {
+        let mut frame = Self::within(buffer, LINES);
         let entries = batch.entries.iter();
         let text: usize = entries.map(|entry| entry.message.len() + 24).sum();
         frame.0.reserve(text);
@@ -133,6 +143,10 @@ impl Frame {
 
     pub(crate) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        self.0
     }
 
     fn seal(&mut self, salt: u64, offset: u64) -> &[u8] {
@@ -343,7 +357,7 @@ impl Wal {
     }
 
     /// Writes a frame and waits until it is on disk. After a failure the file is as it was before.
-    pub(crate) fn append(&mut self, mut frame: Frame) -> io::Result<()> {
+    pub(crate) fn append(&mut self, frame: &mut Frame) -> io::Result<()> {
         if self.soiled {
             self.clean()?;
         }

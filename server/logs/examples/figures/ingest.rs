@@ -8,7 +8,7 @@ use flukedeploy_domain::log_entry::LogEntry;
 
 use crate::lines::{Random, entry};
 use crate::sqlite::Sqlite;
-use crate::{BATCH, Result, append, new_store, spread, tell};
+use crate::{BATCH, Result, append, new_store, processor_us, spread, tell};
 
 const ROUNDS: usize = 5;
 const LINES: u64 = 500_000;
@@ -18,12 +18,16 @@ pub(crate) fn measure(directory: &Path) -> Result<()> {
     let mut random = Random::new();
     let entries: Vec<LogEntry> = (0..LINES).map(|n| entry(n, &mut random)).collect();
     let sqlite = Sqlite::new()?;
-    let (mut own, mut peer) = (Vec::new(), Vec::new());
-    let (mut ratios, mut slowest) = (Vec::new(), 0.0_f64);
+    let (mut own, mut peer, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut own_us, mut peer_us, mut slowest) = (Vec::new(), Vec::new(), 0.0_f64);
     fs::create_dir_all(directory)?;
     for _ in 0..ROUNDS {
+        let begun = processor_us();
         let ours = store(&directory.join("logs"), &entries, &mut slowest)?;
+        own_us.push((processor_us() - begun) / LINES as f64);
+        let begun = processor_us();
         let theirs = sqlite.store(&directory.join("peer.db"), &entries)?;
+        peer_us.push((processor_us() - begun) / LINES as f64);
         own.push(ours / 1e3);
         peer.push(theirs / 1e3);
         ratios.push(ours / theirs);
@@ -34,6 +38,12 @@ pub(crate) fn measure(directory: &Path) -> Result<()> {
     let peer = format!("{} thousand lines/s", spread(&mut peer));
     tell("the same by SQLite", &peer, "")?;
     tell("ratio", &spread(&mut ratios), ">= 2.0")?;
+    let used = format!(
+        "{} µs, SQLite {}",
+        spread(&mut own_us),
+        spread(&mut peer_us)
+    );
+    tell("processor time for a line", &used, "")?;
     let slowest = format!("{slowest:.1} ms");
     tell("slowest append of 5,000 lines", &slowest, "").map_err(Into::into)
 }

@@ -16,6 +16,7 @@ use std::time::Instant;
 use flukedeploy_domain::log_entry::LogEntry;
 use flukedeploy_logs::{LogStore, Options};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -68,6 +69,12 @@ fn append(store: &LogStore, batch: &[LogEntry], number: usize) -> Result<()> {
 
 fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
+}
+
+/// Microseconds of processor time that this process has used, with all its threads.
+fn processor_us() -> f64 {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    used.tv_sec as f64 * 1e6 + used.tv_nsec as f64 / 1e3
 }
 
 /// The one in the middle.
