@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,13 +19,17 @@ use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
 use flukedeploy_domain::routing::{
     ControlFrame, IngressFrame, ProbeOutcome, RoutingSnapshot, ServiceTraffic,
 };
-use flukedeploy_platform::ports::{Served, Traffic, TrafficError};
+use flukedeploy_platform::ports::{IngressNews, Served, Traffic, TrafficError};
 use flukedeploy_platform::secret::Secret;
 use futures_util::future::join_all;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+
+mod news;
+
+use news::{News, take_requests};
 
 /// How long an ingress may take to use a new snapshot.
 const APPLY: Duration = Duration::from_secs(3);
@@ -54,6 +58,7 @@ struct Inner {
     turn: AtomicUsize,
     arrived: Notify,
     wanted: Wanted,
+    news: News,
 }
 
 /// Apps that sleep and that somebody waits for.
@@ -79,6 +84,10 @@ struct Line {
     traffic: Mutex<HashMap<String, ServiceTraffic>>,
     /// Dropped or notified: the line is to be closed.
     close: Notify,
+    /// Id and node of the ingress, once it has said hello.
+    from: OnceLock<(String, String)>,
+    /// The batch of requests that is being taken.
+    taking: Mutex<Option<u64>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -126,6 +135,8 @@ impl IngressLink {
             pending: Mutex::default(),
             traffic: Mutex::default(),
             close: Notify::new(),
+            from: OnceLock::new(),
+            taking: Mutex::default(),
         });
         {
             let mut links = lock(&self.inner.state);
@@ -140,19 +151,23 @@ impl IngressLink {
         }
         self.inner.arrived.notify_waiters();
         tracing::info!(ingress = id, "an ingress connected");
-        let why = talk(&mut socket, &line, &mut outbox, &self.inner.wanted).await;
+        let why = talk(&mut socket, &line, &mut outbox, &self.inner).await;
         lock(&self.inner.state).connected.remove(&id);
         lock(&line.pending).clear();
         tracing::warn!(ingress = id, why, "an ingress is gone");
+        if let Some((_, node)) = line.from.get() {
+            let node = node.clone();
+            self.inner.news.tell(IngressNews::Gone { node, why });
+        }
     }
 }
 
 /// Passes frames until the line ends; returns why.
 async fn talk(
     socket: &mut WebSocket,
-    line: &Line,
+    line: &Arc<Line>,
     outbox: &mut mpsc::UnboundedReceiver<ControlFrame>,
-    wanted: &Wanted,
+    inner: &Arc<Inner>,
 ) -> &'static str {
     let mut ping = tokio::time::interval(PING);
     let mut heard = tokio::time::Instant::now();
@@ -170,7 +185,7 @@ async fn talk(
                 heard = tokio::time::Instant::now();
                 match message {
                     Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
-                        Ok(frame) => take(line, wanted, frame),
+                        Ok(frame) => take(line, inner, frame),
                         Err(error) => tracing::warn!(error = %error, "a frame of an ingress was not understood"),
                     },
                     Some(Ok(Message::Close(_))) | None => return "it closed the line",
@@ -194,7 +209,7 @@ async fn talk(
     }
 }
 
-fn take(line: &Line, wanted: &Wanted, frame: IngressFrame) {
+fn take(line: &Arc<Line>, inner: &Arc<Inner>, frame: IngressFrame) {
     match frame {
         IngressFrame::Hello {
             ingress_id,
@@ -203,6 +218,9 @@ fn take(line: &Line, wanted: &Wanted, frame: IngressFrame) {
             version,
         } => {
             tracing::info!(ingress_id, node, ?epoch, ?version, "ingress says hello");
+            if line.from.set((ingress_id, node.clone())).is_ok() {
+                inner.news.tell(IngressNews::Connected { node });
+            }
         }
         IngressFrame::Applied { epoch, version } => {
             line.applied.send_replace(Some((epoch, version)));
@@ -222,7 +240,7 @@ fn take(line: &Line, wanted: &Wanted, frame: IngressFrame) {
         ),
         // Nobody listens: fine.
         IngressFrame::Wanted { app, environment } => {
-            let _ = wanted.0.send((app, environment));
+            let _ = inner.wanted.0.send((app, environment));
         }
         IngressFrame::Traffic { services } => {
             let mut traffic = lock(&line.traffic);
@@ -230,6 +248,11 @@ fn take(line: &Line, wanted: &Wanted, frame: IngressFrame) {
                 traffic.insert(service.service.clone(), service);
             }
         }
+        IngressFrame::Requests {
+            id,
+            requests,
+            left_out,
+        } => take_requests(line, inner, id, (requests, left_out)),
         IngressFrame::Probed { id, .. }
         | IngressFrame::Drained { id, .. }
         | IngressFrame::Totals { id, .. }
@@ -485,6 +508,10 @@ impl Traffic for IngressLink {
 
     fn wanted(&self) -> broadcast::Receiver<(AppName, EnvironmentName)> {
         self.inner.wanted.0.subscribe()
+    }
+
+    async fn news(&self) -> IngressNews {
+        self.inner.news.next().await
     }
 
     fn totals(&self, service: &str) -> Option<ServiceTraffic> {

@@ -3,7 +3,7 @@
 /// As the settings call it, as the form calls it, and its label. The deadline of the health check
 /// comes in both spellings. A table is read by its rows, so each has one line.
 #[rustfmt::skip]
-const FIELDS: [(&str, &str, &str); 84] = [
+const FIELDS: [(&str, &str, &str); 87] = [
     ("app_name", "app_name", "App name"),
     ("image", "image", "Image"),
     ("container_port", "container_port", "Container port"),
@@ -76,6 +76,9 @@ const FIELDS: [(&str, &str, &str); 84] = [
     ("jobs.post_deploy.timeout_seconds", "job_post_deploy_timeout", "After the deployment: time limit"),
     ("checks.signature_key", "signature_key", "Signature key"),
     ("checks.ignore", "checks_ignore", "Checks to ignore"),
+    ("logs.access.enabled", "access_log", "Requests in the log"),
+    ("logs.access.sample_permille", "access_sample", "Others in 1000"),
+    ("logs.access.slow_ms", "access_slow_ms", "Slow from, in milliseconds"),
     ("kind", "kind", "What it opens"),
     ("credential_host", "credential_host", "Host"),
     ("username", "username", "User"),

@@ -4,7 +4,8 @@
 use std::str::FromStr;
 
 use flukedeploy_domain::app::{
-    MAX_HOLD_SECONDS, MAX_WARM_SECONDS, PlacementRule, Protocol, PublishedPort, Quantity, Volume,
+    MAX_HOLD_SECONDS, MAX_SLOW_MS, MAX_WARM_SECONDS, PlacementRule, Protocol, PublishedPort,
+    Quantity, Volume,
 };
 use flukedeploy_domain::health::HealthProbe;
 use flukedeploy_domain::names::{Invalid, quoted};
@@ -46,6 +47,13 @@ impl Reader<'_> {
         let serves_http = self.has("expose_http", "true");
         parts.insert("expose_http".to_owned(), Value::Bool(serves_http));
         self.building(&mut parts);
+        let enabled = self.one_of("access_log", &["on", "off"]);
+        let access = json!({
+            "enabled": enabled.map(|word| word == "on"),
+            "sample_permille": self.number::<u32>("access_sample", 0, 1_000),
+            "slow_ms": self.number::<u32>("access_slow_ms", 0, MAX_SLOW_MS),
+        });
+        parts.insert("logs".to_owned(), json!({"access": access}));
         parts
     }
 

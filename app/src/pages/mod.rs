@@ -29,6 +29,7 @@ pub(crate) mod revoke_token;
 pub(crate) mod rollback;
 pub(crate) mod set_up;
 mod settings_building;
+mod settings_logs;
 mod settings_parts;
 pub(crate) mod sign_in;
 pub(crate) mod system;

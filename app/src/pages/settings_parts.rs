@@ -5,6 +5,7 @@ use flukedeploy_platform::views::AppView;
 use leptos::prelude::*;
 
 use super::settings_building::building_parts;
+use super::settings_logs::logs;
 use crate::components::{Choice, Field, select, text_area};
 use crate::forms::Typed;
 use crate::forms::parts::PARTS;
@@ -21,6 +22,7 @@ pub(super) fn parts(typed: &Typed, app: &AppView) -> impl IntoView + use<> {
         {place(typed, app)}
         {data_and_ports(typed, app)}
         {building_parts(typed, app)}
+        {logs(typed, app)}
     }
 }
 

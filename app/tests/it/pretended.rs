@@ -40,6 +40,7 @@ impl Engine for PretendedEngine {
             is_manager: true,
             nodes: 1,
             member_nodes: 1,
+            down_nodes: Vec::new(),
             node_id: None,
             node_name: "node".to_owned(),
         })

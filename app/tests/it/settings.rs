@@ -56,6 +56,8 @@ async fn every_part_of_the_settings_is_kept_and_shown_again() {
         ("volumes", "cache /var/cache shared"),
         ("published_ports", "(not sent)"),
         ("expose_http", "(not sent)"),
+        ("access_sample", "250"),
+        ("access_slow_ms", "0"),
     ]);
     let page = browser.post("/apps/shop", &wanted).await;
     assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.html);
@@ -85,6 +87,11 @@ async fn every_part_of_the_settings_is_kept_and_shown_again() {
     assert_eq!(app.placement.len(), 2);
     assert!(app.volumes[0].shared);
     assert!(!app.expose_http);
+    let access = app.logs.access;
+    assert_eq!(
+        (access.enabled, access.sample_permille, access.slow_ms),
+        (true, 250, 0)
+    );
 
     let page = browser.get("/apps/shop").await;
     for shown in [
@@ -95,6 +102,7 @@ async fn every_part_of_the_settings_is_kept_and_shown_again() {
         "node.labels.disk != hdd",
         "cache /var/cache shared",
         "at most 0.5 CPU, 64 MiB",
+        "failed and slow requests, 250 in 1000 others",
     ] {
         page.has(shown);
     }
@@ -103,7 +111,11 @@ async fn every_part_of_the_settings_is_kept_and_shown_again() {
     let page = browser
         .post(
             "/apps/shop",
-            &form(&[("warm_seconds", ""), ("cpu_limit", " ")]),
+            &form(&[
+                ("warm_seconds", ""),
+                ("cpu_limit", " "),
+                ("access_log", "off"),
+            ]),
         )
         .await;
     assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.html);
@@ -114,6 +126,7 @@ async fn every_part_of_the_settings_is_kept_and_shown_again() {
     assert_eq!(app.resources.cpu_limit_milli, None);
     assert!(app.rollout.canary.testers.is_none() && app.volumes.is_empty());
     assert!(app.expose_http);
+    assert!(!app.logs.access.enabled && app.logs.access.slow_ms == 2_000);
 }
 
 #[tokio::test]
@@ -131,6 +144,7 @@ async fn faults_are_told_at_their_field_in_the_words_of_the_form() {
         ("volumes", "data"),
         ("published_ports", "53"),
         ("objective_errors", "2000"),
+        ("access_sample", "1001"),
         ("expose_http", "(not sent)"),
     ]);
     let page = browser.post("/apps/shop", &wrong).await;
@@ -145,6 +159,7 @@ async fn faults_are_told_at_their_field_in_the_words_of_the_form() {
         "volumes",
         "published_ports",
         "objective_errors",
+        "access_sample",
     ] {
         page.has(&format!("id=\"{field}-fault\""));
     }
@@ -155,7 +170,7 @@ async fn faults_are_told_at_their_field_in_the_words_of_the_form() {
         .has("Memory limit in MiB must be 6 to 16777216")
         .has("id=\"part-canary\" open")
         .lacks("id=\"expose_http\" name=\"expose_http\" value=\"true\" checked");
-    assert_eq!(page.html.matches("id=\"part-").count(), 10);
+    assert_eq!(page.html.matches("id=\"part-").count(), 11);
 
     // What only the settings as a whole can tell.
     let page = browser

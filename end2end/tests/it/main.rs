@@ -1,5 +1,6 @@
 //! The product from outside, on a real Swarm. One binary, so that it is linked once.
 
+mod access_entries;
 mod acts;
 mod bad_input;
 mod bed;

@@ -20,6 +20,7 @@ pub mod log_entry;
 pub mod log_query;
 pub mod names;
 pub mod release;
+pub mod request_record;
 pub mod routing;
 pub mod timestamp;
 pub mod traffic;

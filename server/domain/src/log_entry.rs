@@ -14,6 +14,10 @@ use crate::timestamp;
 pub const CONTEXT: &str = "https://flukebase.me/schemas/unified-log";
 /// Constant of the contract.
 pub const TYPE: &str = "UnifiedLogEntry";
+/// Stream and tag of entries in which the ingress tells of a request.
+pub const ACCESS: &str = "access";
+/// Name in place of an app's in entries about the platform itself. No app can have it.
+pub const SYSTEM: &str = "_system";
 /// Longest message kept, in bytes; longer ones are cut and say so.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 /// Longest stack trace kept, in bytes; longer ones are cut and say so.
@@ -179,7 +183,8 @@ pub struct LogSource {
     /// Swarm task; an addition to the contract.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
-    /// `stdout` or `stderr`; an addition to the contract.
+    /// `stdout` or `stderr`, or [`ACCESS`] where the ingress tells of a request; an addition to the
+    /// contract.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
 }
@@ -362,7 +367,7 @@ pub struct LogFilter {
     pub task_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_id: Option<String>,
-    /// `stdout` or `stderr`.
+    /// `stdout`, `stderr` or [`ACCESS`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::TesterRule;
 use crate::health::HealthProbe;
 use crate::names::{AppName, EnvironmentName, Hostname};
+use crate::request_record::{AccessRule, LeftOut, RequestRecord};
 use crate::traffic::{LatencyCounts, Traffic};
 
 /// The whole routing table at one moment.
@@ -40,6 +41,9 @@ pub struct Route {
     /// Why nobody answers, for the page that says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<Closed>,
+    /// Which requests are told ([`IngressFrame::Requests`]); none without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<AccessRule>,
 }
 
 /// How requests wait.
@@ -123,6 +127,8 @@ pub enum ControlFrame {
         path: String,
         timeout_ms: u64,
     },
+    /// The batch of [`IngressFrame::Requests`] with this number has been taken.
+    RequestsTaken { id: u64 },
 }
 
 /// Ingress → control plane.
@@ -175,6 +181,16 @@ pub enum IngressFrame {
     /// Sent every second while there is traffic: totals since this ingress started.
     Traffic {
         services: Vec<ServiceTraffic>,
+    },
+    /// Requests that ended, as the routes' [`AccessRule`]s want them told. The next batch comes after
+    /// [`ControlFrame::RequestsTaken`]; one that was not taken comes again, with the same number, on
+    /// the next link. An ingress sends none to a control plane whose routes never asked for any.
+    Requests {
+        /// Rises, also over restarts of the ingress.
+        id: u64,
+        requests: Vec<RequestRecord>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left_out: Vec<LeftOut>,
     },
 }
 

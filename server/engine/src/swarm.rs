@@ -25,6 +25,14 @@ struct RawNode {
     status: RawNodeStatus,
     #[serde(default)]
     spec: RawNodeSpec,
+    #[serde(default)]
+    description: RawNodeDescription,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct RawNodeDescription {
+    hostname: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -40,11 +48,13 @@ struct RawNodeStatus {
 }
 
 /// How many nodes the Swarm has.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Nodes {
     pub(crate) ready: u32,
     /// That may get replicas as soon as they are ready: one that is down comes back.
     pub(crate) members: u32,
+    /// Names of those that are not ready.
+    pub(crate) down: Vec<String>,
 }
 
 /// This node's place in the Swarm.
@@ -78,6 +88,7 @@ impl Inner {
             is_manager: member.is_manager,
             nodes: nodes.ready,
             member_nodes: nodes.members,
+            down_nodes: nodes.down,
             node_id: member.node_id,
             node_name: member.node_name,
         })
@@ -111,6 +122,11 @@ impl Inner {
         Ok(Nodes {
             ready: count(&|node| node.status.state == "ready"),
             members: count(&|node| node.spec.availability != "drain"),
+            down: nodes
+                .iter()
+                .filter(|node| node.status.state != "ready")
+                .map(|node| node.description.hostname.clone())
+                .collect(),
         })
     }
 

@@ -138,6 +138,15 @@ impl Refusal {
         }
     }
 
+    pub(crate) fn status(self) -> StatusCode {
+        self.words().status
+    }
+
+    /// Stable name of the reason.
+    pub(crate) fn code(self) -> &'static str {
+        self.words().code
+    }
+
     /// Whether an app is to blame, so that it counts as failed traffic.
     pub(crate) fn is_failure_of_app(self) -> bool {
         match self {

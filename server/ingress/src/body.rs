@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::access::Watched;
 use crate::client::Turn;
 use crate::connection_pool::UpstreamConnection;
 use crate::service::InFlight;
@@ -99,6 +100,7 @@ pub(crate) struct ResponseBody {
     content: Content,
     lease: Option<Lease>,
     turn: Option<Turn>,
+    watched: Option<Box<Watched>>,
 }
 
 impl ResponseBody {
@@ -107,6 +109,7 @@ impl ResponseBody {
             content: Content::Nothing,
             lease: None,
             turn: None,
+            watched: None,
         }
     }
 
@@ -115,6 +118,7 @@ impl ResponseBody {
             content: Content::Full(bytes),
             lease: None,
             turn: None,
+            watched: None,
         }
     }
 
@@ -124,6 +128,7 @@ impl ResponseBody {
             content: Content::Upstream(incoming),
             lease: Some(lease),
             turn: None,
+            watched: None,
         };
         body.release_at_end();
         body
@@ -133,6 +138,24 @@ impl ResponseBody {
     pub(crate) fn with_turn(mut self, turn: Turn) -> Self {
         self.turn = Some(turn);
         self
+    }
+
+    /// Tells what becomes of it, and that it has ended.
+    pub(crate) fn with_watched(mut self, watched: Box<Watched>) -> Self {
+        self.watched = Some(watched);
+        self
+    }
+
+    fn sees(&mut self, frame: Option<&Result<Frame<Bytes>, hyper::Error>>) {
+        match (&mut self.watched, frame) {
+            (None, _) => {}
+            // The client has all of it; what is left of this body may be dropped only later.
+            (Some(_), None) => self.watched = None,
+            (Some(watched), Some(Ok(frame))) => {
+                watched.passes(frame.data_ref().map_or(0, Bytes::len));
+            }
+            (Some(watched), Some(Err(_))) => watched.breaks_off(),
+        }
     }
 
     fn release_at_end(&mut self) {
@@ -160,7 +183,9 @@ impl Body for ResponseBody {
                 else {
                     return Poll::Ready(None);
                 };
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
+                let frame = Ok(Frame::data(bytes));
+                self.sees(Some(&frame));
+                Poll::Ready(Some(frame))
             }
             Content::Upstream(incoming) => {
                 let frame = std::task::ready!(Pin::new(incoming).poll_frame(cx));
@@ -173,6 +198,7 @@ impl Body for ResponseBody {
                     Some(Ok(_)) => self.release_at_end(),
                     Some(Err(_)) => drop(self.lease.take()),
                 }
+                self.sees(frame.as_ref());
                 Poll::Ready(frame)
             }
         }

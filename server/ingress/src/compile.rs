@@ -58,7 +58,7 @@ impl Known {
     fn compile_route(&mut self, route: &routing::Route) -> Route {
         let (mut upstreams, mut for_testers) = (Vec::new(), Vec::new());
         for upstream in &route.upstreams {
-            let service = self.service_named(&upstream.service);
+            let service = self.service_named(&upstream.service, upstream.release);
             let testers = upstream.testers.as_ref().and_then(Testers::new);
             if upstream.weight == 0 && testers.is_none() {
                 continue;
@@ -85,6 +85,7 @@ impl Known {
         let mut compiled = Route::new(target, upstreams, next_turn);
         compiled.hold = route.hold;
         compiled.closed = route.closed;
+        compiled.access = route.access;
         compiled
     }
 
@@ -109,12 +110,12 @@ impl Known {
         next
     }
 
-    fn service_named(&mut self, name: &str) -> Arc<Service> {
+    fn service_named(&mut self, name: &str, release: u32) -> Arc<Service> {
         if let Some(service) = self.services.get(name) {
             return service.clone();
         }
         let name: Arc<str> = name.into();
-        let service = Arc::new(Service::new(name.clone()));
+        let service = Arc::new(Service::new(name.clone(), release));
         self.services.insert(name, service.clone());
         service
     }
@@ -194,6 +195,7 @@ pub(crate) fn fingerprint(snapshot: &RoutingSnapshot) -> u64 {
         let hold = route.hold.map(|h| (h.max_wait_ms, h.all, h.wake));
         hold.hash(&mut hasher);
         route.closed.hash(&mut hasher);
+        route.access.hash(&mut hasher);
         route.upstreams.len().hash(&mut hasher);
         for upstream in &route.upstreams {
             upstream.service.hash(&mut hasher);

@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn suspicion_grows_and_a_success_ends_it() {
-        let service = Arc::new(Service::new("s".into()));
+        let service = Arc::new(Service::new("s".into(), 1));
         let endpoint = Endpoint::new(service, ([127, 0, 0, 1], 1).into());
         let mut now_ms = 1_000;
         for expected_ms in [1_500, 3_000, 6_000, 12_000, 24_000, 30_000, 30_000] {

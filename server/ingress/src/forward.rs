@@ -8,6 +8,7 @@ use http::{Method, Request, Response, request};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 
+use crate::access::{Trace, Watched};
 use crate::answer::Refusal;
 use crate::body::{Progress, RequestBody, ResponseBody};
 use crate::client::Client;
@@ -60,15 +61,30 @@ pub(crate) async fn forward_parts(
 ) -> Forwarded {
     let accept = head.headers.get(ACCEPT).cloned();
     let request_id = given_request_id(&head.headers).unwrap_or_else(|| worker.new_request_id());
+    let trace = Trace::default();
+    // Dropped with this future if the client leaves, and with the answer's body otherwise.
+    let mut watched = None;
     let outcome = match prepare(&mut head, client, &request_id) {
         Ok(host) => {
+            watched = Watched::begin(worker, client, &host, &head, &request_id);
             let on_upgrade = on_upgrade.filter(|_| head.headers.contains_key(UPGRADE));
-            Journey::new(worker, client, open, &host)
+            Journey::new(worker, client, open, &host, &trace)
                 .run(head, body, on_upgrade)
                 .await
         }
         Err(refusal) => Err(refusal.into()),
     };
+    if let Some(watched) = &mut watched {
+        match &outcome {
+            Ok(forwarded) => {
+                let status = forwarded.response.status();
+                watched.answered(status, forwarded.service.as_ref(), None, &trace);
+            }
+            Err(Failure { refusal, service }) => {
+                watched.answered(refusal.status(), service.as_ref(), Some(*refusal), &trace);
+            }
+        }
+    }
     let mut forwarded = outcome.unwrap_or_else(|failure| {
         if failure.refusal.is_failure_of_app()
             && !client.is_ourselves()
@@ -86,6 +102,9 @@ pub(crate) async fn forward_parts(
         .headers_mut()
         .entry(&X_REQUEST_ID)
         .or_insert(request_id);
+    if let Some(watched) = watched {
+        forwarded.response = forwarded.response.map(|body| body.with_watched(watched));
+    }
     forwarded
 }
 

@@ -14,6 +14,7 @@ use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
+use crate::access::Trace;
 use crate::answer::Refusal;
 use crate::body::{Lease, Progress, RequestBody, ResponseBody};
 use crate::client::Client;
@@ -88,6 +89,7 @@ pub(crate) struct Journey<'a> {
     pub(crate) client: &'a Rc<Client>,
     open: &'a Open,
     pub(crate) host: &'a str,
+    pub(crate) trace: &'a Trace,
     /// The service whose turn it is.
     pub(crate) turn: Option<Arc<Service>>,
     /// The service of the last attempt.
@@ -103,12 +105,14 @@ impl<'a> Journey<'a> {
         client: &'a Rc<Client>,
         open: &'a Open,
         host: &'a str,
+        trace: &'a Trace,
     ) -> Self {
         Self {
             worker,
             client,
             open,
             host,
+            trace,
             turn: None,
             last: None,
             started: Instant::now(),
@@ -176,6 +180,7 @@ impl<'a> Journey<'a> {
                         if dead || !connection.reused {
                             break true;
                         }
+                        self.trace.is_tried();
                     }
                     Attempt::Garbled => return Err(self.failed(Refusal::BadAnswer)),
                     Attempt::TimedOut => return Err(self.failed(Refusal::TimedOut)),

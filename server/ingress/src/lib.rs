@@ -24,6 +24,7 @@
 //! upstream connections; the only things shared on the way of a request are the routing table
 //! (read without a lock) and counters.
 
+mod access;
 mod answer;
 mod body;
 mod check;

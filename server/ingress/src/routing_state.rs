@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use flukedeploy_domain::request_record::AccessRule;
 use flukedeploy_domain::routing::{Closed, Hold, RoutingSnapshot, ServiceTraffic};
 use tokio::sync::watch;
 
+use crate::access::Outbox;
 use crate::compile::{Known, Seen, fingerprint, validate};
 use crate::config::millis;
 use crate::error::SnapshotError;
@@ -60,6 +62,7 @@ pub(crate) struct RoutingState {
     generation: AtomicU64,
     changes: watch::Sender<u64>,
     holds: Holds,
+    outbox: Outbox,
     known: Mutex<Known>,
 }
 
@@ -72,6 +75,7 @@ impl RoutingState {
             generation: AtomicU64::new(0),
             changes: watch::Sender::new(0),
             holds: Holds::new(max_held),
+            outbox: Outbox::default(),
             known: Mutex::default(),
         }
     }
@@ -82,6 +86,21 @@ impl RoutingState {
 
     pub(crate) fn holds(&self) -> &Holds {
         &self.holds
+    }
+
+    /// Notes of requests that wait for the link.
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Which requests to `host` are to be told, if any.
+    pub(crate) fn access_rule(&self, host: &str) -> Option<AccessRule> {
+        self.table.load().hosts.get(host)?.access
+    }
+
+    /// The app behind `host`.
+    pub(crate) fn target(&self, host: &str) -> Option<Arc<Target>> {
+        Some(self.table.load().hosts.get(host)?.target.clone())
     }
 
     /// Resolves `changed()` after every swap.

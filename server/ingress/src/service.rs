@@ -31,6 +31,8 @@ pub(crate) enum TunnelWish {
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) name: Arc<str>,
+    /// Number of the release that it runs.
+    pub(crate) release: u32,
     requests: AtomicU64,
     server_errors: AtomicU64,
     failed: AtomicU64,
@@ -45,9 +47,10 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(name: Arc<str>) -> Self {
+    pub(crate) fn new(name: Arc<str>, release: u32) -> Self {
         Self {
             name,
+            release,
             requests: AtomicU64::new(0),
             server_errors: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -224,7 +227,7 @@ mod tests {
 
     #[tokio::test]
     async fn draining_ends_with_the_last_request() {
-        let service = Arc::new(Service::new("s".into()));
+        let service = Arc::new(Service::new("s".into(), 1));
         let endpoint = Arc::new(Endpoint::new(service.clone(), ([127, 0, 0, 1], 1).into()));
         let (one, two) = (
             InFlight::begin(endpoint.clone(), false),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_domain::request_record::AccessRule;
 use flukedeploy_domain::routing::{Closed, Hold};
 use http::HeaderMap;
 
@@ -37,6 +38,8 @@ pub(crate) struct Route {
     pub(crate) target: Arc<Target>,
     pub(crate) hold: Option<Hold>,
     pub(crate) closed: Option<Closed>,
+    /// Which requests are told, if any.
+    pub(crate) access: Option<AccessRule>,
     /// Those with a weight above 0, whether they have endpoints or not, then those that only
     /// testers get.
     upstreams: Box<[Upstream]>,
@@ -166,6 +169,7 @@ impl Route {
             target,
             hold: None,
             closed: None,
+            access: None,
             turns: smooth_turns(&weights(&upstreams)).into(),
             has_testers: upstreams.iter().any(|u| u.testers.is_some()),
             upstreams: upstreams.into(),
@@ -313,7 +317,7 @@ mod tests {
     }
 
     fn upstream(name: &str, weight: u32, ports: &[u16]) -> Upstream {
-        let service = Arc::new(Service::new(name.into()));
+        let service = Arc::new(Service::new(name.into(), 1));
         let endpoints = ports.iter().map(|port| endpoint(&service, *port)).collect();
         let mut upstream = Upstream::new(service, 80, endpoints);
         upstream.weight = weight;
@@ -444,7 +448,7 @@ mod tests {
 
     #[test]
     fn a_turn_is_taken_anew_if_its_service_has_left() {
-        let gone = Some(Arc::new(Service::new("gone".into())));
+        let gone = Some(Arc::new(Service::new("gone".into(), 1)));
         let route = route(vec![upstream("a", 1, &[1]), upstream("b", 1, &[2])]);
         let ports = (0..4).filter_map(|_| choose_as(&route, &mut gone.clone(), &[], 0));
         assert_eq!(ports.collect::<Vec<_>>(), [1, 2, 1, 2]);

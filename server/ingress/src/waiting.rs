@@ -123,6 +123,7 @@ impl Journey<'_> {
     }
 
     fn chosen(&mut self, flight: InFlight) -> InFlight {
+        self.trace.goes_to(flight.endpoint.address);
         let service = flight.service();
         match &self.last {
             Some(last) if Arc::ptr_eq(last, service) => {}

@@ -12,6 +12,7 @@ use http::HeaderValue;
 use tokio::sync::{Notify, OnceCell, OwnedSemaphorePermit};
 use tokio::task::spawn_local;
 
+use crate::access::Notebook;
 use crate::client::{Client, Phase, Wish};
 use crate::client_stream::StreamWatch;
 use crate::config::{Limits, millis};
@@ -27,6 +28,7 @@ pub(crate) struct Worker {
     pub(crate) routing: Arc<RoutingState>,
     pub(crate) limits: Limits,
     pool: Rc<ConnectionPool>,
+    notebook: Notebook,
     /// The routing state's clock as of the last tick: reading it costs nothing.
     now_ms: Rc<Cell<u64>>,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
@@ -55,6 +57,7 @@ impl Worker {
                 limits.max_idle_per_endpoint,
                 now_ms.clone(),
             )),
+            notebook: Notebook::default(),
             now_ms,
             clients: RefCell::default(),
             next_client: Cell::new(0),
@@ -78,6 +81,20 @@ impl Worker {
 
     pub(crate) fn pool(&self) -> &Rc<ConnectionPool> {
         &self.pool
+    }
+
+    /// Where requests that are to be told are written down.
+    pub(crate) fn notebook(&self) -> &Notebook {
+        &self.notebook
+    }
+
+    /// True in so many of a thousand calls, chosen by chance.
+    pub(crate) fn chance(&self, permille: u32) -> bool {
+        match permille {
+            0 => false,
+            1_000.. => true,
+            some => self.next_number() % 1_000 < u64::from(some),
+        }
     }
 
     pub(crate) fn register(
@@ -126,6 +143,7 @@ impl Worker {
             );
         }
         self.pool.clear();
+        self.notebook.hand_over(self.routing.outbox());
     }
 
     /// Resolves once this worker is to stop: no new table will come then.
@@ -200,6 +218,7 @@ impl Worker {
             tick.tick().await;
             self.now_ms.set(self.routing.now_ms());
             self.sweep();
+            self.notebook.hand_over(self.routing.outbox());
             self.pool.purge(millis(self.limits.upstream_idle_timeout));
         }
     }

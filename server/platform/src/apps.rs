@@ -181,11 +181,12 @@ pub async fn create_app(px: &Platform, actor: &Actor, new: NewApp) -> Result<App
         .store
         .create_app(&app, &environment, &audit)
         .await?;
+    crate::changes::tell(px, &audit);
     px.parts().routes.refresh(px).await;
     get_app(px, actor, &app.name).await
 }
 
-/// Domains take effect at once, everything else with the next deployment.
+/// Domains and what is logged take effect at once, everything else with the next deployment.
 pub async fn change_app(
     px: &Platform,
     actor: &Actor,
@@ -253,6 +254,7 @@ pub async fn delete_app(px: &Platform, actor: &Actor, name: &AppName) -> Result<
         format!("deleted app {name}"),
     );
     px.parts().store.delete_app(name, &audit).await?;
+    crate::changes::tell(px, &audit);
     px.parts().routes.forget_app(name, None);
     px.parts().routes.refresh(px).await;
     // The services go after the routes, so that nobody is sent to a replica that stops. What
@@ -292,7 +294,7 @@ pub(crate) fn changed_settings(
     }
     settings.env_vars.0.extend(change.set_env_vars.0);
     settings = settings.merged(&change.parts).map_err(Error::Invalid)?;
-    let fields: [(&'static str, bool); 16] = [
+    let fields: [(&'static str, bool); 17] = [
         (
             "container_port",
             settings.container_port != old.container_port,
@@ -315,6 +317,7 @@ pub(crate) fn changed_settings(
         ("build", settings.build != old.build),
         ("jobs", settings.jobs != old.jobs),
         ("checks", settings.checks != old.checks),
+        ("logs", settings.logs != old.logs),
     ];
     changed.extend(
         fields

@@ -32,6 +32,7 @@ pub(crate) async fn run(px: Platform) {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
     }
+    px.parts().tasks.spawn(crate::ingress_news::run(px.clone()));
     let mut followers: HashMap<String, JoinHandle<()>> = HashMap::new();
     let mut changes = px.parts().fleet.changes();
     loop {

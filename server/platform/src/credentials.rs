@@ -47,6 +47,7 @@ pub async fn put_credential(
     credential.validate().map_err(Error::Invalid)?;
     let audit = entry(px, actor, "stored", credential.kind, &credential.host);
     px.parts().store.put_credential(&credential, &audit).await?;
+    crate::changes::tell(px, &audit);
     hand_to_engine(px).await;
     Ok((&credential).into())
 }
@@ -73,6 +74,7 @@ pub async fn delete_credential(
             ),
         });
     }
+    crate::changes::tell(px, &audit);
     hand_to_engine(px).await;
     Ok(())
 }

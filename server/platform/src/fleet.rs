@@ -4,17 +4,23 @@
 //! probes, through an ingress, every replica that is not known to be healthy yet. Everybody else
 //! reads this view; nobody polls on their own.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use flukedeploy_domain::health::HealthGate;
-use flukedeploy_domain::release::ReleaseNo;
+use flukedeploy_domain::log_entry::Level;
+use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::routing::ProbeOutcome;
 use futures_util::StreamExt as _;
 use time::OffsetDateTime;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
+
+mod replica_changes;
+
+use replica_changes::Of;
+pub(crate) use replica_changes::{Change, ReplicaChange};
 
 use crate::platform::Platform;
 use crate::ports::{EngineEvent, StoreError, Task, TaskState, TrafficError};
@@ -25,6 +31,8 @@ const BUSY: Duration = Duration::from_millis(60);
 const STARTING: time::Duration = time::Duration::milliseconds(2_500);
 /// How often it is asked when nothing is going on.
 const IDLE: Duration = Duration::from_secs(3);
+/// Changes of replicas that may wait to be told.
+const MAX_CHANGES: usize = 1_024;
 /// Starts that may wait to be seen in a look.
 const MAX_STARTED: usize = 10_000;
 /// Pause between two probes of one replica: short at first, since most are ready soon.
@@ -37,14 +45,20 @@ pub(crate) struct Fleet {
     /// Counts changes; readers wait on it.
     changed: watch::Sender<u64>,
     look: Notify,
+    /// What is to be told of single replicas, and its listener until it comes.
+    told: mpsc::Sender<Change>,
+    listener: Mutex<Option<mpsc::Receiver<Change>>>,
 }
 
 impl Default for Fleet {
     fn default() -> Self {
+        let (told, listener) = mpsc::channel(MAX_CHANGES);
         Self {
             view: Mutex::default(),
             changed: watch::channel(0).0,
             look: Notify::new(),
+            told,
+            listener: Mutex::new(Some(listener)),
         }
     }
 }
@@ -68,6 +82,8 @@ struct Life {
     healthy: BTreeMap<String, SocketAddr>,
     /// Since when without a break, as far as this process has seen.
     healthy_since: HashMap<String, Instant>,
+    /// Places whose replica was well and is not now.
+    unwell: BTreeSet<u32>,
     /// A replica of it was well once.
     was_healthy: bool,
     /// Replicas with a prober at work.
@@ -77,6 +93,7 @@ struct Life {
 
 #[derive(Clone)]
 struct Watched {
+    of: Of,
     port: u16,
     gate: HealthGate,
     /// A deployment waits for it.
@@ -102,13 +119,14 @@ impl Fleet {
     }
 
     /// Watches a service's replicas from now on. `awaited`: look often.
-    pub(crate) fn watch(&self, service: &str, port: u16, gate: &HealthGate, awaited: bool) {
+    pub(crate) fn watch(&self, service: &str, release: &Release, awaited: bool) {
         let mut view = self.lock();
         let life = view.services.entry(service.to_owned()).or_default();
         let served = life.watched.as_ref().is_some_and(|watched| watched.served);
         life.watched = Some(Watched {
-            port,
-            gate: gate.clone(),
+            of: Of::release(release),
+            port: release.settings.container_port,
+            gate: release.settings.health.clone(),
             awaited,
             served,
         });
@@ -118,13 +136,14 @@ impl Fleet {
 
     /// Watches a service that served when the control plane ended. Before the first look at the
     /// engine, so that this look takes its replicas as they are.
-    fn watch_serving(&self, service: &str, port: u16, gate: &HealthGate) {
+    fn watch_serving(&self, service: &str, release: &Release) {
         let mut view = self.lock();
         let life = view.services.entry(service.to_owned()).or_default();
         let awaited = life.watched.as_ref().is_some_and(|watched| watched.awaited);
         life.watched = Some(Watched {
-            port,
-            gate: gate.clone(),
+            of: Of::release(release),
+            port: release.settings.container_port,
+            gate: release.settings.health.clone(),
             awaited,
             served: true,
         });
@@ -190,6 +209,33 @@ impl Fleet {
         }
     }
 
+    /// What becomes of single replicas, for one listener.
+    pub(crate) fn replica_changes(&self) -> Option<mpsc::Receiver<Change>> {
+        self.listener
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take()
+    }
+
+    /// Whoever cannot keep up misses some: nobody waits here.
+    fn tell(&self, change: Change) {
+        if self.told.try_send(change).is_err() {
+            tracing::warn!("a change of a replica was not told");
+        }
+    }
+
+    /// The task of a service that has this address, and its node.
+    pub(crate) fn task_at(
+        &self,
+        service: &str,
+        address: IpAddr,
+    ) -> Option<(String, Option<String>)> {
+        let view = self.lock();
+        let mut tasks = view.services.get(service)?.tasks.iter();
+        let task = tasks.find(|task| task.address == Some(address))?;
+        Some((task.id.clone(), task.node_id.clone()))
+    }
+
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
@@ -239,12 +285,14 @@ impl Fleet {
             }
         }
         let mut jobs = Vec::new();
+        let mut told = Vec::new();
         let mut changed = first;
         view.services.retain(|service, life| {
             let tasks = by_service.remove(service).unwrap_or_default();
             changed |= tasks != life.tasks;
-            life.tasks = tasks;
+            let before_tasks = std::mem::replace(&mut life.tasks, tasks);
             let before = life.healthy.len();
+            let were_healthy: Vec<String> = life.healthy.keys().cloned().collect();
             let alive: HashMap<&str, SocketAddr> = match &life.watched {
                 Some(watched) => life
                     .tasks
@@ -294,9 +342,16 @@ impl Fleet {
                     }
                 }
             }
+            if !first && life.watched.is_some() {
+                told.extend(life.what_became(service, &before_tasks, &were_healthy));
+            }
             life.watched.is_some() || !life.tasks.is_empty()
         });
         view.started = started;
+        drop(view);
+        for change in told {
+            self.tell(change);
+        }
         (jobs, changed)
     }
 
@@ -355,13 +410,21 @@ impl Fleet {
                 })
         });
         let healthy = matches!(&outcome, Ok(outcome) if outcome.is_healthy());
+        let why = match &outcome {
+            Ok(outcome) => outcome.describe(job.target.ip()),
+            Err(error) => error.to_string(),
+        };
         life.last_probe.insert(job.task.clone(), outcome);
         if still_there && !healthy {
             // A break: the time begins anew.
             life.healthy_since.remove(&job.task);
             if life.healthy.remove(&job.task).is_some() {
+                let change = life.unwell(&job.service, &job.task, why);
                 drop(view);
                 self.bump();
+                if let Some(change) = change {
+                    self.tell(change);
+                }
             }
             return true;
         }
@@ -373,6 +436,9 @@ impl Fleet {
                 .or_insert_with(Instant::now);
             let was_new = life.healthy.insert(job.task.clone(), job.target).is_none();
             life.was_healthy = true;
+            if let Some(change) = life.well(&job.service, &job.task) {
+                self.tell(change);
+            }
             // Watched on until it has been well for as long as it must.
             if since.elapsed() < steady {
                 drop(view);
@@ -489,11 +555,8 @@ async fn watch_what_serves(px: &Platform) -> Result<(), StoreError> {
                 .release(&environment.app, &environment.name, number)
                 .await?
             {
-                px.parts().fleet.watch_serving(
-                    &release.service_name(&px.config().instance),
-                    release.settings.container_port,
-                    &release.settings.health,
-                );
+                let service = release.service_name(&px.config().instance);
+                px.parts().fleet.watch_serving(&service, &release);
             }
         }
     }
@@ -506,10 +569,20 @@ async fn look(px: &Platform) {
         Err(error) => {
             // What was seen last stays: an engine that does not answer has not stopped the apps.
             tracing::debug!(error = %error, "the engine could not be looked at");
-            px.parts().fleet.lock().trouble = Some(error.to_string());
+            let former = px.parts().fleet.lock().trouble.replace(error.to_string());
+            if former.is_none() {
+                let text = format!(
+                    "The Docker engine cannot be asked: {error}. What runs goes on; what deploys waits"
+                );
+                crate::system::note(px, Level::Error, text);
+            }
             return;
         }
     };
+    if px.parts().fleet.trouble().is_some() {
+        let text = "The Docker engine answers again".to_owned();
+        crate::system::note(px, Level::Info, text);
+    }
     let (jobs, changed) = px.parts().fleet.take(tasks, px.now());
     for job in jobs {
         let px = px.clone();

@@ -361,6 +361,7 @@ pub async fn create_token(
         format!("created the {} token '{}'", token.tier.as_str(), token.name),
     );
     px.parts().store.create_token(&token, &audit).await?;
+    crate::changes::tell(px, &audit);
     Ok(NewToken {
         view: token_view(&token),
         secret: Secret::new(format!("fd_{}_{}", token.id, secret.expose())),
@@ -377,6 +378,7 @@ pub async fn revoke_token(px: &Platform, actor: &Actor, id: &str) -> Result<(), 
         format!("revoked the token {id}"),
     );
     if px.parts().store.revoke_token(id, px.now(), &audit).await? {
+        crate::changes::tell(px, &audit);
         Ok(())
     } else {
         Err(Error::NotFound {

@@ -5,6 +5,7 @@
 
 pub mod apps;
 pub mod authorise;
+mod changes;
 mod checks;
 mod collector;
 pub mod config;
@@ -15,7 +16,9 @@ pub mod environments;
 pub mod error;
 mod fleet;
 pub mod follow;
+mod health_entries;
 pub mod identity;
+mod ingress_news;
 pub mod journal;
 mod keeper;
 pub mod logs;
@@ -26,6 +29,7 @@ pub mod ports;
 mod reading;
 mod reconcile;
 mod redaction;
+mod request_entries;
 mod routes;
 mod runner;
 pub mod secret;

@@ -39,6 +39,7 @@ impl Platform {
     pub fn start(&self) {
         let tasks = &self.parts().tasks;
         tasks.spawn(crate::fleet::run(self.clone()));
+        tasks.spawn(crate::health_entries::run(self.clone()));
         tasks.spawn(crate::collector::run(self.clone()));
         tasks.spawn(crate::keeper::run(self.clone()));
         tasks.spawn(crate::keeper::run_wake_ups(self.clone()));
@@ -83,6 +84,7 @@ async fn pass(px: &Platform, first: bool) -> Result<(), Error> {
     let seen = px.parts().engine.info().await;
     px.parts().engine_status.saw(&seen);
     let info = seen?;
+    crate::system::tell_nodes(px, &info);
     if first || !info.swarm_active {
         prepare(px).await?;
         let seen = px.parts().engine.info().await;
@@ -300,7 +302,6 @@ async fn start_again(px: &Platform, app: &AppName, name: &EnvironmentName) -> Re
         let services = px.parts().engine.services().await?;
         let number = release.number;
         let name = release.service_name(&px.config().instance);
-        let settings = &release.settings;
         let replicas = wanted_replicas(&environment, &release);
         let found = services.iter().find(|service| service.name == name);
         if found.map_or(replicas == 0, |service| service.wanted_replicas == replicas) {
@@ -313,15 +314,26 @@ async fn start_again(px: &Platform, app: &AppName, name: &EnvironmentName) -> Re
                 service.wanted_replicas
             ),
         };
-        px.parts()
-            .fleet
-            .watch(&name, settings.container_port, &settings.health, false);
+        px.parts().fleet.watch(&name, &release, false);
         let label = found
             .and_then(|service| service.labels.get("com.flukedeploy.deployment").cloned())
             .unwrap_or_default();
         let spec = crate::runner::service_spec(px, &release, replicas, &label);
         px.parts().engine.ensure_service(&spec).await?;
         drift(px, environment.app.as_str(), what);
+        if let Some(found) = found {
+            let metadata = LogMetadata {
+                replicas: Some(replicas),
+                environment: Some(environment.name.to_string()),
+                release: Some(number.0),
+                ..LogMetadata::new(EventType::ScaleEvent, environment.app.as_str())
+            };
+            let text = format!(
+                "Scaled from {} to {replicas} replicas",
+                found.wanted_replicas
+            );
+            px.parts().journal.note(Level::Info, text, metadata);
+        }
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use flukedeploy_domain::app::{Environment, RunMode, TesterRule};
 use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
 use flukedeploy_domain::release::{Release, ReleaseNo};
+use flukedeploy_domain::request_record::AccessRule;
 use flukedeploy_domain::routing::{Closed, Hold, Route, RoutingSnapshot, Upstream};
 use flukedeploy_domain::timestamp;
 
@@ -244,6 +245,7 @@ impl Routes {
             upstreams,
             hold: hold.filter(|hold| hold.max_wait_ms > 0),
             closed: traffic.closed,
+            access: AccessRule::of(&settings.logs.access),
         })
     }
 

@@ -1,9 +1,11 @@
 //! How the platform itself is, answered from memory.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use flukedeploy_domain::access::{Action, Actor, Resource};
+use flukedeploy_domain::log_entry::{EventType, Level, LogMetadata, SYSTEM};
 
 use crate::authorise::authorise;
 use crate::error::Error;
@@ -17,6 +19,8 @@ pub(crate) struct EngineStatus {
     last: Mutex<Seen>,
     /// Swarm, network and ingress were made sure of once.
     prepared: AtomicBool,
+    /// Nodes that were not ready when it was last looked.
+    down: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Default, Clone)]
@@ -42,6 +46,19 @@ impl EngineStatus {
         }
     }
 
+    /// Nodes that went down and that came back since the last call.
+    fn node_changes(&self, info: &EngineInfo) -> (Vec<String>, Vec<String>) {
+        let now: BTreeSet<String> = info.down_nodes.iter().cloned().collect();
+        let mut before = self
+            .down
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let gone = now.difference(&before).cloned().collect();
+        let back = before.difference(&now).cloned().collect();
+        *before = now;
+        (gone, back)
+    }
+
     pub(crate) fn is_prepared(&self) {
         self.prepared.store(true, Ordering::Release);
     }
@@ -51,6 +68,28 @@ impl EngineStatus {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .clone()
+    }
+}
+
+/// An entry about the platform itself.
+pub(crate) fn note(px: &Platform, level: Level, text: String) {
+    let metadata = LogMetadata::new(EventType::PostDeploy, SYSTEM);
+    px.parts().journal.note(level, text, metadata);
+}
+
+/// Tells of nodes that are not as they were at the last look.
+pub(crate) fn tell_nodes(px: &Platform, info: &EngineInfo) {
+    let (gone, back) = px.parts().engine_status.node_changes(info);
+    for node in gone {
+        let text = format!("Node {node} is not ready: Swarm starts its replicas elsewhere");
+        note(px, Level::Warn, text);
+    }
+    for node in back {
+        note(
+            px,
+            Level::Info,
+            format!("Node {node} is ready again, or has left"),
+        );
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the doors show: one shape for page, REST and MCP. Values of variables never appear.
 
 use flukedeploy_domain::app::{
-    Environment, Objective, PlacementRule, Probation, PublishedPort, Resources, RolloutSettings,
-    RunMode, Settings, Standby, Volume,
+    Environment, LogSettings, Objective, PlacementRule, Probation, PublishedPort, Resources,
+    RolloutSettings, RunMode, Settings, Standby, Volume,
 };
 use flukedeploy_domain::build::BuildSettings;
 use flukedeploy_domain::check::CheckSettings;
@@ -78,6 +78,7 @@ pub struct AppView {
     pub build: BuildView,
     pub jobs: Jobs,
     pub checks: CheckSettings,
+    pub logs: LogSettings,
     pub mode: RunMode,
     /// The former release, if it still runs without traffic: going back to it takes no time.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -330,6 +331,7 @@ pub(crate) fn app_view(
         build: (&settings.build).into(),
         jobs: settings.jobs.clone(),
         checks: settings.checks.clone(),
+        logs: settings.logs.clone(),
         mode: environment.mode,
         standby: environment.standby,
         probation: environment.probation.clone(),

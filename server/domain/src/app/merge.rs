@@ -7,7 +7,7 @@ use super::Settings;
 use crate::names::{Invalid, near_names, quoted};
 
 /// The parts of the settings that can be changed this way.
-pub const MERGED_PARTS: [&str; 10] = [
+pub const MERGED_PARTS: [&str; 11] = [
     "rollout",
     "objective",
     "resources",
@@ -18,6 +18,7 @@ pub const MERGED_PARTS: [&str; 10] = [
     "build",
     "jobs",
     "checks",
+    "logs",
 ];
 
 impl Settings {

@@ -12,10 +12,12 @@ use crate::job::Jobs;
 use crate::names::{AppName, EnvironmentName, Hostname, Invalid, quoted};
 use crate::release::ReleaseNo;
 
+mod logs;
 mod merge;
 mod rollout;
 mod workload;
 
+pub use logs::{AccessLog, LogSettings, MAX_SLOW_MS};
 pub use merge::MERGED_PARTS;
 pub use rollout::{
     CanarySettings, MAX_CANARY_STEPS, MAX_HOLD_SECONDS, MAX_WARM_SECONDS, Objective, Quantity,
@@ -154,6 +156,8 @@ pub struct Settings {
     pub jobs: Jobs,
     #[serde(default)]
     pub checks: CheckSettings,
+    #[serde(default)]
+    pub logs: LogSettings,
 }
 
 fn yes() -> bool {
@@ -179,6 +183,7 @@ impl Default for Settings {
             build: BuildSettings::default(),
             jobs: Jobs::default(),
             checks: CheckSettings::default(),
+            logs: LogSettings::default(),
         }
     }
 }
@@ -221,6 +226,7 @@ impl Settings {
         faults.extend(self.build.validate().err().into_iter().flatten());
         faults.extend(self.jobs.validate().err().into_iter().flatten());
         faults.extend(self.checks.validate().err().into_iter().flatten());
+        faults.extend(self.logs.validate().err().into_iter().flatten());
         faults.extend(self.resources.validate().err().into_iter().flatten());
         faults.extend(workload::check_volumes(&self.volumes).err());
         faults.extend(workload::check_ports(&self.published_ports).err());

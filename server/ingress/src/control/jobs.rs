@@ -22,7 +22,9 @@ const DRAIN_BYTES: usize = 64 * 1024;
 /// Answers a frame; `None` for frames that take no time and are answered by the link itself.
 pub(super) async fn answer(worker: Rc<Worker>, frame: ControlFrame) -> Option<IngressFrame> {
     match frame {
-        ControlFrame::Snapshot { .. } | ControlFrame::ReportTraffic { .. } => None,
+        ControlFrame::Snapshot { .. }
+        | ControlFrame::ReportTraffic { .. }
+        | ControlFrame::RequestsTaken { .. } => None,
         ControlFrame::Probe {
             id,
             target,

@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::jobs;
+use super::telling::Telling;
 use super::wanted::Wanted;
 use crate::config::ControlToken;
 use crate::routing_state::Applied;
@@ -154,6 +155,7 @@ impl Link {
         let mut running = JoinSet::new();
         let routing = self.worker.routing.clone();
         let mut wanted = Wanted::new(routing.holds());
+        let mut telling = Telling::new(routing.outbox());
         loop {
             tokio::select! {
                 message = socket.next() => {
@@ -174,6 +176,7 @@ impl Link {
                                     let answer = IngressFrame::Totals { id, services };
                                     send(&mut socket, frame_text(&answer)).await?;
                                 }
+                                ControlFrame::RequestsTaken { id } => telling.taken(id),
                                 frame if running.len() < MAX_JOBS => {
                                     let (worker, answers) = (self.worker.clone(), answers.clone());
                                     running.spawn_local(async move {
@@ -200,6 +203,11 @@ impl Link {
                 () = wanted.due() => {
                     for frame in wanted.take() {
                         send(&mut socket, frame_text(&frame)).await?;
+                    }
+                }
+                () = telling.due() => {
+                    if let Some(text) = telling.take() {
+                        send(&mut socket, Message::text(&*text)).await?;
                     }
                 }
                 Some(_) = running.join_next(), if !running.is_empty() => {}

@@ -3,6 +3,7 @@
 mod jobs;
 mod link;
 mod probe;
+mod telling;
 mod wanted;
 
 pub(crate) use link::{Link, write_snapshots};

@@ -16,4 +16,5 @@ mod routing;
 mod silence;
 mod streaming;
 mod support;
+mod telling;
 mod upgrades;

@@ -359,10 +359,12 @@ pub(super) fn way_back(environment: &Environment, target: &Release) -> Strategy 
     }
 }
 
-/// Host names belong to the environment, not to a release: going back must not move them.
+/// Host names and what is logged belong to the environment, not to a release: going back must not
+/// move them.
 fn settings_of_return(environment: &Environment, target: &Release) -> Settings {
     Settings {
         domains: environment.settings.domains.clone(),
+        logs: environment.settings.logs.clone(),
         ..target.settings.clone()
     }
 }

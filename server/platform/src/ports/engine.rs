@@ -149,6 +149,8 @@ pub struct EngineInfo {
     pub nodes: u32,
     /// Nodes that may get replicas as soon as they are ready, those that are down included.
     pub member_nodes: u32,
+    /// Names of the Swarm's nodes that are not ready.
+    pub down_nodes: Vec<String>,
     pub node_id: Option<String>,
     pub node_name: String,
 }

@@ -32,5 +32,5 @@ pub use store::{
     Account, AppOverview, AuditRow, LeftoverVolume, NewRelease, Opened, Outbound, Scale, Store,
     StoreError, StoredToken, Switch, WaitingDelivery,
 };
-pub use traffic::{Served, Traffic, TrafficError};
+pub use traffic::{IngressNews, RequestBatch, Served, Traffic, TrafficError};
 pub use workshop::{ContextDockerfile, Opened as OpenedSource, Received, SourceError, Workshop};

@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use async_trait::async_trait;
 use flukedeploy_domain::health::HealthProbe;
 use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
+use flukedeploy_domain::request_record::{LeftOut, RequestRecord};
 use flukedeploy_domain::routing::{ProbeOutcome, RoutingSnapshot, ServiceTraffic};
 use thiserror::Error;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot};
 
 use crate::secret::Secret;
 
@@ -58,6 +59,12 @@ pub trait Traffic: Send + Sync + 'static {
     /// Apps that sleep and that a request waits for.
     fn wanted(&self) -> broadcast::Receiver<(AppName, EnvironmentName)>;
 
+    /// What the ingresses tell by themselves: the next of it, for one listener. Never ends; may be
+    /// given up and called again without losing any.
+    async fn news(&self) -> IngressNews {
+        std::future::pending().await
+    }
+
     /// Sends one real request through every ingress.
     async fn request(
         &self,
@@ -74,6 +81,29 @@ pub trait Traffic: Send + Sync + 'static {
 
     /// Totals of one service over all ingresses, as last reported.
     fn totals(&self, service: &str) -> Option<ServiceTraffic>;
+}
+
+/// What an ingress tells by itself, or the link to it does.
+#[derive(Debug)]
+pub enum IngressNews {
+    Connected {
+        /// Name of the node it runs on.
+        node: String,
+    },
+    Gone {
+        node: String,
+        why: &'static str,
+    },
+    Requests(RequestBatch),
+}
+
+/// Requests that an ingress tells of. It sends more only when these are taken.
+#[derive(Debug)]
+pub struct RequestBatch {
+    pub requests: Vec<RequestRecord>,
+    pub left_out: Vec<LeftOut>,
+    /// To be told when they are in the log.
+    pub taken: oneshot::Sender<()>,
 }
 
 /// How a request through an ingress ended.

@@ -138,7 +138,7 @@ async fn wait_for_names(
 }
 
 /// What a deployment brought along becomes the environment's own, now that it serves; going back
-/// brings the old settings with it. Host names stay: they belong to the environment.
+/// brings the old settings with it. Host names and what is logged stay: they belong to the environment.
 async fn keep_settings(px: &Platform, deployment: &Deployment) {
     for _ in 0..5 {
         let Ok(Some(environment)) = px
@@ -157,6 +157,7 @@ async fn keep_settings(px: &Platform, deployment: &Deployment) {
             Source::Release { .. } => {
                 settings = deployment.settings.clone();
                 settings.domains.clone_from(&environment.settings.domains);
+                settings.logs.clone_from(&environment.settings.logs);
             }
             Source::Promote { .. }
             | Source::Restart { .. }

@@ -142,6 +142,9 @@ async fn advance(px: &Platform, deployment: &mut Deployment, mut event: Event) -
             }
         }
     }
+    if deployment.state == State::Success {
+        report::other_scale(px, deployment);
+    }
     report::transition(px, &before, deployment);
     px.parts().runner.announce(&deployment.id);
     true

@@ -233,6 +233,24 @@ pub(super) fn scaled(px: &Platform, deployment: &Deployment, from: u32, to: u32)
     );
 }
 
+/// The same where a release came with another number of replicas than the one before had. Scaling has
+/// told it by then.
+pub(super) fn other_scale(px: &Platform, deployment: &Deployment) {
+    if matches!(deployment.source, Source::Scale { .. }) {
+        return;
+    }
+    let changes = deployment
+        .receipt
+        .iter()
+        .flat_map(|receipt| &receipt.changes);
+    let count = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
+    for change in changes.filter(|change| change.name == "replicas") {
+        if let (Some(from), Some(to)) = (count(&change.before), count(&change.after)) {
+            scaled(px, deployment, from, to);
+        }
+    }
+}
+
 pub(super) fn health(px: &Platform, deployment: &Deployment, status: HealthStatus, ready: u32) {
     let level = if status == HealthStatus::Healthy {
         Level::Info

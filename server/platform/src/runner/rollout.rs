@@ -149,8 +149,7 @@ impl<'a> Rollout<'a> {
             (asked(&pair.new), pair.old.as_deref().map_or(0, asked))
         };
         if new_asked > 0 {
-            let settings = &release.settings;
-            fleet.watch(&pair.new, settings.container_port, &settings.health, true);
+            fleet.watch(&pair.new, release, true);
         }
         let now = Instant::now();
         Ok(Self {

@@ -15,10 +15,7 @@ pub(super) async fn ensure_service(
 ) -> Result<(), EngineError> {
     let _turn = px.parts().runner.service_changes.read().await;
     // Each time: the reconciler forgets what it took for a leftover a moment ago.
-    let settings = &release.settings;
-    px.parts()
-        .fleet
-        .watch(&spec.name, settings.container_port, &settings.health, true);
+    px.parts().fleet.watch(&spec.name, release, true);
     px.parts().engine.ensure_service(spec).await
 }
 
@@ -33,10 +30,7 @@ pub(super) async fn set_replicas(
     let service = release.service_name(&px.config().instance);
     let scaled = {
         let _turn = px.parts().runner.service_changes.read().await;
-        let settings = &release.settings;
-        px.parts()
-            .fleet
-            .watch(&service, settings.container_port, &settings.health, true);
+        px.parts().fleet.watch(&service, release, true);
         px.parts().engine.scale_service(&service, replicas).await
     };
     match scaled {

@@ -100,6 +100,7 @@ pub async fn create_webhook(
     let summary = format!("created a webhook to {}", webhook.url.authority());
     let audit = audit(px, actor, &webhook.id, summary);
     px.parts().store.create_webhook(&webhook, &audit).await?;
+    crate::changes::tell(px, &audit);
     Ok(NewWebhook {
         view: (&webhook).into(),
         secret,
@@ -130,6 +131,7 @@ pub async fn change_webhook(
     if !store.change_webhook(id, active, &events, &audit).await? {
         return Err(not_found());
     }
+    crate::changes::tell(px, &audit);
     Ok((&require(px, id).await?).into())
 }
 
@@ -138,6 +140,7 @@ pub async fn delete_webhook(px: &Platform, actor: &Actor, id: &WebhookId) -> Res
     authorise(actor, Action::ChangeWebhooks, Resource::System)?;
     let audit = audit(px, actor, id, format!("removed the webhook {id}"));
     if px.parts().store.delete_webhook(id, &audit).await? {
+        crate::changes::tell(px, &audit);
         Ok(())
     } else {
         Err(not_found())

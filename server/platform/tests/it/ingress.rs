@@ -1,6 +1,6 @@
 //! An ingress in memory that checks what it is told.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,12 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use flukedeploy_domain::health::HealthProbe;
 use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
+use flukedeploy_domain::request_record::AccessRule;
 use flukedeploy_domain::routing::{ProbeOutcome, Route, RoutingSnapshot, ServiceTraffic, Upstream};
 use flukedeploy_domain::traffic::LatencyCounts;
-use flukedeploy_platform::ports::{Served, Traffic, TrafficError};
+use flukedeploy_platform::ports::{IngressNews, Served, Traffic, TrafficError};
 use flukedeploy_platform::secret::Secret;
 
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use crate::swarm::Swarm;
 use crate::tap::{Tap, Trouble};
@@ -30,12 +31,15 @@ struct State {
     in_flight: HashMap<String, u64>,
     totals: HashMap<String, ServiceTraffic>,
     faults: Vec<String>,
+    /// What it tells by itself.
+    news: VecDeque<IngressNews>,
 }
 
 /// Outlives every control plane of a test.
 pub(crate) struct Ingress {
     swarm: Arc<Swarm>,
     state: Mutex<State>,
+    has_news: Notify,
     wanted: broadcast::Sender<(AppName, EnvironmentName)>,
 }
 
@@ -52,6 +56,7 @@ impl Ingress {
     pub(crate) fn new(swarm: Arc<Swarm>) -> Self {
         Self {
             swarm,
+            has_news: Notify::new(),
             wanted: broadcast::channel(16).0,
             state: Mutex::new(State {
                 connected: true,
@@ -103,6 +108,18 @@ impl Ingress {
         let _ = self
             .wanted
             .send((app.parse().unwrap(), EnvironmentName::production()));
+    }
+
+    pub(crate) fn tell(&self, news: IngressNews) {
+        self.lock().news.push_back(news);
+        self.has_news.notify_one();
+    }
+
+    /// Which requests to an app it is to tell of.
+    pub(crate) fn access(&self, app: &str) -> Option<AccessRule> {
+        let state = self.lock();
+        let mut routes = state.applied.iter().flat_map(|applied| &applied.routes);
+        routes.find(|route| route.app.as_str() == app)?.access
     }
 
     /// Whether requests to an app wait at this moment, and whether all of them do.
@@ -347,6 +364,16 @@ impl Traffic for SimTraffic {
 
     fn wanted(&self) -> broadcast::Receiver<(AppName, EnvironmentName)> {
         self.ingress.wanted.subscribe()
+    }
+
+    async fn news(&self) -> IngressNews {
+        loop {
+            let next = self.ingress.lock().news.pop_front();
+            match next {
+                Some(news) => return news,
+                None => self.ingress.has_news.notified().await,
+            }
+        }
     }
 
     async fn await_drained(

@@ -29,5 +29,6 @@ mod signing_in;
 mod store;
 mod swarm;
 mod tap;
+mod telling;
 mod validating;
 mod webhooks;

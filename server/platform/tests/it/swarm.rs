@@ -76,6 +76,23 @@ struct Service {
     replicas: Vec<Replica>,
 }
 
+impl Service {
+    /// One that ended by itself is wanted until there is another in its place.
+    fn wants(&self, replica: &Replica) -> bool {
+        let by_itself = replica
+            .ended
+            .is_some_and(|(_, state, _)| state != TaskState::Stopped);
+        let newest = self
+            .replicas
+            .iter()
+            .rfind(|other| other.slot == replica.slot);
+        replica.ended.is_none()
+            || by_itself
+                && replica.slot <= self.spec.replicas
+                && newest.is_some_and(|newest| newest.id == replica.id)
+    }
+}
+
 #[derive(Default)]
 struct State {
     services: BTreeMap<String, Service>,
@@ -88,6 +105,7 @@ struct State {
     volumes: BTreeSet<String>,
     next: u32,
     swarm_active: bool,
+    down_nodes: Vec<String>,
 }
 
 /// What replicas of a service print: a part of its name, and lines, of which some are of stderr.
@@ -148,6 +166,15 @@ impl Swarm {
         self.lock().services.keys().cloned().collect()
     }
 
+    /// A node goes down, or comes back.
+    pub(crate) fn set_down_nodes(&self, names: &[&str]) {
+        self.lock().down_nodes = names.iter().map(ToString::to_string).collect();
+    }
+
+    fn down_nodes(&self) -> Vec<String> {
+        self.lock().down_nodes.clone()
+    }
+
     pub(crate) fn volumes(&self) -> Vec<String> {
         self.lock().volumes.iter().cloned().collect()
     }
@@ -162,6 +189,11 @@ impl Swarm {
     /// Somebody else removes or makes a service.
     pub(crate) fn remove_behind_our_back(&self, service: &str) {
         self.lock().services.remove(service);
+        let _ = self.events.send(());
+    }
+
+    /// An event without news.
+    pub(crate) fn add_nothing(&self) {
         let _ = self.events.send(());
     }
 
@@ -358,7 +390,7 @@ impl State {
                         slot: replica.slot,
                         node_id: Some("node-1".to_owned()),
                         state,
-                        wanted: replica.ended.is_none(),
+                        wanted: service.wants(replica),
                         address: (state != TaskState::Waiting).then_some(replica.address),
                         container_id: None,
                         exit_code: replica.ended.and_then(|(_, _, code)| code),
@@ -429,6 +461,7 @@ impl Engine for SimEngine {
             is_manager: swarm_active,
             nodes: 1,
             member_nodes: 1,
+            down_nodes: self.swarm.down_nodes(),
             node_id: Some("node-1".to_owned()),
             node_name: "here".to_owned(),
         })

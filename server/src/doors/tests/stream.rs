@@ -226,7 +226,7 @@ async fn a_revoked_token_ends_its_stream() {
     let house = House::new().await;
     let address = open(&house).await;
     let token = house.token(Tier::Extended).await;
-    let mut client = Client::connect(address, "/", Some(&token)).await;
+    let mut client = Client::connect(address, "/?app_name=shop", Some(&token)).await;
     assert_eq!(client.next().await["authenticated"], true);
     let list = house.call("GET", "/api/v1/tokens", None).await;
     let id = list.body["tokens"][0]["id"].as_str().unwrap();
