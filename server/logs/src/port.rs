@@ -58,11 +58,15 @@ async fn blocking<T: Send + 'static>(
 
 #[async_trait]
 impl ports::LogStore for Logs {
-    async fn append(&self, batch: Arc<LogBatch>) -> Result<(), StoreError> {
+    async fn append(&self, batch: Arc<LogBatch>) -> Result<u64, StoreError> {
         self.run("storing log entries", move |store| {
-            store.append(&batch.entries, &batch.positions).map(drop)
+            store.append(&batch.entries, &batch.positions)
         })
         .await
+    }
+
+    fn last_sequence(&self) -> u64 {
+        self.store.next_sequence().saturating_sub(1)
     }
 
     async fn page(&self, query: &LogQuery, paging: &Paging) -> Result<LogPage, StoreError> {

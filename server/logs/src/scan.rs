@@ -109,6 +109,7 @@ impl<'a> Wanted<'a> {
 
 /// A block wherever it is.
 pub(crate) enum Source {
+    /// With the first and the last time of its lines.
     Memory(Arc<Block>, (i64, i64)),
     Stored(Arc<Segment>, usize),
 }
@@ -120,6 +121,22 @@ impl Source {
             Self::Stored(segment, index) => {
                 let header = &segment.blocks[*index].header;
                 (header.min_time, header.max_time)
+            }
+        }
+    }
+
+    /// The first and the last sequence number of its lines.
+    pub(crate) fn sequences(&self) -> (u64, u64) {
+        match self {
+            // In the order in which they came.
+            Self::Memory(block, _) => {
+                let sequences = &block.columns.sequences;
+                let end = |end: Option<&u64>| end.copied().unwrap_or_default();
+                (end(sequences.first()), end(sequences.last()))
+            }
+            Self::Stored(segment, index) => {
+                let header = &segment.blocks[*index].header;
+                (header.min_sequence, header.max_sequence)
             }
         }
     }

@@ -18,24 +18,44 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn key(&self) -> (i64, u64) {
-        (self.found.time, self.found.sequence)
+    fn place(&self) -> Place {
+        place(self.order, (self.found.time, self.found.sequence))
+    }
+}
+
+/// Where a line stands in an order: by time and then sequence number, or by sequence number alone.
+type Place = (i64, u64);
+
+fn place(order: Order, (time, sequence): (i64, u64)) -> Place {
+    match order {
+        Order::NewestFirst | Order::OldestFirst => (time, sequence),
+        Order::Arrival => (0, sequence),
+    }
+}
+
+/// The lowest and the highest place of a block's lines.
+fn span(order: Order, source: &Source) -> (Place, Place) {
+    let (times, sequences) = (source.times(), source.sequences());
+    match order {
+        // Sequence numbers of a block do not go with its times.
+        Order::NewestFirst | Order::OldestFirst => ((times.0, 0), (times.1, u64::MAX)),
+        Order::Arrival => ((0, sequences.0), (0, sequences.1)),
     }
 }
 
 /// Whether the first comes before the second.
-fn is_before(order: Order, first: (i64, u64), second: (i64, u64)) -> bool {
+fn is_before(order: Order, first: Place, second: Place) -> bool {
     match order {
         Order::NewestFirst => first > second,
-        Order::OldestFirst => first < second,
+        Order::OldestFirst | Order::Arrival => first < second,
     }
 }
 
 impl Ord for Candidate {
     fn cmp(&self, other: &Self) -> Ordering {
         match self.order {
-            Order::NewestFirst => other.key().cmp(&self.key()),
-            Order::OldestFirst => self.key().cmp(&other.key()),
+            Order::NewestFirst => other.place().cmp(&self.place()),
+            Order::OldestFirst | Order::Arrival => self.place().cmp(&other.place()),
         }
     }
 }
@@ -70,26 +90,27 @@ impl Gathering<'_> {
     }
 
     /// Whether a line is behind the cursor.
-    fn is_behind(&self, key: (i64, u64)) -> bool {
-        let paging = self.paging;
-        paging
-            .after
-            .is_none_or(|after| is_before(paging.order, (after.time_ns, after.sequence), key))
+    fn is_behind(&self, line: Place) -> bool {
+        let order = self.paging.order;
+        self.paging.after.is_none_or(|after| {
+            let after = place(order, (after.time_ns, after.sequence));
+            is_before(order, after, line)
+        })
     }
 
     /// Whether a line comes before one that is on the page, or there is still room.
-    fn is_good(&self, key: (i64, u64)) -> bool {
+    fn is_good(&self, line: Place) -> bool {
         let worst = self.best.peek().filter(|_| self.is_full());
-        worst.is_none_or(|worst| is_before(self.paging.order, key, worst.key()))
+        worst.is_none_or(|worst| is_before(self.paging.order, line, worst.place()))
     }
 
     /// Whether a block can have a line for the page, by the end of it that comes first and the
     /// end that comes last.
     fn could_take_from(&self, source: &Source) -> bool {
-        let (min, max) = source.times();
+        let (min, max) = span(self.paging.order, source);
         let (first, last) = match self.paging.order {
-            Order::NewestFirst => ((max, u64::MAX), (min, 0)),
-            Order::OldestFirst => ((min, 0), (max, u64::MAX)),
+            Order::NewestFirst => (max, min),
+            Order::OldestFirst | Order::Arrival => (min, max),
         };
         self.reach > 0 && self.is_behind(last) && self.is_good(first)
     }
@@ -102,15 +123,17 @@ impl Gathering<'_> {
     ) -> std::io::Result<()> {
         let mut complete = false;
         let mut in_order: Vec<usize> = rows.to_vec();
-        if self.paging.order == Order::NewestFirst {
-            in_order.reverse();
+        match self.paging.order {
+            Order::NewestFirst => in_order.reverse(),
+            Order::OldestFirst => {}
+            Order::Arrival => in_order.sort_by_key(|row| opened.columns().sequences[*row]),
         }
         for row in in_order {
-            let key = opened.columns().key(row);
-            if !self.is_behind(key) {
+            let line = place(self.paging.order, opened.columns().key(row));
+            if !self.is_behind(line) {
                 continue;
             }
-            if !self.is_good(key) {
+            if !self.is_good(line) {
                 break;
             }
             if !complete {
@@ -152,6 +175,7 @@ impl LogStore {
         match paging.order {
             Order::NewestFirst => blocks.sort_by_key(|b| std::cmp::Reverse(b.times().1)),
             Order::OldestFirst => blocks.sort_by_key(|b| b.times().0),
+            Order::Arrival => blocks.sort_by_key(|b| b.sequences().0),
         }
         let mut gathering = Gathering {
             paging,
@@ -168,21 +192,22 @@ impl LogStore {
 }
 
 /// Fills the page, then counts the rest. If the search had to stop before the page was certain:
-/// nothing from this time on (in the order asked for) was looked at completely.
+/// nothing from this place on (in the order asked for) was looked at completely.
 fn gather(
     gathering: &mut Gathering<'_>,
     blocks: &[Source],
     wanted: &Wanted<'_>,
-) -> std::io::Result<Option<i64>> {
+) -> std::io::Result<Option<Place>> {
     let paging = gathering.paging;
     // Where a block begins to matter: at the cursor at the earliest.
     let start_of = |block: &Source| {
-        let (min, max) = block.times();
+        let (min, max) = span(paging.order, block);
         match (paging.order, paging.after) {
             (Order::NewestFirst, None) => max,
-            (Order::NewestFirst, Some(after)) => max.min(after.time_ns),
-            (Order::OldestFirst, None) => min,
-            (Order::OldestFirst, Some(after)) => min.max(after.time_ns),
+            (Order::NewestFirst, Some(after)) => max.min((after.time_ns, u64::MAX)),
+            (Order::OldestFirst | Order::Arrival, None) => min,
+            (Order::OldestFirst, Some(after)) => min.max((after.time_ns, 0)),
+            (Order::Arrival, Some(after)) => min.max((0, after.sequence.saturating_add(1))),
         }
     };
     let mut first = None;
@@ -192,7 +217,7 @@ fn gather(
             rest.push(block);
             continue;
         }
-        // A page gets on by some time at least, else asking again would change nothing.
+        // A page gets on by something at least, else asking again would change nothing.
         let start = start_of(block);
         if *first.get_or_insert(start) != start && wanted.is_over() {
             gathering.is_complete = false;
@@ -229,20 +254,19 @@ fn count(
     Ok(())
 }
 
-fn finish(gathering: Gathering<'_>, stopped: Option<i64>) -> Page {
+fn finish(gathering: Gathering<'_>, stopped: Option<Place>) -> Page {
     let paging = gathering.paging;
     let mut lines = gathering.best.into_sorted_vec();
     let mut next = None;
     if let Some(at) = stopped {
         // Only what comes before the place where the search stopped is certain.
-        let (bound, resume) = match paging.order {
-            Order::NewestFirst => ((at, u64::MAX), u64::MAX),
-            Order::OldestFirst => ((at, 0), 0),
-        };
-        lines.retain(|line| is_before(paging.order, line.key(), bound));
+        lines.retain(|line| is_before(paging.order, line.place(), at));
         next = Some(Cursor {
-            time_ns: at,
-            sequence: resume,
+            time_ns: at.0,
+            sequence: match paging.order {
+                Order::NewestFirst | Order::OldestFirst => at.1,
+                Order::Arrival => at.1.saturating_sub(1),
+            },
         });
     }
     let end = paging.offset + paging.limit;

@@ -163,6 +163,23 @@ fn check(store: &LogStore, model: &[(Cursor, LogEntry)], query: &Query) {
         assert_eq!(left.count(), 0, "{query:?} {order:?}");
         expected.reverse();
     }
+    let mut arrived: Vec<u64> = expected.iter().map(|line| line.0.sequence).collect();
+    arrived.sort_unstable();
+    let mut paging = Paging {
+        order: Order::Arrival,
+        limit: 5,
+        ..Paging::default()
+    };
+    let mut found = Vec::new();
+    loop {
+        let page = store.page(query, &paging).unwrap();
+        found.extend(page.lines.iter().map(|line| line.cursor.sequence));
+        paging.after = page.next;
+        if paging.after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, arrived, "{query:?}");
 }
 
 proptest! {
@@ -265,7 +282,7 @@ fn a_budget_stops_a_search_that_can_go_on() {
         budget: Some(Duration::ZERO),
         ..Query::default()
     };
-    for order in [Order::NewestFirst, Order::OldestFirst] {
+    for order in [Order::NewestFirst, Order::OldestFirst, Order::Arrival] {
         let mut paging = Paging {
             order,
             total: true,

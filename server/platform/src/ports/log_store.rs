@@ -17,8 +17,11 @@ pub trait LogStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// No space, or the disk fails: nothing of this call is stored, all before it stays, and the
-    /// same call works once the cause is gone.
-    async fn append(&self, batch: Arc<LogBatch>) -> Result<(), StoreError>;
+    /// same call works once the cause is gone. Returns the sequence number of the first line; the
+    /// others follow it one by one, and queries find them.
+    async fn append(&self, batch: Arc<LogBatch>) -> Result<u64, StoreError>;
+    /// The sequence number of the line that was appended last; 0 before the first.
+    fn last_sequence(&self) -> u64;
     /// One page of what a query finds.
     async fn page(&self, query: &LogQuery, paging: &Paging) -> Result<LogPage, StoreError>;
     /// Lines over time and by level, in at most `buckets` stretches.
@@ -72,6 +75,10 @@ pub enum Order {
     #[default]
     NewestFirst,
     OldestFirst,
+    /// By sequence number: as they came in, whatever their times. A reader that goes on behind the
+    /// last line it has misses none, be it one that came late. Only the cursor's sequence number
+    /// counts.
+    Arrival,
 }
 
 /// Which lines; all parts must hold.

@@ -139,7 +139,8 @@ tapped! { Store for TappedStore {
 } }
 
 tapped! { LogStore for TappedLogStore {
-    false append(batch: Arc<LogBatch>) -> ();
+    sync fn last_sequence() -> u64;
+    false append(batch: Arc<LogBatch>) -> u64;
     false page(query: &LogQuery, paging: &Paging) -> LogPage;
     false histogram(query: &LogQuery, buckets: usize) -> Histogram;
     false context(query: &LogQuery, id: &str, count: usize) -> Option<Context>;
