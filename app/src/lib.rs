@@ -23,3 +23,4 @@ mod shell;
 mod words;
 
 pub use router::{DashboardSettings, accept_session, dashboard_router};
+pub use session::still_signed_in;

@@ -91,6 +91,13 @@ pub(crate) async fn actor(
     Ok(Some((actor, signed_in)))
 }
 
+/// Who is behind a session now, whatever was known of it before; `None` if it is over. For those
+/// who stay connected after the request that began it.
+pub async fn still_signed_in(px: &Platform, session: &Session) -> Result<Option<Actor>, Error> {
+    session.load().await.map_err(failed)?;
+    Ok(actor(px, session).await?.map(|(actor, _)| actor))
+}
+
 fn failed(error: tower_sessions::session::Error) -> Error {
     Error::Internal {
         doing: "reading the session",
@@ -178,13 +185,11 @@ pub(crate) async fn accept(
         return next.run(request).await;
     }
     match actor(&px, &session).await {
-        Ok(Some((actor, signed_in))) => {
+        Ok(Some((actor, _))) => {
             if let Some(refusal) = csrf::refuse_forged(request.headers(), request.method()) {
                 return refusal;
             }
             request.extensions_mut().insert(actor);
-            // A stream outlives the request: it looks again whether the session still holds.
-            request.extensions_mut().insert(signed_in);
             next.run(request).await
         }
         Ok(None) => next.run(request).await,

@@ -203,6 +203,10 @@ pub struct Logs {
     /// How far back to look; a deployment's entries are found however old they are [default: 60]
     #[arg(long, value_name = "MINUTES")]
     pub since_minutes: Option<u32>,
+    /// From this time on, such as 2026-02-04T10:13:20Z; with -f also the id of an entry, to go on
+    /// behind it
+    #[arg(long, value_name = "TIME", conflicts_with = "since_minutes")]
+    pub since: Option<String>,
     /// One JSON object a line instead of text
     #[arg(long)]
     pub json: bool,

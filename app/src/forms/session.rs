@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use axum::Extension;
-use axum::extract::{ConnectInfo, Path};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::response::{IntoResponse, Response};
 use flukedeploy_platform::identity;
 use flukedeploy_platform::secret::Secret;
@@ -71,7 +71,7 @@ async fn resume(
     }
 }
 
-pub(crate) async fn sign_out(session: Session) -> Response {
+pub(crate) async fn sign_out(State(px): State<Platform>, session: Session) -> Response {
     if let Err(error) = session::end(&session).await {
         render::note_failure(&error);
         return render::plain_page(
@@ -80,6 +80,7 @@ pub(crate) async fn sign_out(session: Session) -> Response {
             "The session could not be ended. Try again in a moment.",
         );
     }
+    identity::signed_out(&px);
     // Pages seen before must not come back from the browser's memory.
     (
         [("clear-site-data", "\"cache\"")],

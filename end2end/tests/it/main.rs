@@ -19,6 +19,7 @@ mod house;
 mod ingress_alone;
 mod jobs;
 mod linked_data;
+mod live;
 mod log_command;
 mod numbered_lines;
 mod redaction;

@@ -1,50 +1,96 @@
 //! One reader of the log: what is stored, if it wants that first, and then what comes.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use flukedeploy_domain::access::Actor;
-use flukedeploy_domain::log_entry::LogFilter;
-use tokio::time::Instant;
+use flukedeploy_domain::access::{Action, Actor, Resource};
+use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
+use flukedeploy_domain::log_query::TextQuery;
+use flukedeploy_domain::names::AppName;
 
+use crate::authorise::authorise;
 use crate::error::Error;
-use crate::journal::{Live, Recorded, Subscription};
-use crate::logs::{self, ReadLogs};
+use crate::live::{Place, Recorded, Subscription};
+use crate::logs;
 use crate::platform::Platform;
+pub use crate::since::Since;
+use crate::since::{Piece, Replay};
 
-/// Entries handed on at once: lines come in bursts, and what is written together costs one call of
-/// the system.
+/// Entries handed on at once: what is written together costs one call of the system.
 const BURST: usize = 256;
-/// How long lines gather behind a burst. The first line after a pause waits for nothing.
-const GATHER: Duration = Duration::from_millis(25);
-/// After this time no live entry can be one that was read from the store.
-const OVERLAP: Duration = Duration::from_secs(30);
+/// Stored entries that a reader may fall behind and still get. Beyond them, or while others read
+/// from the store, it is told how many it missed.
+const MAX_BEHIND: u64 = 50_000;
+/// Apps whose rights are remembered; names come from whoever asks.
+const MAX_APPS: usize = 10_000;
 
 /// What a reader gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Followed {
-    /// The entry's id and its JSON.
-    Entry { id: String, json: Bytes },
+    Entry(Shared),
     /// The reader was too slow for this many entries of the whole log.
     Dropped(u64),
 }
 
-/// A reader's place in the log. It is subscribed before anything is read from the store: what
-/// happens from then on reaches it, and what was read in between is told apart by its id, so that
-/// nothing is missing and nothing doubled where the stored meet the live.
+/// An entry that all its readers share.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    recorded: Arc<Recorded>,
+    at: usize,
+}
+
+impl Shared {
+    /// Its JSON, UTF-8. Written once, however many readers there are.
+    pub fn json(&self) -> Bytes {
+        self.recorded.json(self.at)
+    }
+}
+
+impl std::ops::Deref for Shared {
+    type Target = LogEntry;
+    fn deref(&self) -> &LogEntry {
+        &self.recorded.entries()[self.at]
+    }
+}
+
+/// Where a reader begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Start {
+    #[default]
+    Now,
+    /// With so many of the newest stored entries.
+    Tail(u32),
+    /// With everything that is stored since then, as it came in.
+    Since(Since),
+}
+
+/// A reader's place in the log.
+///
+/// Everything has a number by which it was stored, and what comes live comes in that order. So one
+/// number says what was dealt with: stored entries join the live ones there without gap or double,
+/// however many there are and whatever comes meanwhile. Whoever falls behind the live ones shows
+/// by a gap in the numbers, and reads on from the store.
 pub struct Follower {
     px: Platform,
     actor: Actor,
     live: Subscription,
     /// `None`: it wants nothing now.
     filter: Option<LogFilter>,
-    stored: VecDeque<Followed>,
-    /// Ids read from the store that may come once more from the live side.
-    replayed: HashSet<String>,
-    replayed_until: Instant,
-    gathered_until: Instant,
+    text: Option<TextQuery>,
+    /// The number up to which everything was dealt with.
+    position: u64,
+    /// What was told last of what could not be stored at first.
+    seen_unstored: Option<u64>,
+    /// It reads from the store at present.
+    replay: Option<Replay>,
+    /// It asked for what is stored and has not caught up yet: nothing may be left out.
+    is_owed: bool,
+    /// Told before anything else.
+    dropped: Option<u64>,
+    /// Handed on as far as the number says.
+    current: Option<(Arc<Recorded>, usize)>,
+    may_see: HashMap<String, bool>,
 }
 
 impl Follower {
@@ -53,108 +99,236 @@ impl Follower {
     /// # Errors
     /// The actor may not read logs.
     pub fn new(px: &Platform, actor: Actor) -> Result<Self, Error> {
-        let now = Instant::now();
+        let live = logs::subscribe(px, &actor)?;
         Ok(Self {
-            live: logs::subscribe(px, &actor)?,
+            live,
             px: px.clone(),
             actor,
             filter: None,
-            stored: VecDeque::new(),
-            replayed: HashSet::new(),
-            replayed_until: now,
-            gathered_until: now,
+            text: None,
+            position: px.parts().journal.stored(),
+            seen_unstored: None,
+            replay: None,
+            is_owed: false,
+            dropped: None,
+            current: None,
+            may_see: HashMap::new(),
         })
     }
 
-    /// Makes a filter the current one. The newest `tail` stored entries that match come first.
+    /// Only entries that this finds, by the rule of stored ones; from the next
+    /// [`select`](Self::select) on.
+    pub fn search(&mut self, text: Option<TextQuery>) {
+        self.text = text;
+    }
+
+    /// Makes a filter the current one.
     ///
     /// # Errors
     /// The actor may not see what the filter asks for; the store does not answer.
-    pub async fn select(&mut self, filter: LogFilter, tail: u32) -> Result<(), Error> {
+    pub async fn select(&mut self, filter: LogFilter, start: Start) -> Result<(), Error> {
         logs::authorise_filter(&self.actor, &filter)?;
-        self.stored.clear();
-        self.replayed.clear();
-        self.filter = Some(filter.clone());
-        if tail == 0 {
-            return Ok(());
+        let text = self.text.as_ref();
+        // What may fail comes first: a refused wish changes nothing.
+        match start {
+            Start::Now | Start::Tail(0) => {
+                if self.is_owed {
+                    // What it was owed, it was owed under the former filter.
+                    self.replay = None;
+                    self.position = self.px.parts().journal.stored();
+                } else if let Some(replay) = &mut self.replay {
+                    replay.change_query(&filter, text);
+                }
+                self.is_owed = false;
+            }
+            Start::Tail(count) => {
+                // What was recorded just now is among the newest, though it may come live.
+                self.px.parts().journal.flush().await;
+                let position = match &self.replay {
+                    Some(_) => self.px.parts().journal.stored(),
+                    None => self.position,
+                };
+                let page = Replay::newest(&self.px, &filter, text, count).await?;
+                // Newest first; and what has a higher number comes live.
+                let lines = page.lines.into_iter().rev();
+                let here = lines.filter(|line| line.cursor.sequence <= position);
+                let entries = here.map(|line| line.entry).collect();
+                self.current = Some((Recorded::read(entries), 0));
+                self.replay = None;
+                self.position = position;
+                self.is_owed = false;
+            }
+            Start::Since(since) => {
+                let replay = Replay::since(&self.px, &filter, text, since).await?;
+                self.current = None;
+                self.replay = Some(replay);
+                self.is_owed = true;
+            }
         }
-        let request = ReadLogs {
-            filter,
-            limit: tail,
-            ..ReadLogs::default()
-        };
-        let page = logs::read_logs(&self.px, &self.actor, request).await?;
-        self.replayed = page.entries.iter().map(|entry| entry.id.clone()).collect();
-        self.replayed_until = Instant::now() + OVERLAP;
-        // The newest were asked for, so they came newest first.
-        let oldest_first = page.entries.into_iter().rev();
-        self.stored = oldest_first
-            .map(|entry| told(&Recorded::new(entry)))
-            .collect();
+        self.filter = Some(filter);
         Ok(())
     }
 
     /// No entry is wanted until the next [`select`](Self::select).
     pub fn pause(&mut self) {
         self.filter = None;
-        self.stored.clear();
+        self.is_owed = false;
+        self.replay = None;
+        self.current = None;
+        self.dropped = None;
+    }
+
+    /// The actor's rights may have changed: everything is asked anew.
+    ///
+    /// # Errors
+    /// The actor may not see any more what the filter asks for.
+    pub fn rights_changed(&mut self, actor: Actor) -> Result<(), Error> {
+        authorise(&actor, Action::ReadLogs, Resource::System)?;
+        if let Some(filter) = &self.filter {
+            logs::authorise_filter(&actor, filter)?;
+        }
+        self.actor = actor;
+        self.may_see.clear();
+        Ok(())
     }
 
     /// The next entries, at least one; `None` when the platform stops. Cancel safe.
     pub async fn next(&mut self) -> Option<Vec<Followed>> {
         loop {
-            if !self.stored.is_empty() {
-                let count = self.stored.len().min(BURST);
-                return Some(self.stored.drain(..count).collect());
-            }
-            // Nothing is taken out before this wait is over, so that giving up here loses nothing.
-            tokio::time::sleep_until(self.gathered_until).await;
-            let first = self.live.next().await?;
-            let burst = self.take(first);
+            let burst = self.hand_on();
             if !burst.is_empty() {
-                self.gathered_until = Instant::now() + GATHER;
                 return Some(burst);
             }
+            if let Some(replay) = &mut self.replay {
+                // Nothing is taken out before this wait is over, so that giving up here loses
+                // nothing.
+                let page = replay.next(&self.px).await;
+                self.take_page(page);
+                continue;
+            }
+            let recorded = self.live.next().await?;
+            self.take(recorded);
         }
     }
 
-    /// `first` and what is there already.
-    fn take(&mut self, first: Live) -> Vec<Followed> {
-        if self.replayed_until < Instant::now() && !self.replayed.is_empty() {
-            self.replayed = HashSet::new();
-        }
+    /// What is wanted of what is here, up to a burst.
+    fn hand_on(&mut self) -> Vec<Followed> {
         let mut burst = Vec::new();
-        let mut taken = 0;
-        let mut next = Some(first);
-        while let Some(live) = next {
-            match live {
-                Live::Entry(entry) if self.wants(&entry) => burst.push(told(&entry)),
-                Live::Dropped(count) if self.filter.is_some() => {
-                    burst.push(Followed::Dropped(count));
-                }
-                Live::Entry(_) | Live::Dropped(_) => {}
+        burst.extend(self.dropped.take().map(Followed::Dropped));
+        let Some((recorded, start)) = self.current.take() else {
+            return burst;
+        };
+        let mut at = start;
+        while at < recorded.entries().len() && burst.len() < BURST {
+            if self.wants(&recorded.entries()[at]) {
+                let recorded = Arc::clone(&recorded);
+                burst.push(Followed::Entry(Shared { recorded, at }));
             }
-            taken += 1;
-            next = if taken < BURST {
-                self.live.try_next()
-            } else {
-                None
-            };
+            at += 1;
+        }
+        if at < recorded.entries().len() {
+            self.current = Some((recorded, at));
         }
         burst
     }
 
-    fn wants(&self, entry: &Arc<Recorded>) -> bool {
-        self.filter
-            .as_ref()
-            .is_some_and(|filter| filter.matches(entry))
-            && !self.replayed.contains(&entry.id)
+    /// Takes what came live, unless it was dealt with already.
+    fn take(&mut self, recorded: Arc<Recorded>) {
+        match recorded.place {
+            Place::Read => {}
+            Place::Unstored(number) => {
+                self.seen_unstored = Some(number);
+                self.current = Some((recorded, 0));
+            }
+            Place::Stored(first, told_before) => {
+                let last = first + recorded.entries().len() as u64 - 1;
+                if last <= self.position {
+                    return;
+                }
+                let missed = first.saturating_sub(self.position + 1);
+                if missed > 0 && self.catch_up(missed) {
+                    // These too are read from the store.
+                    return;
+                }
+                self.is_owed = false;
+                let start = (self.position + 1).saturating_sub(first);
+                self.position = last;
+                if told_before.is_none() || told_before != self.seen_unstored {
+                    self.current = Some((recorded, usize::try_from(start).unwrap_or(0)));
+                }
+            }
+        }
     }
-}
 
-fn told(entry: &Recorded) -> Followed {
-    Followed::Entry {
-        id: entry.id.clone(),
-        json: entry.json(),
+    /// Whether it reads on from the store. Otherwise it is told what it missed.
+    fn catch_up(&mut self, missed: u64) -> bool {
+        let Some(filter) = &self.filter else {
+            return false;
+        };
+        let is_near = missed <= MAX_BEHIND;
+        let text = self.text.as_ref();
+        let replay = Replay::behind(&self.px, filter, text, self.position, self.is_owed);
+        if let Some(replay) = replay.filter(|_| is_near || self.is_owed) {
+            self.replay = Some(replay);
+            return true;
+        }
+        self.note_dropped(missed);
+        false
+    }
+
+    fn note_dropped(&mut self, count: u64) {
+        let more = self.dropped.unwrap_or(0);
+        self.dropped = (more + count > 0).then_some(more + count);
+    }
+
+    fn take_page(&mut self, page: Result<Piece, Error>) {
+        match page {
+            Ok(piece) => {
+                self.current = Some((Recorded::read(piece.entries), 0));
+                if let Some(position) = piece.caught_up {
+                    self.position = position;
+                    self.replay = None;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a reader of the log cannot read on from the store"
+                );
+                let from = self
+                    .replay
+                    .take()
+                    .map_or(self.position, |replay| replay.place());
+                self.position = self.px.parts().journal.stored();
+                self.is_owed = false;
+                let missed = self.position.saturating_sub(from);
+                self.note_dropped(missed);
+            }
+        }
+    }
+
+    /// Looked at for each entry and reader: nothing is allocated but for a new app.
+    fn wants(&mut self, entry: &LogEntry) -> bool {
+        let filter = self.filter.as_ref();
+        let text = self.text.as_ref();
+        filter.is_some_and(|filter| filter.matches(entry))
+            && text.is_none_or(|text| text.matches_entry(entry))
+            && self.may_see(&entry.flukedeploy_metadata.app_name)
+    }
+
+    /// Asked once for each app until rights change.
+    fn may_see(&mut self, app: &str) -> bool {
+        if let Some(answer) = self.may_see.get(app) {
+            return *answer;
+        }
+        let answer = match app.parse::<AppName>() {
+            Ok(name) => authorise(&self.actor, Action::ReadLogs, Resource::App(&name)),
+            Err(_) => authorise(&self.actor, Action::ReadLogs, Resource::System),
+        };
+        let answer = answer.is_ok();
+        if self.may_see.len() < MAX_APPS {
+            self.may_see.insert(app.to_owned(), answer);
+        }
+        answer
     }
 }

@@ -109,20 +109,30 @@ pub async fn authenticate_token(
     presented: &str,
     door: Door,
 ) -> Result<Actor, Error> {
+    Ok(token_standing(px, presented, door).await?.0)
+}
+
+/// [`authenticate_token`] for those who stay connected: also when the token runs out.
+pub async fn token_standing(
+    px: &Platform,
+    presented: &str,
+    door: Door,
+) -> Result<(Actor, Option<OffsetDateTime>), Error> {
     const UNKNOWN: Error = Error::Unauthenticated {
         why: "the token is not known",
     };
     if let Some(bootstrap) = &px.config().bootstrap_token
         && bootstrap.matches(presented)
     {
-        return Ok(Actor {
+        let actor = Actor {
             kind: ActorKind::Token,
             id: "bootstrap".to_owned(),
             name: "bootstrap token".to_owned(),
             persona: None,
             tier: Tier::Admin,
             door,
-        });
+        };
+        return Ok((actor, None));
     }
     let Some((id, secret)) = presented
         .strip_prefix("fd_")
@@ -159,14 +169,20 @@ pub async fn authenticate_token(
             "last use could not be stored"
         );
     }
-    Ok(Actor {
+    let actor = Actor {
         kind: ActorKind::Token,
         id: token.id,
         name: token.name,
         persona: token.persona,
         tier: token.tier,
         door,
-    })
+    };
+    Ok((actor, token.expires_at))
+}
+
+/// Somebody signed out: what the session had opened ends.
+pub fn signed_out(px: &Platform) {
+    px.parts().rechecks.announce();
 }
 
 /// Finds out whom a session belongs to; `None` if it is over.
@@ -248,11 +264,12 @@ pub async fn ensure_admin(px: &Platform, password: Secret) -> Result<(), Error> 
             "account:admin",
             "set the password of admin from the settings",
         );
-        return Ok(px
-            .parts()
+        px.parts()
             .store
             .set_password(&account.id, &hash, &audit)
-            .await?);
+            .await?;
+        px.parts().rechecks.announce();
+        return Ok(());
     }
     let account = new_account(px, "admin", password).await?;
     let audit = account_audit(px, &account);
@@ -379,6 +396,7 @@ pub async fn revoke_token(px: &Platform, actor: &Actor, id: &str) -> Result<(), 
     );
     if px.parts().store.revoke_token(id, px.now(), &audit).await? {
         crate::changes::tell(px, &audit);
+        px.parts().rechecks.announce();
         Ok(())
     } else {
         Err(Error::NotFound {

@@ -1,22 +1,27 @@
-//! The log bus: every entry goes to the live readers at once and to the store in batches.
+//! The log bus: every entry goes to the store in batches, and from there to the live readers.
+//!
+//! Readers get what is stored, with the numbers under which it is stored: where somebody read last is
+//! a place that holds after a crash too, and a reader that fell behind reads on from the store. While
+//! nothing can be stored (a full disk), readers get entries all the same.
 //!
 //! The platform never waits for it: while the store is slow or full, its own entries queue up and
 //! beyond that are lost, counted and told of, and deployments go on. What is read from replicas waits
-//! where it is. A reader that is slow is told how many entries it missed.
+//! where it is.
 //!
 //! Secrets are taken out of every entry before it goes anywhere: this is the only way in.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use flukedeploy_domain::log_entry::{Level, LogEntry, LogMetadata, LogSource, SourceType};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::live::{Live, Subscription};
 use crate::ports::{Clock, LogBatch, LogStore};
 use crate::redaction::{Redaction, Redactor};
 use crate::secret::random_u64;
@@ -27,67 +32,42 @@ const QUEUE: usize = 65_536;
 const READ: usize = 16_384;
 /// Entries that are worth a transaction without waiting for more.
 const BATCH: usize = 2_000;
-/// Entries a live reader may lag behind.
-const LIVE: usize = 4_096;
-/// Entries told to live readers before these get a turn.
-const TOLD_AT_ONCE: usize = 256;
-/// How long an entry may wait for others to be stored with.
+/// Writes are so far apart at least, unless they are full or somebody waits: entries come in bursts,
+/// and what is stored together costs one write and wakes every reader once. The first entry after a
+/// pause waits for nothing.
 const GATHER: Duration = Duration::from_millis(40);
 /// When entries that could not be stored are tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long a reader waits for what was recorded just now.
 const FLUSH: Duration = Duration::from_secs(3);
-
-/// An entry on its way to the store and to every reader.
-#[derive(Debug)]
-pub struct Recorded {
-    entry: LogEntry,
-    json: OnceLock<Bytes>,
-}
-
-impl Recorded {
-    pub(crate) fn new(entry: LogEntry) -> Self {
-        Self {
-            entry,
-            json: OnceLock::new(),
-        }
-    }
-
-    /// Its JSON, UTF-8. Written once, however many readers there are.
-    pub fn json(&self) -> Bytes {
-        // Keys are strings and numbers are finite, so that this cannot fail.
-        let write = || serde_json::to_vec(&self.entry).unwrap_or_default().into();
-        self.json.get_or_init(write).clone()
-    }
-}
-
-impl std::ops::Deref for Recorded {
-    type Target = LogEntry;
-    fn deref(&self) -> &LogEntry {
-        &self.entry
-    }
-}
+/// Live readers that may read from the store at a time; the others wait.
+const READS_AT_ONCE: usize = 4;
+/// Live readers that fell behind and may catch up at a time; the others are told what they missed.
+const CATCHING_UP: usize = 4;
 
 pub(crate) struct Journal {
     clock: Arc<dyn Clock>,
-    live: broadcast::Sender<Arc<Recorded>>,
+    live: Live,
     queue: mpsc::Sender<Message>,
     room: Arc<Semaphore>,
     lost: Arc<AtomicU64>,
     trouble: Arc<Mutex<Option<String>>>,
-    broadcast_count: AtomicU64,
     redaction: Redaction,
+    /// Places for live readers that read from the store.
+    pub(crate) reads: Arc<Semaphore>,
+    /// Places for those that fell behind, each kept until it has caught up.
+    pub(crate) catching_up: Arc<Semaphore>,
 }
 
 enum Message {
-    Entry(Arc<Recorded>),
+    Entry(Box<LogEntry>),
     Read(Read),
     Flush(oneshot::Sender<()>),
 }
 
 /// Entries that were read somewhere, and where reading goes on behind them.
 struct Read {
-    entries: Vec<Arc<Recorded>>,
+    entries: Vec<LogEntry>,
     positions: Vec<(String, Vec<u8>)>,
     /// Given back once they are stored.
     room: OwnedSemaphorePermit,
@@ -103,39 +83,6 @@ impl Message {
     }
 }
 
-/// What a live reader gets.
-#[derive(Debug, Clone)]
-pub enum Live {
-    Entry(Arc<Recorded>),
-    /// The reader was too slow for this many entries.
-    Dropped(u64),
-}
-
-/// A live reader's place.
-pub struct Subscription {
-    receiver: broadcast::Receiver<Arc<Recorded>>,
-}
-
-impl Subscription {
-    /// The next entry or notice; `None` when the platform stops. Cancel safe.
-    pub async fn next(&mut self) -> Option<Live> {
-        match self.receiver.recv().await {
-            Ok(entry) => Some(Live::Entry(entry)),
-            Err(broadcast::error::RecvError::Lagged(count)) => Some(Live::Dropped(count)),
-            Err(broadcast::error::RecvError::Closed) => None,
-        }
-    }
-
-    /// The next entry if one is there already.
-    pub fn try_next(&mut self) -> Option<Live> {
-        match self.receiver.try_recv() {
-            Ok(entry) => Some(Live::Entry(entry)),
-            Err(broadcast::error::TryRecvError::Lagged(count)) => Some(Live::Dropped(count)),
-            Err(_) => None,
-        }
-    }
-}
-
 impl Journal {
     pub(crate) fn new(
         store: Arc<dyn LogStore>,
@@ -146,23 +93,27 @@ impl Journal {
         let (queue, inbox) = mpsc::channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let trouble = Arc::default();
+        let live = Live::new(store.last_sequence());
         let writer = Writer {
             inbox,
             store,
+            live: live.clone(),
             lost: Arc::clone(&lost),
             trouble: Arc::clone(&trouble),
+            next_at: Instant::now(),
             stop,
         };
         tasks.spawn(writer.run());
         Self {
             clock,
-            live: broadcast::channel(LIVE).0,
+            live,
             queue,
             room: Arc::new(Semaphore::new(READ)),
             lost,
             trouble,
-            broadcast_count: AtomicU64::new(0),
             redaction: Redaction::default(),
+            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
+            catching_up: Arc::new(Semaphore::new(CATCHING_UP)),
         }
     }
 
@@ -173,12 +124,20 @@ impl Journal {
 
     /// Never waits: the platform does not stop because its log cannot be stored.
     pub(crate) fn record(&self, entry: LogEntry) {
-        let entry = self.take_in(entry);
-        let message = Message::Entry(Arc::clone(&entry));
-        if self.queue.try_send(message).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+        let message = Message::Entry(Box::new(self.take_in(entry)));
+        let Err(
+            mpsc::error::TrySendError::Full(message) | mpsc::error::TrySendError::Closed(message),
+        ) = self.queue.try_send(message)
+        else {
+            return;
+        };
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        if let Message::Entry(entry) = message {
+            self.live.tell_unstored(&Arc::new(LogBatch {
+                entries: vec![*entry],
+                positions: Vec::new(),
+            }));
         }
-        self.tell(entry);
     }
 
     /// Entries that were read, and the keys and places where reading goes on: all of them are stored
@@ -199,34 +158,21 @@ impl Journal {
             return;
         };
         let entries = self.take_in_all(entries);
-        let told = entries.clone();
         slot.send(Message::Read(Read {
             entries,
             positions,
             room,
         }));
-        // Whoever begins to listen after this finds them in the store.
-        if self.live.receiver_count() > 0 {
-            for (n, entry) in (1..).zip(told) {
-                self.tell(entry);
-                if n % TOLD_AT_ONCE == 0 {
-                    tokio::task::yield_now().await;
-                }
-            }
-        } else {
-            self.broadcast_count
-                .fetch_add(count as u64, Ordering::Relaxed);
-        }
     }
 
-    fn take_in(&self, mut entry: LogEntry) -> Arc<Recorded> {
+    fn take_in(&self, mut entry: LogEntry) -> LogEntry {
         self.redaction.entry(&mut entry);
         entry.limit();
-        Arc::new(Recorded::new(entry))
+        entry
     }
 
     /// The same for many, which are of one app as a rule.
-    fn take_in_all(&self, entries: Vec<LogEntry>) -> Vec<Arc<Recorded>> {
+    fn take_in_all(&self, entries: Vec<LogEntry>) -> Vec<LogEntry> {
         let app = |entry: &LogEntry| entry.flukedeploy_metadata.app_name.clone();
         let mut known: Option<(Redactor, String)> = None;
         let mut taken = Vec::with_capacity(entries.len());
@@ -243,15 +189,9 @@ impl Journal {
                 }
             }
             entry.limit();
-            taken.push(Arc::new(Recorded::new(entry)));
+            taken.push(entry);
         }
         taken
-    }
-
-    fn tell(&self, entry: Arc<Recorded>) {
-        self.broadcast_count.fetch_add(1, Ordering::Relaxed);
-        // No reader is fine.
-        let _ = self.live.send(entry);
     }
 
     /// Why entries cannot be stored at present, if they cannot.
@@ -288,9 +228,12 @@ impl Journal {
     }
 
     pub(crate) fn subscribe(&self) -> Subscription {
-        Subscription {
-            receiver: self.live.subscribe(),
-        }
+        self.live.subscribe()
+    }
+
+    /// The number of the entry that was stored last.
+    pub(crate) fn stored(&self) -> u64 {
+        self.live.stored()
     }
 
     /// Returns once everything recorded so far is stored, or it is clear that it is not now.
@@ -305,16 +248,19 @@ impl Journal {
     }
 
     pub(crate) fn broadcast_count(&self) -> u64 {
-        self.broadcast_count.load(Ordering::Relaxed)
+        self.live.told()
     }
 }
 
-/// Takes entries out of the queue and stores them in batches.
+/// Takes entries out of the queue, stores them in batches and tells the readers.
 struct Writer {
     inbox: mpsc::Receiver<Message>,
     store: Arc<dyn LogStore>,
+    live: Live,
     lost: Arc<AtomicU64>,
     trouble: Arc<Mutex<Option<String>>>,
+    /// Not before this, unless somebody waits.
+    next_at: Instant,
     stop: CancellationToken,
 }
 
@@ -329,10 +275,10 @@ impl Writer {
             let mut rooms = Vec::new();
             for message in messages.drain(..) {
                 match message {
-                    Message::Entry(entry) => entries.push(taken(entry)),
+                    Message::Entry(entry) => entries.push(*entry),
                     Message::Read(read) => {
                         positions.extend(read.positions);
-                        entries.extend(read.entries.into_iter().map(taken));
+                        entries.extend(read.entries);
                         rooms.push(read.room);
                     }
                     Message::Flush(done) => waiting.push(done),
@@ -342,6 +288,7 @@ impl Writer {
                 let positions = positions.into_iter().collect();
                 self.store(LogBatch { entries, positions }, &mut waiting)
                     .await;
+                self.next_at = Instant::now() + GATHER;
             }
             drop(rooms);
             for done in waiting {
@@ -368,8 +315,7 @@ impl Writer {
         let is_flush = |message: &Message| matches!(message, Message::Flush(_));
         let mut entries: usize = messages.iter().map(Message::entries).sum();
         if count > 0 && !messages.iter().any(is_flush) && !self.stop.is_cancelled() {
-            // Entries come in bursts: a short wait makes one transaction of many.
-            let _ = tokio::time::timeout(GATHER, async {
+            let _ = tokio::time::timeout_at(self.next_at, async {
                 while entries < BATCH {
                     let from = messages.len();
                     if inbox.recv_many(messages, BATCH - entries).await == 0
@@ -386,10 +332,16 @@ impl Writer {
     }
 
     /// Tries until it works or the platform stops: a full disk gets space again, and what was read
-    /// must not be passed by. Who waits is told at once.
+    /// must not be passed by. Who waits is told at once, and live readers get the entries.
     async fn store(&mut self, batch: LogBatch, waiting: &mut Vec<oneshot::Sender<()>>) {
         let batch = Arc::new(batch);
-        while let Err(error) = self.store.append(Arc::clone(&batch)).await {
+        let mut told = None;
+        let first = loop {
+            let error = match self.store.append(Arc::clone(&batch)).await {
+                Ok(first) => break first,
+                Err(error) => error,
+            };
+            told = told.or_else(|| Some(self.live.tell_unstored(&batch)));
             let why = in_full(&error);
             if self.note(Some(why.clone())) {
                 tracing::error!(
@@ -408,7 +360,8 @@ impl Writer {
                 }
                 () = tokio::time::sleep(AGAIN) => {}
             }
-        }
+        };
+        self.live.tell(&batch, first, told);
         if self.note(None) {
             tracing::info!("log entries are stored again");
         }
@@ -420,14 +373,6 @@ impl Writer {
         let is_new = noted.is_some() != trouble.is_some();
         *noted = trouble;
         is_new
-    }
-}
-
-/// Copied only while a live reader has it too.
-fn taken(recorded: Arc<Recorded>) -> LogEntry {
-    match Arc::try_unwrap(recorded) {
-        Ok(recorded) => recorded.entry,
-        Err(shared) => shared.entry.clone(),
     }
 }
 

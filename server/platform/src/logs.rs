@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use crate::authorise::authorise;
 use crate::error::Error;
-use crate::journal::Subscription;
+use crate::live::Subscription;
 use crate::patterns::{Patterns, Summary};
 use crate::platform::Platform;
 use crate::ports::{Context, Cursor, Histogram, LogQuery, MAX_REACH, Order, Paging};

@@ -14,6 +14,7 @@ use crate::journal::Journal;
 use crate::ports::{
     Builder, Clock, Engine, Inspector, LogStore, Outgoing, Store, Traffic, Workshop,
 };
+use crate::rechecks::Rechecks;
 use crate::routes::Routes;
 use crate::runner::Runner;
 
@@ -42,6 +43,7 @@ pub(crate) struct Inner {
     pub(crate) routes: Routes,
     pub(crate) runner: Runner,
     pub(crate) sign_in_limits: SignInLimits,
+    pub(crate) rechecks: Rechecks,
     pub(crate) drift: crate::drift::Drift,
     pub(crate) app_list: crate::apps::AppList,
     pub(crate) engine_status: crate::system::EngineStatus,
@@ -111,6 +113,7 @@ impl Platform {
                 routes: Routes::default(),
                 runner: Runner::default(),
                 sign_in_limits: SignInLimits::default(),
+                rechecks: Rechecks::default(),
                 drift: crate::drift::Drift::default(),
                 app_list: crate::apps::AppList::default(),
                 engine_status: crate::system::EngineStatus::default(),

@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytes::{Bytes, BytesMut};
 use flukedeploy_domain::log_entry::{LogEntry, plain_line};
+use flukedeploy_domain::timestamp;
+use flukedeploy_platform::ports::{Clock as _, SystemClock};
 use flukedeploy_platform::secret::Secret;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -22,8 +24,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// The server says something every 15 s; after three times that it is gone.
 const SILENCE: Duration = Duration::from_secs(45);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// Entries asked for once more after a lost connection; what was shown is told by its id.
-const OVERLAP: u32 = 1_000;
+/// Entries remembered: should the one that was shown last be gone from the store, some come twice.
+const REMEMBERED: usize = 2_000;
 /// Longest event read, in bytes.
 const MAX_EVENT: usize = 1024 * 1024;
 
@@ -82,6 +84,7 @@ async fn show(args: &Logs, token: &Secret) -> anyhow::Result<()> {
     more.extend(args.query.clone().map(|text| ("q", text)));
     let minutes = args.since_minutes.map(|minutes| minutes.to_string());
     more.extend(minutes.map(|minutes| ("since_minutes", minutes)));
+    more.extend(args.since.clone().map(|since| ("since", since)));
     let address = address(args, "/logs", &more);
     let answer = http_client::send(request(&address, token)?, ANSWER_TIME).await?;
     if answer.status() != StatusCode::OK {
@@ -97,14 +100,18 @@ async fn show(args: &Logs, token: &Secret) -> anyhow::Result<()> {
 
 /// Goes on after a lost connection, without a gap or a double.
 async fn follow(args: &Logs, token: &Secret) -> anyhow::Result<()> {
-    if args.query.is_some() || args.since_minutes.is_some() {
-        bail!("--query and --since-minutes look into what is stored: leave --follow out");
+    if args.query.is_some() {
+        bail!("--query looks into what is stored: leave --follow out");
     }
     let mut shown = Shown::default();
-    let mut tail = args.lines;
     let mut was_connected = false;
     loop {
-        let address = address(args, "/logs/stream", &[("tail", tail.to_string())]);
+        // What was shown last is where it goes on.
+        let start = match &shown.last {
+            Some(id) => ("since", id.clone()),
+            None => start(args),
+        };
+        let address = address(args, "/logs/stream", &[start]);
         match http_client::open(request(&address, token)?, ANSWER_TIME).await {
             Ok(answer) if answer.status() == StatusCode::OK => {
                 was_connected = true;
@@ -119,8 +126,23 @@ async fn follow(args: &Logs, token: &Secret) -> anyhow::Result<()> {
             Err(error) if !was_connected => return Err(error),
             Err(_) => {}
         }
-        tail = OVERLAP;
         tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}
+
+/// With which stored entries it begins.
+fn start(args: &Logs) -> (&'static str, String) {
+    if let Some(since) = &args.since {
+        return ("since", since.clone());
+    }
+    match args.since_minutes {
+        Some(minutes) => {
+            let now = SystemClock.now();
+            let at = now.checked_sub(time::Duration::minutes(minutes.into()));
+            let at = at.unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+            ("since", timestamp::to_wire(at))
+        }
+        None => ("tail", args.lines.to_string()),
     }
 }
 
@@ -181,6 +203,7 @@ fn handle(args: &Logs, event: &str, shown: &mut Shown) -> anyhow::Result<()> {
 /// Ids of the entries that were shown last.
 #[derive(Default)]
 struct Shown {
+    last: Option<String>,
     ids: HashSet<String>,
     order: VecDeque<String>,
 }
@@ -190,8 +213,9 @@ impl Shown {
         if !self.ids.insert(id.to_owned()) {
             return false;
         }
+        self.last = Some(id.to_owned());
         self.order.push_back(id.to_owned());
-        if self.order.len() > 2 * OVERLAP as usize
+        if self.order.len() > REMEMBERED
             && let Some(oldest) = self.order.pop_front()
         {
             self.ids.remove(&oldest);
@@ -257,7 +281,8 @@ mod tests {
             assert!(shown.is_new(&number.to_string()));
             assert!(!shown.is_new(&number.to_string()));
         }
-        assert_eq!(shown.ids.len(), 2 * OVERLAP as usize);
+        assert_eq!(shown.ids.len(), REMEMBERED);
+        assert_eq!(shown.last.as_deref(), Some("4999"));
         assert_eq!(shown.ids.len(), shown.order.len());
     }
 }

@@ -1,5 +1,6 @@
 //! Who asks: a bearer token, or the dashboard session that a middleware before us has checked.
 
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::request::Parts;
@@ -10,7 +11,11 @@ use flukedeploy_domain::access::{Actor, Door};
 use flukedeploy_platform::secret::Secret;
 use flukedeploy_platform::{Platform, identity};
 
+use futures_util::{StreamExt as _, stream};
+use tower_sessions::Session;
+
 use super::problem::Problem;
+use super::standing::{Changes, Credential, Standing};
 
 /// The authenticated caller of a request; only routes behind [`require`] have one.
 pub struct Caller(pub Actor);
@@ -43,24 +48,80 @@ pub async fn require(State(gate): State<Gate>, mut request: Request, next: Next)
     } else {
         None
     };
-    let actor = match bearer(request.headers()) {
+    let changes = Changes::from_now(&gate.px);
+    let (actor, credential, until) = match bearer(request.headers()) {
         Err(problem) => return problem.into_response(),
-        Ok(Some(token)) => match from_token(&gate.px, &token, gate.door).await {
-            Ok(actor) => actor,
-            Err(problem) => return problem.into_response(),
-        },
+        Ok(Some(token)) => {
+            match identity::token_standing(&gate.px, token.expose(), gate.door).await {
+                Ok((actor, until)) => (actor, Credential::Token(token, gate.door), until),
+                Err(error) => return Problem::from(error).into_response(),
+            }
+        }
         Ok(None) => match session {
             // A cross-site form cannot send JSON without the browser asking us first.
             Some(_) if !request.method().is_safe() && !is_json(request.headers()) => {
                 return Problem::unsupported_media_type().into_response();
             }
-            Some(actor) => actor,
+            Some(actor) => {
+                let session = request.extensions().get::<Session>().cloned();
+                (actor, Credential::Session(session), None)
+            }
             None => return Problem::unauthorized("no credentials were sent").into_response(),
         },
     };
+    let tier = actor.tier;
     request.extensions_mut().insert(actor);
-    next.run(request).await
+    let mut standing = Standing::new(&gate.px, credential, until, changes);
+    let mut answer = std::pin::pin!(next.run(request));
+    // Some answers are waited for long, and rights may be withdrawn meanwhile.
+    loop {
+        tokio::select! {
+            biased;
+            response = &mut answer => return guarded(gate.px, standing, response),
+            () = standing.due() => {}
+        }
+        match standing.look(&gate.px).await {
+            Ok(Some(now)) if now.tier < tier => {
+                let why = "the token may do less than when the request began";
+                return Problem::unauthorized(why).into_response();
+            }
+            Ok(_) => {}
+            Err(why) => return Problem::unauthorized(why).into_response(),
+        }
+    }
 }
+
+/// An answer that is still being made while it is sent, an export say, breaks off when rights are
+/// withdrawn. The log stream looks for itself, and says why.
+fn guarded(px: Platform, standing: Standing, response: Response) -> Response {
+    let kind = response.headers().get(CONTENT_TYPE);
+    let is_stream = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    if is_stream || response.body().size_hint().exact().is_some() {
+        return response;
+    }
+    response.map(|body| {
+        let data = body.into_data_stream();
+        let state = Some((px, standing, data));
+        Body::from_stream(stream::unfold(state, async |state| {
+            let (px, mut standing, mut data) = state?;
+            loop {
+                tokio::select! {
+                    biased;
+                    () = standing.due() => if let Err(why) = standing.look(&px).await {
+                        return Some((Err(axum::Error::new(Withdrawn(why))), None));
+                    },
+                    piece = data.next() => {
+                        return Some((piece?, Some((px, standing, data))));
+                    }
+                }
+            }
+        }))
+    })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("access was withdrawn: {0}")]
+struct Withdrawn(String);
 
 pub(super) async fn from_token(
     px: &Platform,

@@ -13,6 +13,7 @@ mod query;
 mod requests;
 mod rest;
 mod sources;
+mod standing;
 mod state;
 mod stream;
 #[cfg(test)]

@@ -11,11 +11,13 @@ use flukedeploy_platform::{Error, Platform, system};
 use futures_util::SinkExt;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use super::credential::{Credential, Presented, by_token};
+use super::MAX_MESSAGE_BYTES;
+use super::credential::{Presented, by_token};
 use super::frames::{self, Request};
-use super::listeners::Seat;
+use super::listeners::{Full, Seat};
 use super::selection::Selection;
 use crate::doors::problem::Problem;
+use crate::doors::standing::Standing;
 use crate::doors::state::AppState;
 
 /// How long a client may take to say who it is.
@@ -25,8 +27,8 @@ const WRITE_TIME: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// Three pings without any sign of life.
 const SILENCE: Duration = Duration::from_secs(95);
-/// How soon a revoked token ends its streams.
-pub(super) const RECHECK_EVERY: Duration = Duration::from_secs(5);
+/// How long a client is waited for that is told why the connection ends.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Close codes: RFC 6455 section 7.4, and 4000–4999 for our own.
 const GOING_AWAY: u16 = 1001;
@@ -38,18 +40,8 @@ const TRY_AGAIN: u16 = 1013;
 /// A client that may listen. Its place is taken before it is told so: what happens from then on
 /// reaches it.
 struct Known {
-    credential: Credential,
+    standing: Standing,
     follower: Follower,
-}
-
-impl Known {
-    fn new(px: &Platform, actor: Actor, credential: Credential) -> Result<Self, End> {
-        let follower = Follower::new(px, actor)?;
-        Ok(Self {
-            credential,
-            follower,
-        })
-    }
 }
 
 /// Why a connection ends.
@@ -91,6 +83,14 @@ impl End {
         }
     }
 
+    fn full(full: Full) -> Self {
+        Self::Refused {
+            close: TRY_AGAIN,
+            code: Full::CODE.to_owned(),
+            message: full.message().to_owned(),
+        }
+    }
+
     fn unauthorized(message: &str) -> Self {
         Self::Refused {
             close: UNAUTHORIZED,
@@ -111,7 +111,7 @@ pub(super) struct Connection {
     state: AppState,
     port: u16,
     heard_at: Instant,
-    _seat: Seat,
+    seat: Seat,
 }
 
 impl Connection {
@@ -121,7 +121,7 @@ impl Connection {
             state,
             port,
             heard_at: Instant::now(),
-            _seat: seat,
+            seat,
         }
     }
 
@@ -134,17 +134,20 @@ impl Connection {
             Err(end) => end,
             Ok(never) => match never {},
         };
+        let _ = timeout(FAREWELL, self.take_leave(end)).await;
+    }
+
+    /// Waits for the client's answer to our close frame, so that the frame is not lost in a reset.
+    async fn take_leave(&mut self, end: End) -> Result<(), End> {
         let (code, reason) = match end {
-            End::Gone => return,
+            End::Gone => return Ok(()),
             End::Stopping => (GOING_AWAY, "shutting down".to_owned()),
             End::Refused {
                 close,
                 code,
                 message,
             } => {
-                if self.send(frames::error(&code, &message)).await.is_err() {
-                    return;
-                }
+                self.send(frames::error(&code, &message)).await?;
                 (close, code)
             }
         };
@@ -152,15 +155,16 @@ impl Connection {
             code,
             reason: reason.into(),
         };
-        if self.send(Message::Close(Some(close))).await.is_ok() {
-            self.await_close().await;
-        }
+        self.send(Message::Close(Some(close))).await?;
+        while let Some(Ok(_)) = self.socket.recv().await {}
+        Ok(())
     }
 
-    /// Waits for the client's answer to our close frame, so that the frame is not lost in a reset.
-    async fn await_close(&mut self) {
-        let reading = async { while let Some(Ok(_)) = self.socket.recv().await {} };
-        let _ = timeout(Duration::from_secs(2), reading).await;
+    /// Gives a client that is known now its place in the log.
+    fn welcome(&mut self, px: &Platform, actor: Actor, standing: Standing) -> Result<Known, End> {
+        self.seat.belongs_to(&actor).map_err(End::full)?;
+        let follower = Follower::new(px, actor)?;
+        Ok(Known { standing, follower })
     }
 
     async fn serve(
@@ -170,7 +174,7 @@ impl Connection {
     ) -> Result<std::convert::Infallible, End> {
         let px = self.state.px.clone();
         let known = match presented.known(&px).await? {
-            Some((actor, credential)) => Some(Known::new(&px, actor, credential)?),
+            Some((actor, standing)) => Some(self.welcome(&px, actor, standing)?),
             None => None,
         };
         let shown = selection
@@ -184,8 +188,8 @@ impl Connection {
             Some(known) => known,
             None => self.authenticate(&px).await?,
         };
-        let Selection { filter, tail } = selection;
-        known.follower.select(filter, tail).await?;
+        let Selection { filter, start } = selection;
+        known.follower.select(filter, start).await?;
         self.follow(&px, &mut known).await
     }
 
@@ -202,12 +206,13 @@ impl Connection {
             match request {
                 None => {}
                 Some(Request::Auth(token)) => {
-                    let (actor, credential) = by_token(px, Secret::new(token)).await?;
-                    let known = Known::new(px, actor, credential)?;
+                    let (actor, standing) = by_token(px, Secret::new(token)).await?;
+                    let known = self.welcome(px, actor, standing)?;
                     self.send(frames::authenticated()).await?;
                     return Ok(known);
                 }
                 Some(Request::NotJson) => self.send(frames::not_json()).await?,
+                Some(Request::TooLong) => self.send(frames::too_long()).await?,
                 Some(Request::Ping) => self.send(frames::pong(px.now())).await?,
                 Some(_) => {
                     let first = "send {\"action\":\"auth\",\"token\":\"…\"} first";
@@ -222,18 +227,21 @@ impl Connection {
         px: &Platform,
         known: &mut Known,
     ) -> Result<std::convert::Infallible, End> {
-        let Known {
-            credential,
-            follower,
-        } = known;
+        let Known { standing, follower } = known;
         let mut ping = every(PING_EVERY);
-        let mut recheck = every(RECHECK_EVERY);
         loop {
             tokio::select! {
-                next = follower.next() => match next {
-                    Some(burst) => self.send_all(burst.into_iter().map(frames::followed)).await?,
-                    None => return Err(End::Stopping),
-                },
+                next = follower.next() => {
+                    let frames = next.ok_or(End::Stopping)?.into_iter().map(frames::followed);
+                    // What was taken is sent while the client may have it.
+                    let mut sending = std::pin::pin!(self.send_all(frames));
+                    loop {
+                        tokio::select! {
+                            sent = &mut sending => break sent?,
+                            () = standing.due() => look(px, standing, follower).await?,
+                        }
+                    }
+                }
                 request = self.receive() => {
                     if let Some(request) = request? {
                         self.answer(px, follower, request).await?;
@@ -245,7 +253,7 @@ impl Connection {
                     }
                     self.send(Message::Ping(bytes::Bytes::new())).await?;
                 }
-                _ = recheck.tick() => credential.check(px).await.map_err(|why| End::unauthorized(&why))?,
+                () = standing.due() => look(px, standing, follower).await?,
                 () = px.stopping().cancelled() => return Err(End::Stopping),
             }
         }
@@ -263,9 +271,9 @@ impl Connection {
                     Ok(selection) => selection,
                     Err(faults) => return self.send(frames::invalid(&faults)).await,
                 };
-                let Selection { filter, tail } = selection;
+                let Selection { filter, start } = selection;
                 let told = frames::subscribed(&filter);
-                match follower.select(filter, tail).await {
+                match follower.select(filter, start).await {
                     Ok(()) => self.send(told).await,
                     Err(error) => {
                         let problem = Problem::from(error);
@@ -293,6 +301,7 @@ impl Connection {
             Request::Auth(_) => self.send(frames::authenticated()).await,
             Request::Unknown(action) => self.send(frames::unknown_action(&action)).await,
             Request::NotJson => self.send(frames::not_json()).await,
+            Request::TooLong => self.send(frames::too_long()).await,
         }
     }
 
@@ -320,16 +329,27 @@ impl Connection {
 
     /// The next message that asks for something; `None` for pongs and the like. Cancel safe.
     async fn receive(&mut self) -> Result<Option<Request>, End> {
+        // An error here is a broken connection, or a message of such a length that nobody means it.
         let Some(Ok(message)) = self.socket.recv().await else {
             return Err(End::Gone);
         };
         self.heard_at = Instant::now();
         match message {
+            Message::Text(text) if text.len() > MAX_MESSAGE_BYTES => Ok(Some(Request::TooLong)),
             Message::Text(text) => Ok(Some(Request::parse(text.as_str()))),
             Message::Binary(_) => Ok(Some(Request::NotJson)),
             Message::Ping(_) | Message::Pong(_) => Ok(None),
             Message::Close(_) => Err(End::Gone),
         }
+    }
+}
+
+/// Looks whether the client still may listen, and to what.
+async fn look(px: &Platform, standing: &mut Standing, follower: &mut Follower) -> Result<(), End> {
+    match standing.look(px).await {
+        Ok(Some(actor)) => Ok(follower.rights_changed(actor)?),
+        Ok(None) => Ok(()),
+        Err(why) => Err(End::unauthorized(&why)),
     }
 }
 

@@ -1,26 +1,21 @@
-//! Who listens, and whether they still may: streams live longer than rights do.
+//! Who wants to listen.
 
 use axum::http::{Extensions, HeaderMap};
 use flukedeploy_domain::access::{Actor, Door};
-use flukedeploy_platform::identity::{self, SignedIn};
 use flukedeploy_platform::secret::Secret;
-use flukedeploy_platform::{Error, Platform};
+use flukedeploy_platform::{Error, Platform, identity};
+use tower_sessions::Session;
 
 use crate::doors::auth;
 use crate::doors::problem::Problem;
-
-/// How the client is known, so that it can be looked up again.
-pub(super) enum Credential {
-    Token(Secret),
-    Session(Option<SignedIn>),
-}
+use crate::doors::standing::{Changes, Credential, Standing};
 
 /// What a client brought along.
 pub(super) enum Presented {
     Token(Secret),
     Session {
         actor: Actor,
-        signed_in: Option<SignedIn>,
+        session: Option<Session>,
     },
     Nothing,
 }
@@ -34,7 +29,7 @@ impl Presented {
             None => match auth::session_actor(extensions) {
                 Some(actor) => Self::Session {
                     actor,
-                    signed_in: extensions.get::<SignedIn>().cloned(),
+                    session: extensions.get::<Session>().cloned(),
                 },
                 None => Self::Nothing,
             },
@@ -42,41 +37,21 @@ impl Presented {
     }
 
     /// `None`: nothing was presented.
-    pub(super) async fn known(self, px: &Platform) -> Result<Option<(Actor, Credential)>, Error> {
+    pub(super) async fn known(self, px: &Platform) -> Result<Option<(Actor, Standing)>, Error> {
         Ok(match self {
             Self::Token(token) => Some(by_token(px, token).await?),
-            Self::Session { actor, signed_in } => Some((actor, Credential::Session(signed_in))),
+            Self::Session { actor, session } => {
+                let (changes, credential) = (Changes::from_now(px), Credential::Session(session));
+                Some((actor, Standing::new(px, credential, None, changes)))
+            }
             Self::Nothing => None,
         })
     }
 }
 
-pub(super) async fn by_token(px: &Platform, token: Secret) -> Result<(Actor, Credential), Error> {
-    let actor = identity::authenticate_token(px, token.expose(), Door::Stream).await?;
-    Ok((actor, Credential::Token(token)))
-}
-
-impl Credential {
-    /// Whether the client may still listen: tokens are revoked and run out, passwords are changed.
-    ///
-    /// # Errors
-    /// Why not, in words for the client.
-    pub(super) async fn check(&self, px: &Platform) -> Result<(), String> {
-        match self {
-            Self::Token(token) => match auth::from_token(px, token, Door::Stream).await {
-                Err(problem) if problem.code() == "unauthorized" => {
-                    Err(problem.detail().to_owned())
-                }
-                // A store that does not answer now is no reason to send everybody away.
-                Ok(_) | Err(_) => Ok(()),
-            },
-            Self::Session(Some(signed_in)) => {
-                match identity::actor_of_session(px, signed_in).await {
-                    Ok(None) => Err("the session is over".to_owned()),
-                    Ok(Some(_)) | Err(_) => Ok(()),
-                }
-            }
-            Self::Session(None) => Ok(()),
-        }
-    }
+pub(super) async fn by_token(px: &Platform, token: Secret) -> Result<(Actor, Standing), Error> {
+    let changes = Changes::from_now(px);
+    let (actor, until) = identity::token_standing(px, token.expose(), Door::Stream).await?;
+    let credential = Credential::Token(token, Door::Stream);
+    Ok((actor, Standing::new(px, credential, until, changes)))
 }

@@ -12,15 +12,18 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::connection::Connection;
 use super::credential::Presented;
+use super::listeners::{Full, address_of};
 use super::selection::Selection;
 use crate::doors::problem::Problem;
 use crate::doors::query::Params;
 use crate::doors::state::AppState;
 
-/// Buffers are made per connection, and most connections only listen.
-const BUFFER_BYTES: usize = 4 * 1024;
-/// Longest message of a client.
-const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// Made for each connection, and most connections only listen.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// Grows when it is needed: what is written at once.
+const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+/// A message of such a length ends the connection; before that, it is only refused.
+const ABSURD_BYTES: usize = 64 * 1024;
 /// What may wait for a client that does not read, beside the one message that is being written.
 const MAX_WAITING_BYTES: usize = 1024 * 1024;
 
@@ -54,16 +57,16 @@ async fn upgrade(state: AppState, port: u16, request: Request) -> Response {
         Ok(presented) => presented,
         Err(problem) => return problem.into_response(),
     };
-    let Some(seat) = state.listeners.sit() else {
-        return Problem::unavailable("too_many_clients", "the log stream has no place left")
-            .into_response();
+    let seat = match state.listeners.sit(address_of(&parts.extensions)) {
+        Ok(seat) => seat,
+        Err(full) => return Problem::unavailable(Full::CODE, full.message()).into_response(),
     };
     upgrade
-        .read_buffer_size(BUFFER_BYTES)
-        .write_buffer_size(BUFFER_BYTES)
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(MAX_WAITING_BYTES)
-        .max_message_size(MAX_MESSAGE_BYTES)
-        .max_frame_size(MAX_MESSAGE_BYTES)
+        .max_message_size(ABSURD_BYTES)
+        .max_frame_size(ABSURD_BYTES)
         .on_upgrade(async move |socket| {
             Connection::new(socket, state, seat, port)
                 .run(presented, selection)

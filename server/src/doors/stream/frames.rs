@@ -9,6 +9,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
+use super::MAX_MESSAGE_BYTES;
+
 /// Longest part of a client's own words that is sent back.
 const MAX_ECHO: usize = 60;
 
@@ -63,6 +65,11 @@ pub(super) fn not_json() -> Message {
     frame(&json!({"type": "error", "message": "Invalid JSON message"}))
 }
 
+pub(super) fn too_long() -> Message {
+    let message = format!("a message has at most {MAX_MESSAGE_BYTES} bytes");
+    error("bad_request", &message)
+}
+
 pub(super) fn unknown_action(action: &str) -> Message {
     let action: String = action
         .chars()
@@ -84,7 +91,7 @@ pub(super) fn invalid(faults: &[Invalid]) -> Message {
 /// A bare entry, or the notice that the client was too slow for some.
 pub(super) fn followed(followed: Followed) -> Message {
     match followed {
-        Followed::Entry { json, .. } => match json.try_into() {
+        Followed::Entry(entry) => match entry.json().try_into() {
             Ok(text) => Message::Text(text),
             // JSON is UTF-8; were it not, one entry would be missing.
             Err(_) => dropped(1),
@@ -107,6 +114,8 @@ pub(super) enum Request {
     Stats,
     Unknown(String),
     NotJson,
+    /// Longer than [`MAX_MESSAGE_BYTES`].
+    TooLong,
 }
 
 impl Request {

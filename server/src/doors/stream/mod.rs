@@ -9,6 +9,9 @@ mod listeners;
 mod selection;
 mod server_sent;
 
+/// Longest message of a client.
+const MAX_MESSAGE_BYTES: usize = 16 * 1024;
+
 pub use entrance::stream_router;
 pub(super) use entrance::{port_of, route};
 pub(super) use listeners::Listeners;

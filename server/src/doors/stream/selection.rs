@@ -2,6 +2,7 @@
 
 use flukedeploy_domain::log_entry::LogFilter;
 use flukedeploy_domain::names::{Invalid, quoted};
+use flukedeploy_platform::follow::{Since, Start};
 use serde_json::{Map, Value};
 
 use crate::doors::fields::Fields;
@@ -9,38 +10,38 @@ use crate::doors::query::Params;
 
 /// Most stored entries sent before the live ones.
 pub(super) const MAX_TAIL: u32 = 1_000;
+/// Longest value of a filter, in bytes.
+const MAX_VALUE: usize = 128;
 
-/// A filter, and how many stored entries to send first.
+/// A filter, and with which stored entries to begin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Selection {
     pub(super) filter: LogFilter,
-    pub(super) tail: u32,
+    pub(super) start: Start,
 }
 
 impl Selection {
     /// # Errors
     /// Parameters that are unknown or cannot be read.
     pub(super) fn of_query(mut query: Params) -> Result<Self, Vec<Invalid>> {
-        let names = [
-            "app_name",
-            "deployment_id",
-            "level",
-            "event_type",
-            "min_level",
-        ];
-        let object = names
+        let mut object: Map<String, Value> = NAMES
             .iter()
             .filter_map(|&name| Some((name.to_owned(), Value::String(query.text(name)?))))
             .collect();
+        if let Some(release) = query.number::<u32>("release") {
+            object.insert("release".to_owned(), release.into());
+        }
         let tail = query.number::<u32>("tail").unwrap_or(0);
+        let since = query.parsed::<Since>("since");
         let others: Vec<String> = query.others().map(ToOwned::to_owned).collect();
         for name in others {
             query.fault(unknown(&name));
         }
         let mut faults = query.into_faults();
         faults.extend(tail_fault(tail));
+        let start = start(tail, since, &mut faults);
         match read_filter(object) {
-            Ok(filter) if faults.is_empty() => Ok(Self { filter, tail }),
+            Ok(filter) if faults.is_empty() => Ok(Self { filter, start }),
             Ok(_) => Err(faults),
             Err(more) => {
                 faults.extend(more);
@@ -61,18 +62,50 @@ impl Selection {
         };
         let mut rest = Fields::new(message);
         let tail = rest.number("tail", 0..=MAX_TAIL).unwrap_or(0);
-        let faults = rest.into_faults();
+        let since = rest.parsed::<Since>("since");
+        let mut faults = rest.into_faults();
+        let start = start(tail, since, &mut faults);
         if faults.is_empty() {
-            Ok(Self { filter, tail })
+            Ok(Self { filter, start })
         } else {
             Err(faults)
         }
     }
 }
 
+fn start(tail: u32, since: Option<Since>, faults: &mut Vec<Invalid>) -> Start {
+    match since {
+        Some(_) if tail > 0 => {
+            faults.push(Invalid::new("tail", "does not go with 'since'"));
+            Start::Now
+        }
+        Some(since) => Start::Since(since),
+        None => Start::Tail(tail),
+    }
+}
+
+/// What a filter can ask for, beside `release`, which is a number.
+const NAMES: [&str; 10] = [
+    "app_name",
+    "deployment_id",
+    "level",
+    "event_type",
+    "min_level",
+    "environment",
+    "task_id",
+    "node_id",
+    "stream",
+    "source_type",
+];
+
 /// An empty value means no filter, as the contract has it.
 fn read_filter(mut object: Map<String, Value>) -> Result<LogFilter, Vec<Invalid>> {
     object.retain(|_, value| !value.is_null() && value.as_str() != Some(""));
+    let is_long = |value: &&Value| value.as_str().is_some_and(|text| text.len() > MAX_VALUE);
+    if object.values().any(|value| is_long(&value)) {
+        let problem = format!("has a value of more than {MAX_VALUE} bytes");
+        return Err(vec![Invalid::new("filter", problem)]);
+    }
     let mut fields = Fields::inner(object, "");
     let filter = LogFilter {
         app_name: fields.text("app_name"),
@@ -80,7 +113,12 @@ fn read_filter(mut object: Map<String, Value>) -> Result<LogFilter, Vec<Invalid>
         level: fields.parsed("level"),
         event_type: fields.parsed("event_type"),
         min_level: fields.parsed("min_level"),
-        ..LogFilter::default()
+        environment: fields.text("environment"),
+        release: fields.number("release", 0..=u32::MAX),
+        task_id: fields.text("task_id"),
+        node_id: fields.text("node_id"),
+        stream: fields.text("stream"),
+        source_type: fields.parsed("source_type"),
     };
     let faults = fields.into_faults();
     if faults.is_empty() {
@@ -126,13 +164,26 @@ mod tests {
         assert_eq!(selection.filter.app_name.as_deref(), Some("shop"));
         assert_eq!(selection.filter.level, None);
         assert_eq!(selection.filter.min_level, Some(Level::Warn));
-        assert_eq!(selection.tail, 50);
-        assert_eq!(query("").unwrap(), Selection::default());
+        assert_eq!(selection.start, Start::Tail(50));
+        assert_eq!(query("").unwrap().filter, LogFilter::default());
+        let since = query("since=2026-02-04T10%3A13%3A20Z&release=7&stream=stderr").unwrap();
+        assert!(matches!(since.start, Start::Since(Since::Time(_))));
+        assert_eq!(since.filter.release, Some(7));
+        assert_eq!(since.filter.stream.as_deref(), Some("stderr"));
     }
 
     #[test]
     fn what_is_unknown_is_refused_and_a_token_in_the_address_is_not_repeated() {
         assert_eq!(query("app=shop&level=loud&tail=5000").unwrap_err().len(), 3);
+        for bad in [
+            "since=yesterday",
+            "since=2026-02-04T10:13:20Z&tail=5",
+            "release=x",
+        ] {
+            assert_eq!(query(bad).unwrap_err().len(), 1, "{bad}");
+        }
+        let long = format!("app_name={}", "x".repeat(MAX_VALUE + 1));
+        assert_eq!(query(&long).unwrap_err().len(), 1);
         let faults = query("token=fd_secret_secret").unwrap_err();
         assert!(
             !faults[0].to_string().contains("fd_secret"),
@@ -144,12 +195,14 @@ mod tests {
     #[test]
     fn a_message_replaces_the_whole_filter() {
         let set = message(&json!({"filter": {"app_name": "shop", "level": "error"}, "tail": 5}));
-        assert_eq!(set.unwrap().tail, 5);
-        assert_eq!(message(&json!({})).unwrap(), Selection::default());
-        assert_eq!(
-            message(&json!({"filter": {"level": ""}})).unwrap(),
-            Selection::default()
-        );
+        assert_eq!(set.unwrap().start, Start::Tail(5));
+        let id = "dep-1770200000123-k3v9x2qpa";
+        let since = message(&json!({"since": id})).unwrap();
+        assert_eq!(since.start, Start::Since(Since::Entry(id.to_owned())));
+        assert!(message(&json!({"since": 5})).is_err());
+        for empty in [json!({}), json!({"filter": {"level": ""}})] {
+            assert_eq!(message(&empty).unwrap().filter, LogFilter::default());
+        }
         let typo = message(&json!({"filter": {"app": "shop", "levl": "info"}})).unwrap_err();
         assert_eq!(typo.len(), 2, "{typo:?}");
         assert!(message(&json!({"filter": "shop"})).is_err());

@@ -4,22 +4,21 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
-use flukedeploy_platform::Platform;
-use flukedeploy_platform::follow::{Followed, Follower};
-use futures_util::stream;
-use serde_json::json;
-use tokio::time::{Interval, MissedTickBehavior, interval};
-
-use super::connection::RECHECK_EVERY;
-use super::credential::{Credential, Presented};
-use super::listeners::Seat;
+use super::credential::Presented;
+use super::listeners::{Full, Seat, address_of};
 use super::selection::Selection;
 use crate::doors::problem::Problem;
 use crate::doors::query::Params;
+use crate::doors::standing::Standing;
 use crate::doors::state::AppState;
+use axum::extract::{Request, State};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use flukedeploy_domain::names::Invalid;
+use flukedeploy_platform::Platform;
+use flukedeploy_platform::follow::{Followed, Follower, Since, Start};
+use futures_util::stream;
+use serde_json::json;
 
 /// A line of silence, so that proxies and clients see that somebody is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -27,8 +26,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 struct Listening {
     px: Platform,
     follower: Follower,
-    credential: Credential,
-    recheck: Interval,
+    standing: Standing,
     waiting: std::vec::IntoIter<Followed>,
     is_over: bool,
     _seat: Seat,
@@ -36,33 +34,36 @@ struct Listening {
 
 /// `GET /logs/stream`: the address takes what the WebSocket's address takes. Every event's data is
 /// an entry and its id the entry's; `event: dropped` tells how many were missed, `event: error`
-/// why it ends.
+/// why it ends. With the header `Last-Event-ID`, which browsers send by themselves after a lost
+/// connection, it goes on behind that entry.
 pub(crate) async fn read(
     State(state): State<AppState>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
-    let selection =
+    let mut selection =
         Selection::of_query(Params::of(&parts.uri)?).map_err(Problem::bad_parameters)?;
+    if let Some(last) = parts.headers.get("last-event-id") {
+        let last = last.to_str().unwrap_or_default().parse::<Since>();
+        let last = last.map_err(|fault| {
+            Problem::bad_parameters(vec![Invalid::new("Last-Event-ID", fault.problem)])
+        })?;
+        selection.start = Start::Since(last);
+    }
     let presented = Presented::of(&parts.headers, &parts.extensions)?;
-    let Some((actor, credential)) = presented.known(&state.px).await? else {
+    let Some((actor, standing)) = presented.known(&state.px).await? else {
         return Err(Problem::unauthorized("this needs a token"));
     };
-    let Some(seat) = state.listeners.sit() else {
-        return Err(Problem::unavailable(
-            "too_many_clients",
-            "the log stream has no place left",
-        ));
-    };
+    let full = |full: Full| Problem::unavailable(Full::CODE, full.message());
+    let address = address_of(&parts.extensions);
+    let mut seat = state.listeners.sit(address).map_err(full)?;
+    seat.belongs_to(&actor).map_err(full)?;
     let mut follower = Follower::new(&state.px, actor)?;
-    follower.select(selection.filter, selection.tail).await?;
-    let mut recheck = interval(RECHECK_EVERY);
-    recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    follower.select(selection.filter, selection.start).await?;
     let listening = Listening {
         px: state.px,
         follower,
-        credential,
-        recheck,
+        standing,
         waiting: Vec::new().into_iter(),
         is_over: false,
         _seat: seat,
@@ -81,29 +82,45 @@ impl Listening {
             if self.is_over {
                 return None;
             }
-            if let Some(followed) = self.waiting.next() {
-                return Some(event(followed));
-            }
+            // What is here already is sent only while the client may have it.
             tokio::select! {
-                burst = self.follower.next() => self.waiting = burst?.into_iter(),
-                _ = self.recheck.tick() => {
-                    if let Err(message) = self.credential.check(&self.px).await {
+                biased;
+                () = self.standing.due() => {
+                    if let Err((code, message)) = self.look().await {
                         self.is_over = true;
-                        let told = json!({"code": "unauthorized", "message": message});
+                        let told = json!({"code": code, "message": message});
                         return Some(Event::default().event("error").data(told.to_string()));
                     }
                 }
                 () = self.px.stopping().cancelled() => return None,
+                () = std::future::ready(()), if !self.waiting.as_slice().is_empty() => {
+                    return self.waiting.next().map(event);
+                }
+                burst = self.follower.next() => self.waiting = burst?.into_iter(),
             }
+        }
+    }
+}
+
+impl Listening {
+    /// Whether the client still may listen: otherwise a code and why.
+    async fn look(&mut self) -> Result<(), (String, String)> {
+        let unauthorized = |why| ("unauthorized".to_owned(), why);
+        match self.standing.look(&self.px).await.map_err(unauthorized)? {
+            Some(actor) => self.follower.rights_changed(actor).map_err(|error| {
+                let problem = Problem::from(error);
+                (problem.code().to_owned(), problem.detail().to_owned())
+            }),
+            None => Ok(()),
         }
     }
 }
 
 fn event(followed: Followed) -> Event {
     match followed {
-        Followed::Entry { id, json } => {
-            Event::default().id(id).data(String::from_utf8_lossy(&json))
-        }
+        Followed::Entry(entry) => Event::default()
+            .id(&entry.id)
+            .data(String::from_utf8_lossy(&entry.json())),
         Followed::Dropped(count) => Event::default()
             .event("dropped")
             .data(json!({"count": count}).to_string()),

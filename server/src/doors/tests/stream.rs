@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
-use flukedeploy_domain::access::Tier;
+use flukedeploy_domain::access::{Actor, Tier};
+use flukedeploy_platform::identity::{self, CreateToken};
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -284,7 +285,12 @@ async fn a_client_that_never_reads_stalls_nobody_and_is_let_go() {
     tokio::time::timeout(4 * PATIENCE, let_go)
         .await
         .expect("the deaf client is let go");
-    assert_eq!(awake.ask(r#"{"action":"ping"}"#).await["type"], "pong");
+    // Entries that were on their way when it came may stand before the answer.
+    let mut answer = awake.ask(r#"{"action":"ping"}"#).await;
+    while answer["@type"] == "UnifiedLogEntry" {
+        answer = awake.next().await;
+    }
+    assert_eq!(answer["type"], "pong");
 }
 
 #[tokio::test]
@@ -345,4 +351,150 @@ async fn plain_http_clients_get_the_stream_as_server_sent_events() {
         rest.contains("event: error") && rest.contains("unauthorized"),
         "{rest}"
     );
+}
+
+/// The entries of a stream of server-sent events, until there are so many.
+async fn events(body: &mut Body, count: usize) -> Vec<Value> {
+    let mut told = String::new();
+    while told.matches("\n\n").count() < count {
+        let frame = tokio::time::timeout(PATIENCE, body.frame()).await;
+        let data = frame
+            .expect("in time")
+            .unwrap()
+            .unwrap()
+            .into_data()
+            .unwrap();
+        told.push_str(std::str::from_utf8(&data).unwrap());
+    }
+    told.lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect()
+}
+
+fn listen(path: &str, token: &str) -> axum::http::request::Builder {
+    Request::get(format!("/api/v1/logs/stream{path}"))
+        .header("authorization", format!("Bearer {token}"))
+}
+
+#[tokio::test]
+async fn a_stream_begins_where_the_client_says() {
+    let house = House::new().await;
+    let address = open(&house).await;
+    make_app(&house, "shop").await;
+    for replicas in 2..8 {
+        make_entry(&house, "shop", replicas).await;
+    }
+    let stored = house
+        .call("GET", "/api/v1/logs?app_name=shop&order=asc", None)
+        .await;
+    let stored = stored.body["logs"].as_array().unwrap().clone();
+    let id = |at: usize| stored[at]["id"].as_str().unwrap();
+
+    let path = format!("/?app_name=shop&since={}", id(2));
+    let mut behind = Client::connect(address, &path, Some(ADMIN)).await;
+    let mut all = Client::connect(address, "/", Some(ADMIN)).await;
+    for client in [&mut behind, &mut all] {
+        assert_eq!(client.next().await["type"], "connected");
+    }
+    let everything = r#"{"action":"subscribe","since":"1970-01-01T00:00:00Z"}"#;
+    assert_eq!(all.ask(everything).await["type"], "subscribed");
+    for entry in &stored[3..] {
+        assert_eq!(behind.next().await, *entry);
+    }
+    for entry in &stored {
+        assert_eq!(all.next().await, *entry);
+    }
+    make_entry(&house, "shop", 9).await;
+    let live = behind.next().await;
+    assert!(live["message"].as_str().unwrap().contains("replicas"));
+    assert_eq!(all.next().await, live, "nothing twice and nothing between");
+    let both = all.ask(r#"{"action":"subscribe","since":"1970-01-01T00:00:00Z","tail":1}"#);
+    assert_eq!(both.await["code"], "bad_request");
+
+    // Browsers say by themselves what they have.
+    let request = listen("?app_name=shop&tail=1000", ADMIN).header("last-event-id", id(5));
+    let request = request.body(Body::empty()).unwrap();
+    let answer = house.router.clone().oneshot(request).await.unwrap();
+    let told = events(&mut answer.into_body(), stored.len() - 6 + 1).await;
+    assert_eq!(told[..told.len() - 1], stored[6..]);
+    assert_eq!(told.last(), Some(&live));
+    // Behind a place in the pages of what is stored.
+    let page = house
+        .call("GET", "/api/v1/logs?app_name=shop&order=asc&limit=4", None)
+        .await;
+    let cursor = page.body["cursor"].as_str().unwrap();
+    let request = listen(&format!("?app_name=shop&since={cursor}"), ADMIN);
+    let request = request.body(Body::empty()).unwrap();
+    let answer = house.router.clone().oneshot(request).await.unwrap();
+    let told = events(&mut answer.into_body(), stored.len() - 4 + 1).await;
+    assert_eq!(told[..told.len() - 1], stored[4..]);
+    for wrong in ["?since=yesterday", "?since=2026-02-04T10:13:20Z&tail=5"] {
+        let request = listen(wrong, ADMIN).body(Body::empty()).unwrap();
+        assert_eq!(house.send(request).await.problem(400), "bad_request");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_runs_out_ends_what_it_opened() {
+    let house = House::new().await;
+    let address = open(&house).await;
+    let cmd = CreateToken {
+        name: "short".to_owned(),
+        persona: None,
+        tier: Tier::Advanced,
+        expires_at: Some(house.px.now() + Duration::from_secs(2)),
+    };
+    let token = identity::create_token(&house.px, &Actor::system(), cmd).await;
+    let token = token.unwrap().secret.expose().to_owned();
+    let mut client = Client::connect(address, "/", Some(&token)).await;
+    assert_eq!(client.next().await["authenticated"], true);
+    make_app(&house, "shop").await;
+    let deploy = json!({"app_name": "shop", "image": "shop:1"});
+    let waiting = house.call_as(&token, "POST", "/api/v1/deployments?wait=50", Some(&deploy));
+    let answer = tokio::time::timeout(PATIENCE, waiting).await;
+    // The deployment waits for an engine that does not answer, and would for all those seconds.
+    let answer = answer.expect("an end of the wait");
+    assert_eq!(answer.problem(401), "unauthorized");
+    loop {
+        let frame = client.next().await;
+        if frame["@type"].is_null() {
+            assert_eq!(frame["code"], "unauthorized", "{frame}");
+            break;
+        }
+    }
+    assert_eq!(client.next().await, 4401);
+}
+
+#[tokio::test]
+async fn a_client_takes_no_more_than_its_share() {
+    let house = House::new().await;
+    let address = open(&house).await;
+    let token = house.token(Tier::Extended).await;
+    let mut open = Vec::new();
+    let refused = loop {
+        let request = listen("", &token).body(Body::empty()).unwrap();
+        let answer = house.router.clone().oneshot(request).await.unwrap();
+        if answer.status() != 200 {
+            break super::Answer::of(answer).await;
+        }
+        open.push(answer);
+        assert!(open.len() < 1_000);
+    };
+    assert_eq!(refused.problem(503), "too_many_clients");
+    let mut other = Client::connect(address, "/", Some(&token)).await;
+    assert_eq!(other.next().await["code"], "too_many_clients");
+    assert_eq!(other.next().await, 1013);
+    // Others have their own share, and places are given back.
+    let mut admin = Client::connect(address, "/", Some(ADMIN)).await;
+    assert_eq!(admin.next().await["type"], "connected");
+    drop(open);
+    let mut again = Client::connect(address, "/", Some(&token)).await;
+    assert_eq!(again.next().await["type"], "connected");
+
+    let too_long = admin.ask(&"x".repeat(20 * 1024)).await;
+    assert_eq!(too_long["code"], "bad_request");
+    assert_eq!(admin.ask(r#"{"action":"ping"}"#).await["type"], "pong");
+    let long = json!({"action": "subscribe", "filter": {"app_name": "x".repeat(200)}});
+    assert_eq!(again.ask(&long.to_string()).await["code"], "bad_request");
 }

@@ -1,0 +1,169 @@
+//! Entries on their way to every live reader: a batch is handed on as it was stored, shared by all.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use flukedeploy_domain::log_entry::LogEntry;
+use tokio::sync::broadcast;
+
+use crate::ports::LogBatch;
+
+/// Batches that a reader may lag behind; behind that it reads from the store.
+const LIVE: usize = 32;
+/// Most entries of a batch. More were stored in one write when there are many.
+const BATCH: usize = 1_024;
+
+/// Entries that came together.
+#[derive(Debug)]
+pub struct Recorded {
+    batch: Arc<LogBatch>,
+    range: Range<usize>,
+    json: Box<[OnceLock<Bytes>]>,
+    pub(crate) place: Place,
+}
+
+/// Where entries stand in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// From this number on, one by one. If they could not be stored at first, they were told under
+    /// the second number then.
+    Stored(u64, Option<u64>),
+    /// Not there yet.
+    Unstored(u64),
+    /// Anywhere.
+    Read,
+}
+
+impl Recorded {
+    fn new(batch: Arc<LogBatch>, range: Range<usize>, place: Place) -> Arc<Self> {
+        let json = range.clone().map(|_| OnceLock::new()).collect();
+        Arc::new(Self {
+            batch,
+            range,
+            json,
+            place,
+        })
+    }
+
+    /// Entries that were read from the store.
+    pub(crate) fn read(entries: Vec<LogEntry>) -> Arc<Self> {
+        let (range, positions) = (0..entries.len(), Vec::new());
+        let batch = Arc::new(LogBatch { entries, positions });
+        Self::new(batch, range, Place::Read)
+    }
+
+    pub fn entries(&self) -> &[LogEntry] {
+        &self.batch.entries[self.range.clone()]
+    }
+
+    /// The JSON of one of them, UTF-8. Written once, however many readers there are.
+    pub fn json(&self, at: usize) -> Bytes {
+        let (Some(json), Some(entry)) = (self.json.get(at), self.entries().get(at)) else {
+            return Bytes::new();
+        };
+        // Keys are strings and numbers are finite, so that this cannot fail.
+        let write = || serde_json::to_vec(entry).unwrap_or_default().into();
+        json.get_or_init(write).clone()
+    }
+}
+
+/// The sender's side. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Live {
+    sender: broadcast::Sender<Arc<Recorded>>,
+    stored: Arc<AtomicU64>,
+    told: Arc<AtomicU64>,
+    unstored: Arc<AtomicU64>,
+}
+
+impl Live {
+    /// `stored`: the number of the entry that was stored last.
+    pub(crate) fn new(stored: u64) -> Self {
+        Self {
+            sender: broadcast::channel(LIVE).0,
+            stored: Arc::new(AtomicU64::new(stored)),
+            told: Arc::default(),
+            unstored: Arc::default(),
+        }
+    }
+
+    /// Entries that are stored from the number `first` on. `before`: what
+    /// [`tell_unstored`](Self::tell_unstored) returned for them.
+    pub(crate) fn tell(&self, batch: &Arc<LogBatch>, first: u64, before: Option<u64>) {
+        let count = batch.entries.len() as u64;
+        self.stored.store(first + count - 1, Ordering::Release);
+        if before.is_none() {
+            self.told.fetch_add(count, Ordering::Relaxed);
+        }
+        self.send(batch, |at| Place::Stored(first + at as u64, before));
+    }
+
+    /// Entries that cannot be stored now.
+    pub(crate) fn tell_unstored(&self, batch: &Arc<LogBatch>) -> u64 {
+        let number = self.unstored.fetch_add(1, Ordering::Relaxed);
+        let count = batch.entries.len() as u64;
+        self.told.fetch_add(count, Ordering::Relaxed);
+        self.send(batch, |_| Place::Unstored(number));
+        number
+    }
+
+    fn send(&self, batch: &Arc<LogBatch>, place: impl Fn(usize) -> Place) {
+        let count = batch.entries.len();
+        for at in (0..count).step_by(BATCH) {
+            let range = at..count.min(at + BATCH);
+            // No reader is fine.
+            let _ = self
+                .sender
+                .send(Recorded::new(Arc::clone(batch), range, place(at)));
+        }
+    }
+
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored.load(Ordering::Acquire)
+    }
+
+    /// How many entries were told.
+    pub(crate) fn told(&self) -> u64 {
+        self.told.load(Ordering::Relaxed)
+    }
+
+    /// Everything that is stored under higher numbers than [`stored`](Self::stored) says from now
+    /// on will be received.
+    pub(crate) fn subscribe(&self) -> Subscription {
+        Subscription {
+            receiver: self.sender.subscribe(),
+        }
+    }
+}
+
+/// A live reader's place. What it missed since it was too slow shows in the numbers of what comes
+/// next.
+pub struct Subscription {
+    receiver: broadcast::Receiver<Arc<Recorded>>,
+}
+
+impl Subscription {
+    /// The next entries; `None` when the platform stops. Cancel safe.
+    pub async fn next(&mut self) -> Option<Arc<Recorded>> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(recorded) => return Some(recorded),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// The next entries if some are there already.
+    pub fn try_next(&mut self) -> Option<Arc<Recorded>> {
+        loop {
+            match self.receiver.try_recv() {
+                Ok(recorded) => return Some(recorded),
+                Err(broadcast::error::TryRecvError::Lagged(_)) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
