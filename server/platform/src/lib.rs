@@ -36,6 +36,7 @@ mod routes;
 mod runner;
 pub mod secret;
 mod since;
+pub mod summary;
 pub mod system;
 pub mod uploads;
 pub mod validate;

@@ -12,7 +12,6 @@ use time::OffsetDateTime;
 use crate::authorise::authorise;
 use crate::error::Error;
 use crate::live::Subscription;
-use crate::patterns::{Patterns, Summary};
 use crate::platform::Platform;
 use crate::ports::{Context, Cursor, Histogram, LogQuery, MAX_REACH, Order, Paging};
 
@@ -22,12 +21,10 @@ pub const MAX_PAGE: u32 = 5_000;
 pub const MAX_BUCKETS: usize = 500;
 /// Most neighbours on each side of a line.
 pub const MAX_CONTEXT: usize = 200;
+/// Most hits that are shown among their neighbours.
+pub const MAX_HITS: u32 = 50;
 /// How long one search may take. What it has found by then is the answer, and it says so.
 const BUDGET: Duration = Duration::from_secs(10);
-/// Newest entries that a summary is made of.
-const MAX_SUMMARISED: usize = 20_000;
-/// Patterns that a summary tells apart.
-const MAX_PATTERNS: usize = 100;
 /// Entries read at once for an export.
 const EXPORT_PAGE: usize = 1_000;
 
@@ -61,7 +58,7 @@ pub struct LogEntries {
 }
 
 impl ReadLogs {
-    fn query(self, actor: &Actor) -> Result<(LogQuery, Paging), Error> {
+    pub(crate) fn query(self, actor: &Actor) -> Result<(LogQuery, Paging), Error> {
         authorise_filter(actor, &self.filter)?;
         if self.limit == 0 || self.limit > MAX_PAGE {
             let problem = format!("must be 1 to {MAX_PAGE}, not {}", self.limit);
@@ -126,6 +123,45 @@ pub async fn histogram(
     Ok(px.parts().log_store.histogram(&query, buckets).await?)
 }
 
+/// A page of hits, each among `count` entries of the same replica before and after.
+pub async fn hits(
+    px: &Platform,
+    actor: &Actor,
+    request: ReadLogs,
+    count: usize,
+) -> Result<(LogEntries, Vec<Context>), Error> {
+    if count > MAX_CONTEXT {
+        let problem = format!("must be 0 to {MAX_CONTEXT}, not {count}");
+        return Err(Error::invalid("context", problem));
+    }
+    if request.limit > MAX_HITS {
+        let problem = format!(
+            "must be 1 to {MAX_HITS} with 'context', not {}",
+            request.limit
+        );
+        return Err(Error::invalid("limit", problem));
+    }
+    let page = read_logs(px, actor, request).await?;
+    let mut around = Vec::with_capacity(page.entries.len());
+    for entry in &page.entries {
+        let query = LogQuery {
+            filter: LogFilter {
+                app_name: Some(entry.flukedeploy_metadata.app_name.clone()),
+                ..LogFilter::default()
+            },
+            ..LogQuery::default()
+        };
+        // One that retention removed meanwhile is left out.
+        around.extend(
+            px.parts()
+                .log_store
+                .context(&query, &entry.id, count)
+                .await?,
+        );
+    }
+    Ok((page, around))
+}
+
 /// One entry among `count` of the same replica before and after; `None` if the query does not find
 /// it.
 pub async fn context(
@@ -142,19 +178,6 @@ pub async fn context(
     let (query, _) = request.query(actor)?;
     px.parts().journal.flush().await;
     Ok(px.parts().log_store.context(&query, id, count).await?)
-}
-
-/// What the newest matching entries come to: counts, patterns, the first error and its neighbours.
-pub async fn summarise(px: &Platform, actor: &Actor, request: ReadLogs) -> Result<Summary, Error> {
-    let (query, mut paging) = request.query(actor)?;
-    px.parts().journal.flush().await;
-    (paging.order, paging.limit, paging.offset) = (Order::NewestFirst, MAX_SUMMARISED, 0);
-    let page = px.parts().log_store.page(&query, &paging).await?;
-    let mut patterns = Patterns::new(MAX_PATTERNS);
-    for line in page.lines.iter().rev() {
-        patterns.add(&line.entry);
-    }
-    Ok(patterns.finish())
 }
 
 /// Everything that matches, oldest first, in pieces. A reader that goes on later does so behind

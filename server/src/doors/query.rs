@@ -32,6 +32,11 @@ impl Params {
             .any(|(key, value)| key == name && !value.is_empty())
     }
 
+    /// As if it had been sent so.
+    pub(crate) fn set(&mut self, name: &str, value: String) {
+        self.pairs.push((name.to_owned(), value));
+    }
+
     pub(crate) fn text(&mut self, name: &str) -> Option<String> {
         let value = self
             .pairs

@@ -64,6 +64,9 @@ pub struct Pattern {
     pub example: String,
     /// The id of that entry.
     pub example_id: String,
+    /// The release that is compared with has no such line.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_new: bool,
 }
 
 /// What many entries come to.
@@ -78,19 +81,38 @@ pub struct Summary {
     /// The first entry of level error and what stands around it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_error: Option<Excerpt>,
+    /// The release whose lines these were compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared_with_release: Option<u32>,
 }
 
 impl Summary {
-    /// Patterns that another summary has not: of the former release, say.
-    pub fn unseen_in<'a>(&'a self, former: &Self) -> Vec<&'a Pattern> {
-        let known: HashSet<(Level, &str)> = former
-            .patterns
-            .iter()
-            .map(|pattern| (pattern.level, pattern.template.as_str()))
-            .collect();
-        let is_new = |pattern: &&Pattern| !known.contains(&(pattern.level, &*pattern.template));
-        self.patterns.iter().filter(is_new).collect()
+    /// Marks the patterns that the summary of a former release has not, by the rule by which lines
+    /// are grouped.
+    pub fn compare(&mut self, former: &Self, release: u32) {
+        self.compared_with_release = Some(release);
+        for pattern in &mut self.patterns {
+            let words: Vec<_> = pattern.template.split(' ').collect();
+            pattern.is_new = !former
+                .patterns
+                .iter()
+                .any(|known| known.level == pattern.level && is_alike(&known.template, &words));
+        }
     }
+}
+
+/// Whether a template and the words of another would have become one.
+fn is_alike(template: &str, words: &[&str]) -> bool {
+    let mut alike = 0;
+    let mut count = 0;
+    for own in template.split(' ') {
+        let Some(word) = words.get(count) else {
+            return false;
+        };
+        alike += usize::from(own == *word || own == ANY || *word == ANY);
+        count += 1;
+    }
+    count == words.len() && alike * 100 >= ALIKE_PERCENT * count
 }
 
 /// Level, number of words, first word, second word: the fixed path to a few templates.
@@ -174,6 +196,7 @@ impl Patterns {
             patterns,
             without_pattern: self.without_pattern,
             first_error: self.excerpt.finish(),
+            compared_with_release: None,
         }
     }
 
@@ -221,6 +244,7 @@ impl Template {
                 last_seen: entry.timestamp,
                 example,
                 example_id: entry.id.clone(),
+                is_new: false,
             },
         }
     }

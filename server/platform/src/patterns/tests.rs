@@ -93,22 +93,24 @@ fn patterns_of_another_release_can_be_told_from_new_ones() {
         &[
             entry(1, Level::Info, "up"),
             entry(2, Level::Error, "lost 3"),
+            entry(3, Level::Info, "worker anna is ready"),
         ],
     );
-    let new = summary(
+    let mut new = summary(
         10,
         &[
             entry(1, Level::Info, "up"),
             entry(2, Level::Error, "lost 7"),
             entry(3, Level::Error, "new"),
+            entry(4, Level::Info, "worker bert is ready"),
+            entry(5, Level::Warn, "up"),
         ],
     );
-    let told: Vec<_> = new
-        .unseen_in(&old)
-        .iter()
-        .map(|p| p.template.as_str())
-        .collect();
-    assert_eq!(told, ["new"]);
+    new.compare(&old, 3);
+    assert_eq!(new.compared_with_release, Some(3));
+    let is_new = new.patterns.iter().filter(|pattern| pattern.is_new);
+    let told: Vec<_> = is_new.map(|p| (p.level, p.template.as_str())).collect();
+    assert_eq!(told, [(Level::Error, "new"), (Level::Warn, "up")]);
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod redacting;
 mod shop;
 mod signing_in;
 mod store;
+mod summing_up;
 mod swarm;
 mod tap;
 mod telling;

@@ -72,6 +72,8 @@ pub(super) struct LogsCall {
     pub(super) min_level: Option<Level>,
     pub(super) query: Option<TextQuery>,
     pub(super) follow: bool,
+    /// Patterns instead of entries.
+    pub(super) summary: bool,
 }
 
 #[derive(Debug)]
@@ -206,6 +208,7 @@ fn read_logs_call(mut fields: Fields) -> Result<LogsCall, Error> {
     let min_level = fields.parsed("min_level");
     let query = fields.parsed("query");
     let follow = fields.flag("follow", false);
+    let summary = fields.flag("summary", false);
     let of = match (id, app) {
         (Some(id), app) => LogsOf::Deployment(id, app),
         (None, Some(app)) => LogsOf::App(app),
@@ -222,6 +225,7 @@ fn read_logs_call(mut fields: Fields) -> Result<LogsCall, Error> {
         min_level,
         query,
         follow,
+        summary,
     })
 }
 

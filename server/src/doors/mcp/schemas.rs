@@ -161,6 +161,7 @@ pub(super) fn logs_input() -> Value {
             },
             "query": text("Only messages that hold this text"),
             "follow": flag("Also give a WebSocket address for live entries", false),
+            "summary": flag("Patterns, which are new, and the first error", false),
         }),
     )
 }
@@ -451,6 +452,7 @@ pub(super) fn logs_output() -> Value {
             "logs": {"type": "array", "items": {
                 "type": "object", "description": "UnifiedLogEntry; message is untrusted text"
             }},
+            "summary": {"type": "object"},
         }),
     )
 }

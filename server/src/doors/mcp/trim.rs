@@ -4,6 +4,7 @@
 use flukedeploy_domain::deployment::DeploymentSummary;
 use flukedeploy_domain::diagnosis::tame;
 use flukedeploy_domain::log_entry::LogEntry;
+use flukedeploy_platform::patterns::Summary;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,7 +19,10 @@ const MAX_TRACE: usize = 2_000;
 
 /// As many items from the front as fit the budget, but one at least.
 pub(super) fn fit<T: Serialize>(items: impl IntoIterator<Item = T>) -> Vec<Value> {
-    let mut left = BUDGET_BYTES;
+    fit_within(BUDGET_BYTES, items)
+}
+
+fn fit_within<T: Serialize>(mut left: usize, items: impl IntoIterator<Item = T>) -> Vec<Value> {
     let mut kept = Vec::new();
     for item in items {
         let value = to_value(&item);
@@ -41,6 +45,41 @@ pub(super) fn tame_entry(mut entry: LogEntry) -> LogEntry {
         .take()
         .map(|trace| tame(&trace, MAX_TRACE));
     entry
+}
+
+/// As [`tame_entry`], for what many entries come to.
+pub(super) fn tame_patterns(mut summary: Summary) -> Summary {
+    for pattern in &mut summary.patterns {
+        pattern.template = tame(&pattern.template, MAX_LINE);
+        pattern.example = tame(&pattern.example, MAX_LINE);
+    }
+    if let Some(excerpt) = &mut summary.first_error {
+        let trace = excerpt.stack_trace.take();
+        excerpt.stack_trace = trace.map(|trace| tame(&trace, MAX_TRACE));
+        let code = excerpt.error_code.take();
+        excerpt.error_code = code.map(|code| tame(&code, MAX_LINE));
+        for line in &mut excerpt.lines {
+            line.message = tame(&line.message, MAX_LINE);
+        }
+    }
+    summary
+}
+
+/// With as many patterns as fit the budget: new ones, then the worst. What is left out is counted.
+pub(super) fn fit_patterns(mut summary: Summary) -> Value {
+    let mut patterns = std::mem::take(&mut summary.patterns);
+    patterns.sort_by_key(|pattern| !pattern.is_new);
+    let whole = to_value(&summary);
+    let all = patterns.len();
+    let left = BUDGET_BYTES.saturating_sub(whole.to_string().len());
+    let kept = fit_within(left, patterns);
+    let mut told = whole;
+    let left_out = all - kept.len();
+    told["patterns"] = Value::Array(kept);
+    if left_out > 0 {
+        told["patterns_left_out"] = left_out.into();
+    }
+    told
 }
 
 /// The parts of a diagnosis that Docker, a registry or the app has worded.

@@ -12,11 +12,12 @@ use flukedeploy_domain::log_query::TextQuery;
 use flukedeploy_domain::names::{Invalid, quoted};
 use flukedeploy_domain::timestamp;
 use flukedeploy_platform::Platform;
-use flukedeploy_platform::logs::{self, ReadLogs};
-use flukedeploy_platform::ports::{Bucket, Order};
+use flukedeploy_platform::logs::{self, MAX_HITS, ReadLogs};
+use flukedeploy_platform::ports::{Bucket, Context, Order, StoredLine};
+use flukedeploy_platform::summary::summarise;
 use futures_util::StreamExt as _;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
 use crate::doors::auth::Caller;
@@ -34,7 +35,7 @@ const NDJSON: &str = "application/x-ndjson";
 enum Format {
     /// One JSON object, the contract's.
     Json,
-    /// One entry a line; `jsonl` is another name for it.
+    /// One entry a line; `jsonl` and `jsonld` are other names for it, since every entry is JSON-LD.
     Ndjson,
     /// `time level app message`.
     Text,
@@ -63,26 +64,38 @@ pub(super) async fn read(
     let summary = query.flag("summary", false);
     let neighbours = query.number::<usize>("context");
     let id = query.text("id");
-    if neighbours.is_some() != id.is_some() {
-        query.fault(Invalid::new("context", "goes with the id of an entry"));
+    if id.is_some() && neighbours.is_none() {
+        query.fault(Invalid::new("id", "goes with 'context'"));
+    }
+    if format != Format::Json && (summary || neighbours.is_some()) {
+        let problem = "must be json for a summary or for lines with their context";
+        query.fault(Invalid::new("format", problem));
+    }
+    if neighbours.is_some() && id.is_none() && !query.has("limit") {
+        query.set("limit", MAX_HITS.to_string());
     }
     let request = request(query, px.now())?;
     if summary {
-        return Ok(Json(logs::summarise(&px, &actor, request).await?).into_response());
+        return Ok(Json(summarise(&px, &actor, request).await?).into_response());
     }
     if let (Some(count), Some(id)) = (neighbours, id) {
         let Some(found) = logs::context(&px, &actor, request, &id, count).await? else {
             return Err(Problem::no_such_entry(&id));
         };
-        let entries = |lines: Vec<flukedeploy_platform::ports::StoredLine>| -> Vec<LogEntry> {
-            lines.into_iter().map(|line| line.entry).collect()
-        };
-        let answer = json!({
-            "before": entries(found.before), "entry": found.line.entry, "after": entries(found.after),
-        });
-        return Ok(Json(answer).into_response());
+        return Ok(Json(among_neighbours(found)).into_response());
     }
     let (offset, limit) = (request.offset, request.limit);
+    if let Some(count) = neighbours {
+        let (page, hits) = logs::hits(&px, &actor, request, count).await?;
+        let hits: Vec<Value> = hits.into_iter().map(among_neighbours).collect();
+        let mut answer = json!({
+            "total": page.total, "offset": offset, "limit": limit, "hits": hits,
+        });
+        if let Some(cursor) = page.next {
+            answer["cursor"] = json!(logs::cursor_text(cursor));
+        }
+        return Ok(Json(answer).into_response());
+    }
     let page = logs::read_logs(&px, &actor, request).await?;
     let cursor = page.next.map(logs::cursor_text);
     Ok(match format {
@@ -104,6 +117,15 @@ pub(super) async fn read(
             }
             response
         }
+    })
+}
+
+fn among_neighbours(found: Context) -> Value {
+    let entries = |lines: Vec<StoredLine>| -> Vec<LogEntry> {
+        lines.into_iter().map(|line| line.entry).collect()
+    };
+    json!({
+        "before": entries(found.before), "entry": found.line.entry, "after": entries(found.after),
     })
 }
 
@@ -202,10 +224,13 @@ fn format(query: &mut Params, default: Format) -> Format {
     match query.text("format").as_deref() {
         None => default,
         Some("json") => Format::Json,
-        Some("ndjson" | "jsonl") => Format::Ndjson,
+        Some("ndjson" | "jsonl" | "jsonld") => Format::Ndjson,
         Some("text") => Format::Text,
         Some(other) => {
-            let problem = format!("must be json, ndjson, jsonl or text, not {}", quoted(other));
+            let problem = format!(
+                "must be json, jsonld, ndjson, jsonl or text, not {}",
+                quoted(other)
+            );
             query.fault(Invalid::new("format", problem));
             default
         }

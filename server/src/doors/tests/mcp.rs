@@ -110,6 +110,13 @@ async fn an_agent_deploys_reads_and_rolls_back() {
     let logs = tool(&house, &token, "deploy_logs", logs).await;
     let stream = &logs["result"]["structuredContent"]["stream_url"];
     assert_eq!(stream, "ws://127.0.0.1:8767/?app_name=shop");
+    let summary = json!({"app_name": "shop", "summary": true});
+    let summary = tool(&house, &token, "deploy_logs", summary).await;
+    let content = &summary["result"]["structuredContent"];
+    assert_eq!(content["logs"], json!([]));
+    let patterns = content["summary"]["patterns"].as_array().unwrap();
+    let counted: u64 = patterns.iter().map(|p| p["count"].as_u64().unwrap()).sum();
+    assert_eq!(content["total"], counted, "{content}");
     let history = tool(
         &house,
         &token,

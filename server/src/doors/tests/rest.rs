@@ -585,6 +585,29 @@ async fn logs_are_paged_grouped_counted_and_exported() {
     assert_eq!(around["entry"]["id"], id, "{around}");
     assert_eq!(&around["before"][0]["id"], ids[3]);
     assert_eq!(&around["after"][0]["id"], ids[1]);
+    // Every hit of a query among its neighbours.
+    let path = "?app_name=shop&q=%22changed%20replicas%22&context=1&order=asc";
+    let hits = logs(path).await.body;
+    assert_eq!(hits["total"], 6, "{hits}");
+    let hits = hits["hits"].as_array().unwrap();
+    assert_eq!(&hits[2]["entry"]["id"], ids[2]);
+    assert_eq!(&hits[2]["before"][0]["id"], ids[3]);
+    assert_eq!(&hits[2]["after"][0]["id"], ids[1]);
+    for bad in [
+        "?q=changed&context=1&limit=51",
+        "?q=changed&context=201",
+        "?q=changed&context=1&format=text",
+        "?id=dep-5-000000000",
+        "?q=/(a%7Ca)*%5B/",
+    ] {
+        assert_eq!(logs(bad).await.problem(400), "bad_request", "{bad}");
+    }
+    // Would take for ever where a pattern is tried by going back.
+    let hostile = logs("?app_name=shop&q=/(a%2B)%2B(a%2B)%2Bz/").await;
+    assert_eq!(
+        (hostile.status.as_u16(), &hostile.body["total"]),
+        (200, &json!(0))
+    );
     let gone = logs("?app_name=shop&id=dep-5-000000000&context=1").await;
     assert_eq!(
         (gone.status.as_u16(), &gone.body["code"]),
@@ -597,7 +620,7 @@ async fn logs_are_paged_grouped_counted_and_exported() {
     let buckets = counted["buckets"].as_array().unwrap();
     let total: u64 = buckets.iter().map(|b| b["info"].as_u64().unwrap()).sum();
     assert_eq!(total, 6, "{counted}");
-    for (format, begins) in [("ndjson", "{"), ("text", "20")] {
+    for (format, begins) in [("ndjson", "{"), ("jsonld", "{\"@context\""), ("text", "20")] {
         let path = format!("/api/v1/logs/export?app_name=shop&q=changed&format={format}");
         let request = Request::get(path).header("authorization", format!("Bearer {ADMIN}"));
         let request = request.body(Body::empty()).unwrap();
