@@ -6,6 +6,7 @@ mod collecting;
 mod deploying;
 mod idle;
 mod logs;
+mod streaming;
 
 use std::io::Write;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::soak;
 
 /// The names of all parts, in the order in which they run.
-pub const PARTS: [&str; 5] = ["deploy", "idle", "crash", "logs", "collecting"];
+pub const PARTS: [&str; 6] = ["deploy", "idle", "crash", "logs", "collecting", "stream"];
 
 /// What stands in place of a figure whose peer is not installed here.
 const NOT_MEASURED: &str = "not measured";
@@ -111,6 +112,7 @@ async fn measure(part: &str, wanted: &Wanted, report: &mut Report) -> Result<()>
         }
         "logs" => logs::run(report, wanted.lines).await,
         "collecting" => collecting::run(report).await,
+        "stream" => streaming::run(report).await,
         _ => bail!("no part {part:?}"),
     }
 }

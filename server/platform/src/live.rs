@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use crate::ports::LogBatch;
 
 /// Batches that a reader may lag behind; behind that it reads from the store.
-const LIVE: usize = 32;
+const LIVE: usize = 64;
 /// Most entries of a batch. More were stored in one write when there are many.
 const BATCH: usize = 1_024;
 
