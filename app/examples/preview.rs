@@ -27,9 +27,8 @@ use flukedeploy_domain::log_entry::{Level, LogFilter};
 use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_platform::Platform;
 use flukedeploy_platform::credentials::{PutCredential, put_credential};
+use flukedeploy_platform::follow::{Followed, Follower, Start};
 use flukedeploy_platform::identity::ensure_admin;
-use flukedeploy_platform::journal::Live;
-use flukedeploy_platform::logs::subscribe;
 use flukedeploy_platform::ports::{Store, Switch, SystemClock};
 use flukedeploy_platform::secret::Secret;
 use time::Duration;
@@ -72,23 +71,26 @@ async fn stream(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     upgrade.on_upgrade(async move |mut socket| {
-        let Ok(mut entries) = subscribe(&px, &actor) else {
+        let Ok(mut follower) = Follower::new(&px, actor) else {
             return;
         };
-        let mut frame = Some(r#"{"type":"connected"}"#.to_owned());
+        if follower.select(filter, Start::Now).await.is_err() {
+            return;
+        }
+        let mut frames = vec![r#"{"type":"connected"}"#.to_owned()];
         loop {
-            if let Some(text) = frame.take()
-                && socket.send(Message::Text(text.into())).await.is_err()
-            {
-                return;
-            }
-            match entries.next().await {
-                Some(Live::Entry(entry)) if filter.matches(&entry) => {
-                    frame = String::from_utf8(entry.json().to_vec()).ok();
+            for text in frames.drain(..) {
+                if socket.send(Message::Text(text.into())).await.is_err() {
+                    return;
                 }
-                Some(_) => {}
-                None => return,
             }
+            let Some(burst) = follower.next().await else {
+                return;
+            };
+            frames.extend(burst.into_iter().filter_map(|followed| match followed {
+                Followed::Entry(entry) => String::from_utf8(entry.json().to_vec()).ok(),
+                Followed::Dropped(_) => None,
+            }));
         }
     })
 }
