@@ -27,6 +27,9 @@ pub const MAX_HITS: u32 = 50;
 const BUDGET: Duration = Duration::from_secs(10);
 /// Entries read at once for an export.
 const EXPORT_PAGE: usize = 1_000;
+/// What later pages may take in memory, and a line of them without its text; in bytes.
+const EXPORT_BYTES: usize = 12 * 1024 * 1024;
+const EXPORT_LEAST: usize = 500;
 
 /// Which stored entries a caller wants.
 #[derive(Debug, Clone, Default)]
@@ -196,8 +199,9 @@ pub async fn export(
         let (px, query, mut paging) = state?;
         match px.parts().log_store.page(&query, &paging).await {
             Ok(page) => {
-                let entries = page.lines.into_iter().map(|line| line.entry).collect();
+                let entries: Vec<_> = page.lines.into_iter().map(|line| line.entry).collect();
                 paging.after = page.next;
+                paging.limit = lines_of_a_page(&entries);
                 let rest = page.next.map(|_| (px, query, paging));
                 Some((Ok(entries), rest))
             }
@@ -205,6 +209,20 @@ pub async fn export(
         }
     });
     Ok(pages.boxed())
+}
+
+/// As many lines as these make a page of [`EXPORT_BYTES`]. The store opens whole blocks of lines for
+/// each page: with short lines, small pages would open the same ones a hundred times.
+fn lines_of_a_page(entries: &[LogEntry]) -> usize {
+    let bytes: usize = entries
+        .iter()
+        .map(|entry| {
+            let trace = entry.flukedeploy_metadata.stack_trace.as_ref();
+            EXPORT_LEAST + entry.message.len() + trace.map_or(0, String::len)
+        })
+        .sum();
+    let each = bytes / entries.len().max(1);
+    (EXPORT_BYTES / each.max(EXPORT_LEAST)).max(EXPORT_PAGE)
 }
 
 /// A place in the log as callers carry it: readers treat it as opaque.
@@ -249,7 +267,29 @@ pub fn authorise_filter(actor: &Actor, filter: &LogFilter) -> Result<(), Error> 
 
 #[cfg(test)]
 mod tests {
+    use flukedeploy_domain::log_entry::{EventType, Level, LogMetadata, LogSource, SourceType};
+
     use super::*;
+
+    #[test]
+    fn pages_of_an_export_are_bounded_in_bytes() {
+        let entry = |length: usize| {
+            let source = LogSource {
+                kind: SourceType::Container,
+                container_name: "shop".to_owned(),
+                service_id: None,
+                node_id: None,
+                task_id: None,
+                stream: None,
+            };
+            let metadata = LogMetadata::new(EventType::PostDeploy, "shop");
+            let at = OffsetDateTime::UNIX_EPOCH;
+            LogEntry::new(at, 1, Level::Info, "x".repeat(length), source, metadata)
+        };
+        assert!(lines_of_a_page(&vec![entry(25); 50]) > 20_000);
+        assert_eq!(lines_of_a_page(&vec![entry(16_000); 50]), EXPORT_PAGE);
+        assert!(lines_of_a_page(&[]) <= MAX_REACH);
+    }
 
     #[test]
     fn a_cursor_comes_back_as_it_was() {
