@@ -28,15 +28,16 @@ async fn create_and_deploy(form: &Sent) -> Result<String, Error> {
     let mut reader = Reader::new(&form.typed);
     let name: Option<AppName> = reader.required("app_name");
     let image: Option<ImageRef> = reader.optional("image");
-    let settings = Settings {
+    let (env_vars, marks) = reader.all_variables();
+    let mut settings = Settings {
         container_port: reader.number("container_port", 1, u16::MAX).unwrap_or(80),
         replicas: reader.number("replicas", 1, MAX_REPLICAS).unwrap_or(1),
         health: reader.health(&HealthGate::default()),
-        env_vars: reader.variables("env_vars"),
         domains: reader.domains("domains"),
         strategy: reader.optional("strategy").unwrap_or_default(),
         ..Settings::default()
     };
+    settings.set_variables(&env_vars, &marks);
     reader.finish()?;
     let Some(name) = name else {
         return Err(Error::invalid("app_name", "must be given"));
@@ -70,6 +71,7 @@ fn first_deployment(app: AppName, image: ImageRef) -> Deploy {
         what: Wanted::Image(image),
         version: None,
         env_vars: flukedeploy_domain::app::EnvVars::default(),
+        marks: flukedeploy_domain::app::Marks::default(),
         replicas: None,
         strategy: None,
         validation_level: ValidationLevel::default(),
@@ -92,11 +94,16 @@ async fn change_settings(form: &Sent, name: &str) -> Result<String, Error> {
     let environment = form.environment()?;
     let shown = get_environment(&form.px, actor, &name, &environment).await?;
     let mut reader = Reader::new(&form.typed);
+    let (set_env_vars, mut marks) = reader.all_variables();
+    let names = |field| form.typed.all(field).map(ToOwned::to_owned);
+    marks.secret.extend(names("mark_env_vars"));
+    marks.open.extend(names("open_env_vars"));
     let change = ChangeApp {
         container_port: reader.number("container_port", 1, u16::MAX),
         replicas: reader.number("replicas", 1, MAX_REPLICAS),
         health: Some(reader.health(&shown.health)),
-        set_env_vars: reader.variables("env_vars"),
+        set_env_vars,
+        marks,
         remove_env_vars: form
             .typed
             .all("remove_env_vars")

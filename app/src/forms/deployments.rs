@@ -38,7 +38,7 @@ fn deploy_command(
     let what = reader.wanted();
     let replicas = reader.number("replicas", 1, MAX_REPLICAS);
     let strategy = reader.optional("strategy");
-    let env_vars = reader.variables("env_vars");
+    let (env_vars, marks) = reader.all_variables();
     let queue = match typed.text("queue") {
         None | Some("wait") => Queue::Wait,
         Some("supersede") => Queue::Supersede,
@@ -66,6 +66,7 @@ fn deploy_command(
         what,
         version: typed.text("version").map(ToOwned::to_owned),
         env_vars,
+        marks,
         replicas,
         strategy,
         validation_level,

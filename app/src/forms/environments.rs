@@ -32,9 +32,11 @@ async fn make(form: &Sent, app: &str) -> Result<String, Error> {
     let name: Option<EnvironmentName> = reader.required("name");
     let from: Option<EnvironmentName> = reader.optional("from");
     let ttl_seconds = ttl_of(&mut reader);
+    let (set_env_vars, marks) = reader.all_variables();
     let change = ChangeApp {
         replicas: reader.number("replicas", 1, MAX_REPLICAS),
-        set_env_vars: reader.variables("env_vars"),
+        set_env_vars,
+        marks,
         ..ChangeApp::default()
     };
     reader.finish()?;

@@ -3,7 +3,7 @@
 /// As the settings call it, as the form calls it, and its label. The deadline of the health check
 /// comes in both spellings. A table is read by its rows, so each has one line.
 #[rustfmt::skip]
-const FIELDS: [(&str, &str, &str); 87] = [
+const FIELDS: [(&str, &str, &str); 88] = [
     ("app_name", "app_name", "App name"),
     ("image", "image", "Image"),
     ("container_port", "container_port", "Container port"),
@@ -57,6 +57,7 @@ const FIELDS: [(&str, &str, &str); 87] = [
     ("dockerfile", "dockerfile", "Dockerfile"),
     ("validation_level", "validation_level", "Checks"),
     ("archive", "archive", "Archive"),
+    ("secret_env_vars", "secret_env_vars", "Secret variables"),
     ("build.args", "build_args", "Build arguments"),
     ("build.secrets", "build_secrets", "Build secrets"),
     ("build.cpu_limit_milli", "build_cpu", "Processors of a build"),

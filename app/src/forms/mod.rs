@@ -209,6 +209,23 @@ impl Typed {
         self
     }
 
+    /// The same, where a field of `NAME=value` lines has none for these names.
+    pub(crate) fn without_lines_of(&self, field: &str, names: &[&str]) -> Self {
+        let mut shown = self.clone();
+        for (_, value) in shown.values.iter_mut().filter(|(name, _)| name == field) {
+            let is_shown = |line: &&str| {
+                let name = line.split_once('=').map(|(name, _)| name.trim());
+                name.is_none_or(|name| !names.contains(&name))
+            };
+            *value = value
+                .split('\n')
+                .filter(is_shown)
+                .collect::<Vec<_>>()
+                .join("\n");
+        }
+        shown
+    }
+
     /// What the form would do, where somebody asked for that first.
     pub(crate) fn plan(&self) -> Option<&DeploymentPlan> {
         self.plan.as_deref()
@@ -263,11 +280,14 @@ impl Typed {
     }
 }
 
+/// Field: variables that are marked secret.
+pub(crate) const SECRET_VARIABLES: &str = "secret_env_vars";
+
 /// Fields whose values never appear in a page, not even for who typed them.
 fn is_secret(name: &str) -> bool {
     matches!(
         name,
-        "secret" | "secret_key" | "build_secrets" | webhooks::SECRET
+        "secret" | "secret_key" | "build_secrets" | SECRET_VARIABLES | webhooks::SECRET
     )
 }
 

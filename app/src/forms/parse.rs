@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use flukedeploy_domain::app::EnvVars;
+use flukedeploy_domain::app::{EnvVars, Marks};
 use flukedeploy_domain::health::{HealthGate, HealthProbe};
 use flukedeploy_domain::names::{Hostname, Invalid, quoted};
 use flukedeploy_platform::Error;
 
-use super::Typed;
+use super::{SECRET_VARIABLES, Typed};
 
 /// Collects faults instead of stopping at the first.
 pub(super) struct Reader<'a> {
@@ -127,6 +127,22 @@ impl<'a> Reader<'a> {
             }
         }
         EnvVars(variables)
+    }
+
+    /// The variables of both fields, the open and the secret ones, with the marks of the latter.
+    pub(super) fn all_variables(&mut self) -> (EnvVars, Marks) {
+        let mut variables = self.variables("env_vars");
+        let secret = self.variables(SECRET_VARIABLES);
+        let mut marks = Marks::default();
+        for (name, value) in secret.0 {
+            if variables.0.contains_key(&name) {
+                let problem = format!("must not name {}, which is set above", quoted(&name));
+                self.fault(SECRET_VARIABLES, problem);
+            }
+            marks.secret.insert(name.clone());
+            variables.0.insert(name, value);
+        }
+        (variables, marks)
     }
 
     /// Host names, separated by spaces, commas or lines.

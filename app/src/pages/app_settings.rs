@@ -4,8 +4,8 @@ use flukedeploy_domain::health::{HealthGate, HealthProbe};
 use flukedeploy_platform::views::AppView;
 use leptos::prelude::*;
 
-use super::settings_building::kept_names;
 use super::settings_parts::{folded, parts};
+use super::variables::{kept_variables, marked, secret_variables, warnings};
 use crate::components::{Choice, Field, Tint, notice, problem, select, text_area};
 use crate::forms::Typed;
 use crate::forms::everyday::EVERYDAY;
@@ -161,9 +161,11 @@ pub(super) fn settings_form(typed: &Typed, app: &AppView, saved: bool) -> impl I
                 <legend>"Variables"</legend>
                 <div class="field">
                     <p class="hint">"Values are kept but never shown again."</p>
-                    {kept_names(typed, &app.env_var_names, "remove_env_vars")}
+                    {kept_variables(typed, &app.env_vars)}
                 </div>
-                {text_area(typed, "env_vars", "Add or replace", "NAME=value, one a line. What follows the first = is taken as it stands.", "LOG_LEVEL=info", "")}
+                {warnings(&app.env_var_warnings)}
+                {text_area(&typed.without_lines_of("env_vars", &marked(&app.env_vars)), "env_vars", "Add or replace", "NAME=value, one a line. What follows the first = is taken as it stands. A secret stays one.", "LOG_LEVEL=info", "")}
+                {secret_variables(typed)}
             </fieldset>
             <fieldset class="group">
                 <legend>"Domains"</legend>

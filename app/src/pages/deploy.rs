@@ -7,6 +7,7 @@ use leptos::prelude::*;
 
 use super::app_settings::strategy_choices;
 use super::deploy_source::source_fields;
+use super::variables::{marked, secret_variables};
 use super::{app_crumbs, app_name, called, environment, page, query};
 use crate::components::{
     Choice, Field, PageHead, Section, Tint, frame, notice, plan, problem, select, text_area,
@@ -93,7 +94,8 @@ async fn deploy(
             {select(typed, "strategy", "Strategy", None, strategies, "")}
             {select(typed, "validation_level", "Checks", Some("Of the image and the settings, before anything is changed."), levels, "basic")}
             {select(typed, "queue", "If one is running", None, queues, "wait")}
-            {text_area(typed, "env_vars", "Variables to add or replace", "NAME=value, one a line. Kept in the app once the release serves.", "LOG_LEVEL=info", "")}
+            {text_area(&typed.without_lines_of("env_vars", &marked(&app.env_vars)), "env_vars", "Variables to add or replace", "NAME=value, one a line. Kept in the app once the release serves.", "LOG_LEVEL=info", "")}
+            {secret_variables(typed)}
             {Field::new(typed, "reason", "Reason").optional().hint("For the audit trail.").placeholder("Fixes the checkout").view()}
             {tick_box("auto_rollback", "If it fails, bring the former release back", None, returns)}
             <div class="form-end">

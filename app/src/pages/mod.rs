@@ -35,6 +35,7 @@ pub(crate) mod sign_in;
 pub(crate) mod system;
 pub(crate) mod tokens;
 pub(crate) mod upload;
+mod variables;
 pub(crate) mod webhook;
 pub(crate) mod webhooks;
 

@@ -1,6 +1,7 @@
 use leptos::prelude::*;
 
 use super::app_settings::{health_fields, strategy_choices};
+use super::variables::secret_variables;
 use crate::components::{Crumb, Field, PageHead, Section, frame, problem, select, text_area};
 use crate::context::Desk;
 use crate::paths;
@@ -48,6 +49,7 @@ pub(crate) fn NewAppPage() -> impl IntoView {
             <fieldset class="group">
                 <legend>"Variables and domains"</legend>
                 {text_area(typed, "env_vars", "Variables", "NAME=value, one a line. What follows the first = is taken as it stands.", "DATABASE_URL=postgres://…\nLOG_LEVEL=info", "")}
+                {secret_variables(typed)}
                 {text_area(typed, "domains", "Domains", "Host names of your own that point to this server, one a line.", "shop.example.com", "")}
             </fieldset>
             <div class="form-end">

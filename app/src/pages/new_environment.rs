@@ -3,6 +3,7 @@ use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::get_app;
 use leptos::prelude::*;
 
+use super::variables::secret_variables;
 use super::{app_crumbs, app_name, page};
 use crate::components::{Choice, Field, PageHead, Section, frame, problem, select, text_area};
 use crate::context::Desk;
@@ -50,6 +51,7 @@ async fn form(desk: Desk, name: &AppName) -> Result<AnyView, Error> {
                 .placeholder("1")
                 .view()}
             {text_area(typed, "env_vars", "Variables to add or replace", "NAME=value, one a line.", "LOG_LEVEL=debug", "")}
+            {secret_variables(typed)}
             <div class="form-end">
                 <button class="button button-primary">"Create environment"</button>
                 <a class="button" href=paths::app(name)>"Cancel"</a>

@@ -20,11 +20,7 @@ pub(super) fn building_parts(typed: &Typed, app: &AppView) -> impl IntoView + us
 }
 
 /// Names whose values are kept and never shown, each with a box that removes it.
-pub(super) fn kept_names(
-    typed: &Typed,
-    names: &[String],
-    remove: &'static str,
-) -> impl IntoView + use<> {
+fn kept_names(typed: &Typed, names: &[String], remove: &'static str) -> impl IntoView + use<> {
     if names.is_empty() {
         return view! { <p class="hint">"None yet."</p> }.into_any();
     }

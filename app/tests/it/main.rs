@@ -13,4 +13,5 @@ mod settings;
 mod settings_building;
 mod sources;
 mod support;
+mod variables;
 mod webhooks;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use flukedeploy_domain::access::{Action, Actor, Resource};
-use flukedeploy_domain::app::{App, EnvVars, Environment, RunMode, Settings};
+use flukedeploy_domain::app::{App, EnvVars, Environment, Marks, RunMode, Settings};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::deployment::Strategy;
 use flukedeploy_domain::health::HealthGate;
@@ -35,6 +35,8 @@ pub struct ChangeApp {
     pub health: Option<HealthGate>,
     /// Variables to set; those not named stay.
     pub set_env_vars: EnvVars,
+    /// Which of them, or of those that are there, are secret from now on, or no longer.
+    pub marks: Marks,
     /// Names of variables to remove.
     pub remove_env_vars: Vec<String>,
     pub domains: Option<Vec<Hostname>>,
@@ -209,6 +211,8 @@ pub async fn change_app(
     }
     settings.validate().map_err(Error::Invalid)?;
     refuse_own_hosts(px, &settings.domains)?;
+    // What runs may print them already.
+    crate::collector::learn_marked(px, &environment, &settings).await?;
     let now = px.now();
     let of = crate::environments::called(name, &environment.name);
     let summary = format!("changed {} of {of}", changed.join(", "));
@@ -290,9 +294,12 @@ pub(crate) fn changed_settings(
                 Invalid::new("remove_env_vars", "names a variable that is also set").into(),
             );
         }
-        settings.env_vars.0.remove(name);
+        settings.remove_variable(name);
     }
-    settings.env_vars.0.extend(change.set_env_vars.0);
+    settings
+        .check_marks(&change.set_env_vars, &change.marks)
+        .map_err(Error::Invalid)?;
+    settings.set_variables(&change.set_env_vars, &change.marks);
     settings = settings.merged(&change.parts).map_err(Error::Invalid)?;
     let fields: [(&'static str, bool); 17] = [
         (
@@ -301,7 +308,10 @@ pub(crate) fn changed_settings(
         ),
         ("replicas", settings.replicas != old.replicas),
         ("health", settings.health != old.health),
-        ("env_vars", settings.env_vars != old.env_vars),
+        (
+            "env_vars",
+            settings.env_vars != old.env_vars || settings.secret_env_vars != old.secret_env_vars,
+        ),
         ("domains", settings.domains != old.domains),
         ("strategy", settings.strategy != old.strategy),
         ("rollout", settings.rollout != old.rollout),

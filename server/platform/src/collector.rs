@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 
+use flukedeploy_domain::app::{Environment, Settings};
 use flukedeploy_domain::deployment::PhaseName;
 use flukedeploy_domain::log_entry::{EventType, LogEntry, LogMetadata, LogSource, SourceType};
 use futures_util::StreamExt as _;
@@ -73,14 +74,38 @@ async fn learn_secrets(px: &Platform) -> Result<(), StoreError> {
     let (store, redaction) = (&px.parts().store, px.parts().journal.redaction());
     redaction.learn_credentials(&store.credentials().await?);
     for environment in store.environments().await? {
-        let (app, name) = (&environment.app, &environment.name);
-        redaction.learn(app.as_str(), &environment.settings);
-        for release in store.releases(app, name, RELEASES).await? {
-            redaction.learn(app.as_str(), &release.settings);
-        }
+        learn_environment(px, &environment, &environment.settings).await?;
     }
     for deployment in store.unfinished_deployments().await? {
         redaction.learn(deployment.app.as_str(), &deployment.settings);
+    }
+    Ok(())
+}
+
+/// Learns what is newly marked secret, also the values that it had in releases that may still run.
+pub(crate) async fn learn_marked(
+    px: &Platform,
+    environment: &Environment,
+    settings: &Settings,
+) -> Result<(), StoreError> {
+    let former = &environment.settings.secret_env_vars;
+    if settings.secret_env_vars.is_subset(former) {
+        return Ok(());
+    }
+    learn_environment(px, environment, settings).await
+}
+
+async fn learn_environment(
+    px: &Platform,
+    environment: &Environment,
+    settings: &Settings,
+) -> Result<(), StoreError> {
+    let (app, name) = (&environment.app, &environment.name);
+    let (store, redaction) = (&px.parts().store, px.parts().journal.redaction());
+    redaction.learn(app.as_str(), settings);
+    for mut release in store.releases(app, name, RELEASES).await? {
+        release.settings.keep_marks_of(settings);
+        redaction.learn(app.as_str(), &release.settings);
     }
     Ok(())
 }

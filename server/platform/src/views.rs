@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::ports::AppOverview;
+use crate::redaction::hidden_nowhere;
 
 /// How an app is, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +93,12 @@ pub struct AppView {
     pub domains: Vec<Hostname>,
     /// Names only.
     pub env_var_names: Vec<String>,
+    /// The same, with what is marked secret.
+    #[serde(default)]
+    pub env_vars: Vec<VariableView>,
+    /// What to know about the variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_var_warnings: Vec<String>,
     pub settings_version: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active_release: Option<ReleaseNo>,
@@ -153,6 +160,38 @@ impl From<&BuildSettings> for BuildView {
     }
 }
 
+/// A variable; its value is never shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VariableView {
+    pub key: String,
+    /// It is marked secret. What only looks like a secret is kept out of logs too.
+    pub is_secret: bool,
+}
+
+impl VariableView {
+    fn all(settings: &Settings) -> Vec<Self> {
+        let names = settings.env_vars.names();
+        names
+            .map(|name| Self {
+                key: name.to_owned(),
+                is_secret: settings.is_marked_secret(name),
+            })
+            .collect()
+    }
+}
+
+/// What to know about an environment's variables.
+fn variable_warnings(settings: &Settings) -> Vec<String> {
+    let names = hidden_nowhere(settings);
+    let warning = |name: &str| {
+        format!(
+            "{name} is marked secret, but its value is too short or too common to be found in logs: \
+             what the app prints of it stays readable there"
+        )
+    };
+    names.into_iter().map(warning).collect()
+}
+
 /// A release, with names of variables only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReleaseView {
@@ -164,6 +203,9 @@ pub struct ReleaseView {
     pub replicas: u32,
     pub container_port: u16,
     pub env_var_names: Vec<String>,
+    /// The same, with what is marked secret.
+    #[serde(default)]
+    pub env_vars: Vec<VariableView>,
     /// It gets the traffic now.
     pub active: bool,
     /// It passed its health gate once, so one can go back to it.
@@ -192,6 +234,7 @@ impl ReleaseView {
                 .names()
                 .map(ToOwned::to_owned)
                 .collect(),
+            env_vars: VariableView::all(&release.settings),
             active: active == Some(release.number),
             was_healthy: release.was_healthy,
             stable: release.is_stable(),
@@ -338,6 +381,8 @@ pub(crate) fn app_view(
         drift,
         domains: settings.domains.clone(),
         env_var_names: settings.env_vars.names().map(ToOwned::to_owned).collect(),
+        env_vars: VariableView::all(settings),
+        env_var_warnings: variable_warnings(settings),
         settings_version: environment.settings_version,
         active_release: environment.active_release,
         version: release.and_then(|release| release.version.clone()),

@@ -18,6 +18,7 @@ mod state;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 pub use linked_data::linked_data_router;
 pub use mcp::mcp_router;

@@ -1,7 +1,7 @@
 //! What callers send, turned into the commands of the platform; the same for REST and MCP.
 
 use flukedeploy_domain::access::Tier;
-use flukedeploy_domain::app::{EnvVars, MAX_REPLICAS, MERGED_PARTS, RunMode, Settings};
+use flukedeploy_domain::app::{MAX_REPLICAS, MERGED_PARTS, RunMode, Settings};
 use flukedeploy_domain::credential::CredentialKind;
 use flukedeploy_domain::deployment::{Queue, Strategy, ValidationLevel};
 use flukedeploy_domain::health::{HealthGate, HealthProbe};
@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use super::fields::Fields;
 use super::query::Params;
 use super::sources;
+use super::variables::{Nulls, variables};
 
 /// Longest time a call may wait for the end of a deployment: clients and proxies give up at 60 s.
 pub(crate) const MAX_WAIT_SECONDS: u64 = 50;
@@ -32,7 +33,7 @@ pub(crate) fn deploy(mut fields: Fields) -> Result<Deploy, Error> {
     let environment = environment(&mut fields);
     let what = sources::wanted(&mut fields);
     let version = fields.text("version");
-    let env_vars = env_vars(&mut fields, Nulls::Refused).set;
+    let variables = variables(&mut fields, Nulls::Refused);
     let replicas = fields.number("replicas", 1..=MAX_REPLICAS);
     let strategy = fields.parsed::<Strategy>("strategy");
     let validation_level = validation_level(&mut fields);
@@ -51,7 +52,8 @@ pub(crate) fn deploy(mut fields: Fields) -> Result<Deploy, Error> {
         environment,
         what,
         version,
-        env_vars,
+        env_vars: variables.set,
+        marks: variables.marks,
         replicas,
         strategy,
         validation_level,
@@ -182,7 +184,8 @@ pub(crate) fn new_app(mut fields: Fields) -> Result<NewApp, Error> {
     let name = fields.required::<AppName>("app_name");
     let defaults = Settings::default();
     let parts = parts(&mut fields);
-    let settings = Settings {
+    let variables = variables(&mut fields, Nulls::Refused);
+    let mut settings = Settings {
         container_port: fields
             .number("container_port", 1..=u16::MAX)
             .unwrap_or(defaults.container_port),
@@ -190,11 +193,14 @@ pub(crate) fn new_app(mut fields: Fields) -> Result<NewApp, Error> {
             .number("replicas", 1..=MAX_REPLICAS)
             .unwrap_or(defaults.replicas),
         health: health(&mut fields).unwrap_or_default(),
-        env_vars: env_vars(&mut fields, Nulls::Refused).set,
         domains: domains(&mut fields).unwrap_or_default(),
         strategy: fields.parsed("strategy").unwrap_or_default(),
         ..defaults
     };
+    match settings.check_marks(&variables.set, &variables.marks) {
+        Ok(()) => settings.set_variables(&variables.set, &variables.marks),
+        Err(faults) => fields.faults(faults),
+    }
     let settings = match settings.merged(&parts) {
         Ok(merged) => merged,
         Err(faults) => {
@@ -210,14 +216,15 @@ pub(crate) fn new_app(mut fields: Fields) -> Result<NewApp, Error> {
 }
 
 pub(crate) fn change_app(mut fields: Fields) -> Result<ChangeApp, Error> {
-    let env_vars = env_vars(&mut fields, Nulls::Remove);
+    let variables = variables(&mut fields, Nulls::Remove);
     let mut remove_env_vars = strings(&mut fields, "remove_env_vars").unwrap_or_default();
-    remove_env_vars.extend(env_vars.remove);
+    remove_env_vars.extend(variables.remove);
     let change = ChangeApp {
         container_port: fields.number("container_port", 1..=u16::MAX),
         replicas: fields.number("replicas", 1..=MAX_REPLICAS),
         health: health(&mut fields),
-        set_env_vars: env_vars.set,
+        set_env_vars: variables.set,
+        marks: variables.marks,
         remove_env_vars,
         domains: domains(&mut fields),
         strategy: fields.parsed("strategy"),
@@ -415,68 +422,6 @@ fn validation_level(fields: &mut Fields) -> ValidationLevel {
         .unwrap_or_default()
 }
 
-/// What a variable without a value means.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Nulls {
-    Refused,
-    /// `{"NAME": null}` removes the variable.
-    Remove,
-}
-
-#[derive(Default)]
-struct VariableChanges {
-    set: EnvVars,
-    remove: Vec<String>,
-}
-
-/// An object of strings, or a list of `{key, value}`. Values are never quoted in faults.
-fn env_vars(fields: &mut Fields, nulls: Nulls) -> VariableChanges {
-    let mut changes = VariableChanges::default();
-    let mut add = |fields: &mut Fields, key: String, value: Option<Value>| {
-        let field = format!("env_vars.{}", quoted(&key));
-        match value {
-            Some(Value::String(value)) => {
-                if changes.set.0.insert(key, value).is_some() {
-                    fields.fault(&field, "is given twice");
-                }
-            }
-            Some(Value::Null) if nulls == Nulls::Remove => changes.remove.push(key),
-            _ => fields.fault(&field, "must have a string as its value"),
-        }
-    };
-    match fields.take("env_vars") {
-        None => {}
-        Some(Value::Object(object)) => {
-            for (key, value) in object {
-                add(fields, key, Some(value));
-            }
-        }
-        Some(Value::Array(pairs)) => {
-            for pair in pairs {
-                match as_pair(pair) {
-                    Some((key, value)) => add(fields, key, value),
-                    None => fields.fault("env_vars", "must hold objects with 'key' and 'value'"),
-                }
-            }
-        }
-        Some(_) => fields.fault(
-            "env_vars",
-            "must be an object of strings, or a list of objects with 'key' and 'value'",
-        ),
-    }
-    changes
-}
-
-fn as_pair(pair: Value) -> Option<(String, Option<Value>)> {
-    let Value::Object(mut pair) = pair else {
-        return None;
-    };
-    match pair.remove("key") {
-        Some(Value::String(key)) => Some((key, pair.remove("value"))),
-        _ => None,
-    }
-}
-
 pub(crate) fn strings(fields: &mut Fields, name: &'static str) -> Option<Vec<String>> {
     let Some(items) = fields.take(name)?.as_array().cloned() else {
         fields.fault(name, "must be a list of strings");
@@ -595,6 +540,7 @@ fn health_gate(fields: &mut Fields) -> HealthGate {
 
 #[cfg(test)]
 mod tests {
+    use flukedeploy_domain::app::EnvVars;
     use flukedeploy_platform::deployments::Wanted;
     use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! An app, its environments and the settings a release is made from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -13,11 +13,13 @@ use crate::names::{AppName, EnvironmentName, Hostname, Invalid, quoted};
 use crate::release::ReleaseNo;
 
 mod logs;
+mod marks;
 mod merge;
 mod rollout;
 mod workload;
 
 pub use logs::{AccessLog, LogSettings, MAX_SLOW_MS};
+pub use marks::Marks;
 pub use merge::MERGED_PARTS;
 pub use rollout::{
     CanarySettings, MAX_CANARY_STEPS, MAX_HOLD_SECONDS, MAX_WARM_SECONDS, Objective, Quantity,
@@ -129,6 +131,9 @@ pub struct Settings {
     pub health: HealthGate,
     #[serde(default)]
     pub env_vars: EnvVars,
+    /// Names of variables that are marked secret; see [`Marks`].
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub secret_env_vars: BTreeSet<String>,
     /// Custom host names beside `<app>.<root domain>`.
     #[serde(default)]
     pub domains: Vec<Hostname>,
@@ -171,6 +176,7 @@ impl Default for Settings {
             replicas: 1,
             health: HealthGate::default(),
             env_vars: EnvVars::default(),
+            secret_env_vars: BTreeSet::new(),
             domains: Vec::new(),
             strategy: crate::deployment::Strategy::default(),
             expose_http: true,

@@ -11,7 +11,7 @@ use super::receipt::Receipt;
 use super::rollout::{Plan, Progress};
 use super::state::{Effect, Event, IllegalStep, PhaseName, PhaseRecord, PhaseStatus, State};
 use crate::access::{Actor, ActorKind, Door};
-use crate::app::{EnvVars, RunMode, Settings};
+use crate::app::{EnvVars, Marks, RunMode, Settings};
 use crate::build::BuildSource;
 use crate::diagnosis::Diagnosis;
 use crate::image::{ImageRef, PinnedImage};
@@ -212,6 +212,8 @@ pub enum Source {
 pub struct SettingsPatch {
     /// Set beside those that are there.
     pub env_vars: EnvVars,
+    #[serde(skip_serializing_if = "Marks::is_empty")]
+    pub marks: Marks,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -220,7 +222,7 @@ pub struct SettingsPatch {
 
 impl SettingsPatch {
     pub fn apply(&self, settings: &mut Settings) {
-        settings.env_vars.0.extend(self.env_vars.0.clone());
+        settings.set_variables(&self.env_vars, &self.marks);
         if let Some(replicas) = self.replicas {
             settings.replicas = replicas;
         }

@@ -9,6 +9,7 @@ use flukedeploy_domain::diagnosis::tame;
 use super::secrets::{Shape, is_secret_name, looks_real, named_in, shapes_in};
 use super::{CONFIGURATION, SECURITY, listed};
 use crate::ports::ImageFacts;
+use crate::redaction::hidden_nowhere;
 
 /// Most entries of an image's history that are searched.
 const MAX_HISTORY: usize = 2_000;
@@ -149,6 +150,31 @@ pub(super) fn missing(
     )
 }
 
+/// Variables that are marked secret, with values that redaction cannot look for.
+pub(super) fn secret_values(settings: &Settings) -> Option<Check> {
+    if settings.secret_env_vars.is_empty() {
+        return None;
+    }
+    let name = "secret_values";
+    let weak = hidden_nowhere(settings);
+    if weak.is_empty() {
+        return Some(Check::pass(
+            name,
+            SECURITY,
+            "values of variables that are marked secret can be found in logs and taken out",
+        ));
+    }
+    Some(Check::warning(
+        name,
+        SECURITY,
+        format!(
+            "values are too short or too common to be found in logs, though marked secret: {}",
+            listed(weak)
+        ),
+        "use values of at least 8 characters that are no common word",
+    ))
+}
+
 /// Build arguments stay readable in the image's history.
 pub(super) fn build_arguments(settings: &Settings) -> Check {
     let name = "build_args";
@@ -156,7 +182,7 @@ pub(super) fn build_arguments(settings: &Settings) -> Check {
     let handed_on = settings
         .build
         .variables_as_args
-        .then_some(settings.env_vars.0.iter())
+        .then_some(settings.open_variables())
         .into_iter()
         .flatten();
     let mut named: Vec<&str> = args

@@ -1,7 +1,7 @@
 //! Deploy and roll back.
 
 use flukedeploy_domain::access::{Action, Actor, Resource};
-use flukedeploy_domain::app::{EnvVars, Environment, Settings};
+use flukedeploy_domain::app::{EnvVars, Environment, Marks, Settings};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::build::BuildSource;
 use flukedeploy_domain::deployment::rollout::Progress;
@@ -28,6 +28,8 @@ pub struct Deploy {
     pub version: Option<String>,
     /// Added to the environment's variables; kept there once the release serves.
     pub env_vars: EnvVars,
+    /// Which of them, or of those that are there, are secret, or no longer.
+    pub marks: Marks,
     pub replicas: Option<u32>,
     pub strategy: Option<Strategy>,
     pub validation_level: ValidationLevel,
@@ -313,6 +315,9 @@ async fn create_for_deployment(
 
 pub(super) fn settings_of(base: &Settings, cmd: &Deploy) -> Result<Settings, Error> {
     let mut settings = base.clone();
+    settings
+        .check_marks(&cmd.env_vars, &cmd.marks)
+        .map_err(Error::Invalid)?;
     changes_of(cmd).apply(&mut settings);
     settings.validate().map_err(Error::Invalid)?;
     Ok(settings)
@@ -321,6 +326,7 @@ pub(super) fn settings_of(base: &Settings, cmd: &Deploy) -> Result<Settings, Err
 fn changes_of(cmd: &Deploy) -> SettingsPatch {
     SettingsPatch {
         env_vars: cmd.env_vars.clone(),
+        marks: cmd.marks.clone(),
         replicas: cmd.replicas,
         container_port: cmd.container_port,
     }
@@ -362,11 +368,13 @@ pub(super) fn way_back(environment: &Environment, target: &Release) -> Strategy 
 /// Host names and what is logged belong to the environment, not to a release: going back must not
 /// move them.
 fn settings_of_return(environment: &Environment, target: &Release) -> Settings {
-    Settings {
+    let mut settings = Settings {
         domains: environment.settings.domains.clone(),
         logs: environment.settings.logs.clone(),
         ..target.settings.clone()
-    }
+    };
+    settings.keep_marks_of(&environment.settings);
+    settings
 }
 
 /// What the same request made before, if it did.

@@ -57,11 +57,7 @@ impl Secrets {
         let mut is_new = false;
         let mut add = |part: &str| {
             let part = part.trim();
-            let is_everyday = EVERYDAY.iter().any(|word| part.eq_ignore_ascii_case(word));
-            let mut letters = part.bytes();
-            let first = letters.next();
-            let is_line = letters.all(|b| Some(b) == first);
-            if part.len() >= SHORTEST && !is_everyday && !is_line && !self.seen.contains(part) {
+            if is_findable(part) && !self.seen.contains(part) {
                 self.seen.insert(part.to_owned());
                 self.bytes += part.len();
                 self.values.push((name.to_owned(), part.to_owned()));
@@ -84,6 +80,16 @@ impl Secrets {
         }
         is_new
     }
+}
+
+/// Whether a value stands out enough to be looked for.
+pub(super) fn is_findable(value: &str) -> bool {
+    let value = value.trim();
+    let is_everyday = EVERYDAY.iter().any(|word| value.eq_ignore_ascii_case(word));
+    let mut letters = value.bytes();
+    let first = letters.next();
+    let is_line = letters.all(|b| Some(b) == first);
+    value.len() >= SHORTEST && !is_everyday && !is_line
 }
 
 /// One way to write a value.

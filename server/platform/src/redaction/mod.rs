@@ -4,9 +4,10 @@
 //! variables, of its builds, of stored credentials), also in base64, URL-encoded and JSON-escaped;
 //! and what is a secret by its form (tokens, keys, passwords in addresses, `password=…`).
 //!
-//! Which variables are secret is told by their names and the forms of their values
-//! ([`is_secret_variable`]), until they can be marked. Values with fewer than [`SHORTEST`] bytes are
-//! let be: they would hide half of any text; so are everyday words such as `password` itself. A value
+//! Variables are secret if they are marked so, or if their names or the forms of their values say it
+//! ([`is_secret_variable`]). Values with fewer than [`SHORTEST`] bytes are let be, marked or not: they
+//! would hide half of any text; so are everyday words such as `password` itself
+//! ([`hidden_nowhere`] tells whoever marks one). A value
 //! in another encoding than these, or cut in pieces by the app, is not known again. Numbers of payment
 //! cards are not looked for: too many other numbers look like them.
 
@@ -65,7 +66,8 @@ impl Redaction {
         let variables = settings.env_vars.0.iter().chain(&settings.build.args.0);
         let mut all: Vec<(&str, &str)> = Vec::new();
         for (name, value) in variables {
-            if is_secret_variable(name, value) {
+            let is_marked = settings.is_marked_secret(name);
+            if is_marked || is_secret_variable(name, value) {
                 all.push((name, value));
             } else {
                 // Of an address, only the password.
@@ -126,6 +128,18 @@ impl Redaction {
         }
         redactor.in_place(&mut diagnosis.message);
     }
+}
+
+/// Names of variables that are marked secret and whose values are too short, or too much of an
+/// everyday word, to be taken out of logs.
+pub(crate) fn hidden_nowhere(settings: &Settings) -> Vec<&str> {
+    let variables = settings.env_vars.0.iter();
+    variables
+        .filter(|(name, value)| {
+            settings.is_marked_secret(name) && !value.is_empty() && !known::is_findable(value)
+        })
+        .map(|(name, _)| name.as_str())
+        .collect()
 }
 
 /// Whether the value of a variable is to be kept out of logs.

@@ -91,6 +91,42 @@ fn only_what_is_secret_and_long_enough_is_learnt() {
 }
 
 #[test]
+fn what_is_marked_goes_whatever_it_is_called_and_weak_values_are_told() {
+    let mut settings = Settings::default();
+    let variables = [
+        ("COLOUR", "p\"ss wörd/+7&x"),
+        ("SIZE", "large-as-life"),
+        ("PIN", "12345"),
+        ("WORD", "Production"),
+        ("LINE", "-------"),
+        ("EMPTY", ""),
+        ("OPEN_PIN", "54321"),
+    ];
+    for (name, value) in variables {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        settings.env_vars.0.insert(name, value);
+    }
+    let marked = ["COLOUR", "PIN", "WORD", "LINE", "EMPTY", "GONE"];
+    settings.secret_env_vars = marked.map(ToOwned::to_owned).into();
+    let redaction = Redaction::default();
+    redaction.learn("shop", &settings);
+    let redactor = redaction.of("shop");
+    for form in [
+        "p\"ss wörd/+7&x".to_owned(),
+        serde_json::json!({ "a": "p\"ss wörd/+7&x" }).to_string(),
+        STANDARD.encode("user:p\"ss wörd/+7&x"),
+        "p%22ss%20w%C3%B6rd%2F%2B7%26x".to_owned(),
+    ] {
+        let shown = redactor.text(&form);
+        assert!(shown.contains("[redacted:COLOUR]"), "{form} → {shown}");
+        assert!(!shown.contains("rd/+7"), "{form} → {shown}");
+    }
+    let text = "large-as-life 12345 production -------";
+    assert_eq!(redactor.text(text), text);
+    assert_eq!(hidden_nowhere(&settings), ["LINE", "PIN", "WORD"]);
+}
+
+#[test]
 fn values_of_many_lines_are_known_line_by_line() {
     let redactor = knowing(&[("TLS_SECRET", "first line\nsecond line\n")]);
     assert_eq!(

@@ -300,7 +300,10 @@ fn args_of(deployment: &Deployment) -> EnvVars {
     let settings = &deployment.settings;
     let mut args = EnvVars::default();
     if settings.build.variables_as_args {
-        args.0.extend(settings.env_vars.0.clone());
+        // The image's history would show them.
+        let open = settings.open_variables();
+        args.0
+            .extend(open.map(|(name, value)| (name.clone(), value.clone())));
     }
     args.0.extend(settings.build.args.0.clone());
     if let Some(commit) = &deployment.preparation.commit {

@@ -263,6 +263,7 @@ pub(crate) fn deploy_of(app: &str, image: &str) -> Deploy {
         what: Wanted::Image(image.parse().unwrap()),
         version: None,
         env_vars: EnvVars::default(),
+        marks: flukedeploy_domain::app::Marks::default(),
         replicas: None,
         strategy: None,
         validation_level: ValidationLevel::None,

@@ -3,15 +3,18 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flukedeploy_domain::access::Actor;
-use flukedeploy_domain::app::EnvVars;
+use flukedeploy_domain::app::{EnvVars, Marks};
 use flukedeploy_domain::build::{BuildSource, Instructions, Origin, Recipe};
 use flukedeploy_domain::deployment::State;
 use flukedeploy_domain::job::JobSettings;
 use flukedeploy_domain::log_entry::{Level, LogEntry, LogFilter};
+use flukedeploy_platform::apps::{ChangeApp, change_app};
 use flukedeploy_platform::deployments::{Deploy, Wanted};
 use flukedeploy_platform::logs::{self, ReadLogs};
 
-use crate::bench::{Life, World, deploy_of, diagnosis, dying, impatient, settings, until};
+use crate::bench::{
+    Life, World, deploy_of, diagnosis, dying, impatient, name, production, settings, until,
+};
 use crate::shop::lock;
 
 /// With characters that encodings change.
@@ -238,6 +241,42 @@ fn a_control_plane_that_starts_anew_knows_the_secrets_of_what_runs() {
     until("all of them", || life.told("shop", "the last of stdout"));
     let told = serde_json::to_string(&all(&life)).unwrap();
     assert!(told.contains("connecting with [redacted:SHOP_TOKEN]"));
+    assert_nowhere("the answer", &told);
+    life.shut_down();
+    assert_nowhere("a file", &files_of_logs(&world));
+}
+
+#[test]
+fn what_is_marked_while_it_runs_is_taken_out_from_then_on() {
+    let world = World::new();
+    let life = world.boot();
+    let mut first = settings(1);
+    let thing = |value: &str| ("THING".to_owned(), value.to_owned());
+    first.env_vars.0.extend([thing(SECRET)]);
+    life.create_app("shop", first);
+    life.ship("shop", "shop:v1");
+    // The release that runs has the value from before.
+    let marks = Marks {
+        secret: ["THING".to_owned()].into(),
+        ..Marks::default()
+    };
+    let change = ChangeApp {
+        set_env_vars: EnvVars([thing("another-value")].into()),
+        marks,
+        ..ChangeApp::default()
+    };
+    let (actor, shop, environment) = (Actor::system(), name("shop"), production());
+    let changed = change_app(&life.px, &actor, &shop, &environment, change);
+    let changed = life.run(changed).unwrap();
+    assert!(changed.env_vars[0].is_secret);
+    *world.swarm.prints.lock().unwrap() = vec![("shop".to_owned(), chatter())];
+    life.crash();
+    let life = world.boot();
+    until("all lines", || {
+        life.told("shop", "the last of stderr") && life.told("shop", "the last of stdout")
+    });
+    let told = serde_json::to_string(&all(&life)).unwrap();
+    assert!(told.contains("connecting with [redacted:THING]"), "{told}");
     assert_nowhere("the answer", &told);
     life.shut_down();
     assert_nowhere("a file", &files_of_logs(&world));

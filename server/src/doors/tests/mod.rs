@@ -5,6 +5,7 @@ mod mcp;
 mod outside;
 mod rest;
 mod stream;
+mod variables;
 mod webhooks;
 
 use std::path::PathBuf;
