@@ -25,6 +25,8 @@ pub enum Command {
     Doctor(Settings),
     /// Print what apps and deployments say, and follow it with -f
     Logs(Logs),
+    /// Change the key that secrets in the database are sealed with
+    Secrets(Secrets),
     /// Speak MCP on standard input and output, for agents on this machine
     Mcp(Mcp),
     /// Run the ingress (started by the control plane inside a container)
@@ -173,6 +175,35 @@ pub struct Client {
     /// File with the token, alone or as an Authorization header (or set `FLUKEDEPLOY_API_TOKEN`)
     #[arg(long, env = "FLUKEDEPLOY_API_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Secrets {
+    #[command(subcommand)]
+    pub command: SecretsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SecretsCommand {
+    /// Make a new key, seal everything anew with it, and remove the old one. The control plane must
+    /// not run meanwhile; apps go on serving
+    Rotate(DataPlace),
+}
+
+/// Where the data of a control plane is.
+#[derive(Debug, Args)]
+pub struct DataPlace {
+    /// Where data is kept [default: /var/lib/flukedeploy, or /var/lib/flukedeploy-<instance>]
+    #[arg(long, env = "FLUKEDEPLOY_BASE_DIRECTORY", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Whose data it is, where the directory is not given
+    #[arg(
+        long,
+        env = "FLUKEDEPLOY_INSTANCE",
+        default_value = "main",
+        value_name = "NAME"
+    )]
+    pub instance: String,
 }
 
 #[derive(Debug, Args)]

@@ -201,6 +201,14 @@ impl Config {
     }
 }
 
+/// The data directory of an instance, for commands that need no other setting.
+pub(crate) fn data_dir(given: Option<PathBuf>, instance: &str) -> anyhow::Result<PathBuf> {
+    match given {
+        Some(directory) => Ok(directory),
+        None => Ok(default_dir(&instance.parse()?)),
+    }
+}
+
 fn default_dir(instance: &InstanceName) -> PathBuf {
     if instance.as_str() == "main" {
         PathBuf::from("/var/lib/flukedeploy")

@@ -63,6 +63,8 @@ fn remove_data(config: &Config) -> anyhow::Result<()> {
         "control.db",
         "control.db-wal",
         "control.db-shm",
+        "secret.key",
+        "secret.key.new",
         "lock",
         "set-up-token",
         "agent.header",

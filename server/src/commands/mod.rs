@@ -6,6 +6,7 @@ pub mod ingress;
 pub mod logs;
 pub mod mcp;
 pub mod sample_app;
+pub mod secrets;
 pub mod serve;
 pub mod up;
 

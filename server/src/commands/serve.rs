@@ -1,6 +1,7 @@
 //! `flukedeploy serve`: the control plane.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ use crate::ingress_link::IngressLink;
 use crate::outgoing::Network;
 use crate::scanner::Scanner;
 
+/// The database, in the data directory; the key of its secrets lies beside it.
+pub(super) const DATABASE: &str = "control.db";
 /// How long the background work may take to end.
 const SHUT_DOWN: Duration = Duration::from_secs(10);
 /// How long log entries are kept.
@@ -103,8 +106,8 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
             config.data_dir.display()
         )
     })?;
-    let _only_one = lock_data_dir(&config)?;
-    let store = SqliteStore::open(&config.data_dir.join("control.db")).await?;
+    let _only_one = lock_data_dir(&config.data_dir)?;
+    let store = SqliteStore::open(&config.data_dir.join(DATABASE)).await?;
     // Entries of builds before the log store of today: they may hold what is taken out now.
     for old in ["logs.db", "logs.db-wal", "logs.db-shm"] {
         files::remove(&config.data_dir.join(old))?;
@@ -215,15 +218,15 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Two control planes on one data directory would undo each other's work.
-fn lock_data_dir(config: &Config) -> anyhow::Result<std::fs::File> {
-    let path = config.data_dir.join("lock");
+pub(super) fn lock_data_dir(data_dir: &Path) -> anyhow::Result<std::fs::File> {
+    let path = data_dir.join("lock");
     let file = std::fs::File::create(&path)
         .with_context(|| format!("the lock file {} cannot be made", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => anyhow::bail!(
-            "another control plane uses the data directory {}",
-            config.data_dir.display()
+            "a control plane uses the data directory {}",
+            data_dir.display()
         ),
         Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
     }

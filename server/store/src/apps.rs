@@ -10,6 +10,7 @@ use sqlx::SqliteConnection;
 
 use crate::columns::{Cause, from_json, to_i64, to_json};
 use crate::error::{Doing, corrupt, exists, missing};
+use crate::sealing::{Place, Sealer};
 use crate::{deployments, environments};
 
 struct AppRow {
@@ -34,6 +35,7 @@ struct EnvironmentRow {
     app: String,
     name: String,
     settings: String,
+    sealed: Option<String>,
     settings_version: i64,
     active_release: Option<i64>,
     mode: String,
@@ -43,14 +45,16 @@ struct EnvironmentRow {
     created_at: i64,
 }
 
-impl TryFrom<EnvironmentRow> for Environment {
-    type Error = StoreError;
-    fn try_from(row: EnvironmentRow) -> Result<Self, StoreError> {
-        let read = || -> Result<Self, Cause> {
-            Ok(Self {
+impl EnvironmentRow {
+    fn read(&self, seal: &Sealer) -> Result<Environment, StoreError> {
+        let (row, id) = (self, format!("{}/{}", self.app, self.name));
+        let read = || -> Result<Environment, Cause> {
+            let mut settings: Settings = from_json(&row.settings)?;
+            seal.join(place(&id), &mut settings, row.sealed.as_deref())?;
+            Ok(Environment {
                 app: row.app.parse()?,
                 name: row.name.parse()?,
-                settings: from_json(&row.settings)?,
+                settings,
                 settings_version: row.settings_version.try_into()?,
                 active_release: row
                     .active_release
@@ -63,7 +67,16 @@ impl TryFrom<EnvironmentRow> for Environment {
                 created_at: from_unix_ms(row.created_at),
             })
         };
-        read().map_err(|cause| corrupt("environments", format!("{}/{}", row.app, row.name), cause))
+        read().map_err(|cause| corrupt("environments", &id, cause))
+    }
+}
+
+/// Where the secrets of the settings of `<app>/<environment>` stand.
+pub(crate) fn place(id: &str) -> Place<'_> {
+    Place {
+        table: "environments",
+        column: "settings",
+        row: id,
     }
 }
 
@@ -84,13 +97,14 @@ pub(crate) async fn names(db: &mut SqliteConnection) -> Result<Vec<AppName>, Sto
 
 pub(crate) async fn environment(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     app: &AppName,
     name: &EnvironmentName,
 ) -> Result<Option<Environment>, StoreError> {
     let (app, name) = (app.as_str(), name.as_str());
     sqlx::query_as!(
         EnvironmentRow,
-        "SELECT app, name, settings, settings_version, active_release, mode, standby, probation,
+        "SELECT app, name, settings, sealed, settings_version, active_release, mode, standby, probation,
            expires_at, created_at
          FROM environments WHERE app = ? AND name = ?",
         app,
@@ -99,17 +113,18 @@ pub(crate) async fn environment(
     .fetch_optional(db)
     .await
     .doing("reading an environment")?
-    .map(Environment::try_from)
+    .map(|row| row.read(seal))
     .transpose()
 }
 
 /// In the order of app and name.
 pub(crate) async fn environments(
     db: &mut SqliteConnection,
+    seal: &Sealer,
 ) -> Result<Vec<Environment>, StoreError> {
     sqlx::query_as!(
         EnvironmentRow,
-        "SELECT app, name, settings, settings_version, active_release, mode, standby, probation,
+        "SELECT app, name, settings, sealed, settings_version, active_release, mode, standby, probation,
            expires_at, created_at
          FROM environments ORDER BY app, name"
     )
@@ -117,12 +132,15 @@ pub(crate) async fn environments(
     .await
     .doing("reading the environments")?
     .into_iter()
-    .map(Environment::try_from)
+    .map(|row| row.read(seal))
     .collect()
 }
 
 /// Three queries, however many apps there are; `db` must be in a transaction, so that they fit.
-pub(crate) async fn overviews(db: &mut SqliteConnection) -> Result<Vec<AppOverview>, StoreError> {
+pub(crate) async fn overviews(
+    db: &mut SqliteConnection,
+    seal: &Sealer,
+) -> Result<Vec<AppOverview>, StoreError> {
     let apps: Vec<App> = sqlx::query_as!(AppRow, "SELECT name, created_at FROM apps ORDER BY name")
         .fetch_all(&mut *db)
         .await
@@ -130,13 +148,14 @@ pub(crate) async fn overviews(db: &mut SqliteConnection) -> Result<Vec<AppOvervi
         .into_iter()
         .map(App::try_from)
         .collect::<Result<_, _>>()?;
-    let environments = environments(&mut *db).await?;
-    let latest = deployments::latest_of_all(db).await?;
+    let environments = environments(&mut *db, seal).await?;
+    let latest = deployments::latest_of_all(db, seal).await?;
     Ok(joined(apps, environments, latest))
 }
 
 pub(crate) async fn overview(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     app: &AppName,
 ) -> Result<Option<AppOverview>, StoreError> {
     let name = app.as_str();
@@ -153,7 +172,7 @@ pub(crate) async fn overview(
     };
     let environments = sqlx::query_as!(
         EnvironmentRow,
-        "SELECT app, name, settings, settings_version, active_release, mode, standby, probation,
+        "SELECT app, name, settings, sealed, settings_version, active_release, mode, standby, probation,
            expires_at, created_at
          FROM environments WHERE app = ? ORDER BY name",
         name
@@ -162,9 +181,9 @@ pub(crate) async fn overview(
     .await
     .doing("reading the environments of an app")?
     .into_iter()
-    .map(Environment::try_from)
+    .map(|row| row.read(seal))
     .collect::<Result<_, _>>()?;
-    let latest = deployments::latest_of_app(db, app).await?;
+    let latest = deployments::latest_of_app(db, seal, app).await?;
     Ok(joined(vec![App::try_from(row)?], environments, latest).pop())
 }
 
@@ -203,6 +222,7 @@ fn joined(
 
 pub(crate) async fn create(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     app: &App,
     environment: &Environment,
 ) -> Result<(), StoreError> {
@@ -219,23 +239,26 @@ pub(crate) async fn create(
     if made.rows_affected() == 0 {
         return Err(exists(format!("the app {name}")));
     }
-    environments::create(db, environment).await
+    environments::create(db, seal, environment).await
 }
 
 pub(crate) async fn change_settings(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     app: &AppName,
     environment: &EnvironmentName,
     seen_version: u64,
     settings: &Settings,
 ) -> Result<Environment, StoreError> {
     let (app_name, name) = (app.as_str(), environment.as_str());
-    let text = to_json(settings)?;
+    let id = format!("{app_name}/{name}");
+    let (text, sealed) = seal.split(place(&id), settings)?;
     let seen = to_i64(seen_version);
     let changed = sqlx::query!(
-        "UPDATE environments SET settings = ?, settings_version = settings_version + 1
+        "UPDATE environments SET settings = ?, sealed = ?, settings_version = settings_version + 1
          WHERE app = ? AND name = ? AND settings_version = ?",
         text,
+        sealed,
         app_name,
         name,
         seen
@@ -243,7 +266,7 @@ pub(crate) async fn change_settings(
     .execute(&mut *db)
     .await
     .doing("changing settings")?;
-    let now = self::environment(&mut *db, app, environment)
+    let now = self::environment(&mut *db, seal, app, environment)
         .await?
         .ok_or_else(|| missing(called(app, environment)))?;
     if changed.rows_affected() == 0 {
@@ -351,11 +374,12 @@ pub(crate) async fn end_standby(
 /// Returns the release whose probation it was, if it was still going on.
 pub(crate) async fn end_probation(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     app: &AppName,
     environment: &EnvironmentName,
     deployment: &DeploymentId,
 ) -> Result<Option<ReleaseNo>, StoreError> {
-    let Some(now) = self::environment(&mut *db, app, environment).await? else {
+    let Some(now) = self::environment(&mut *db, seal, app, environment).await? else {
         return Ok(None);
     };
     let Some(probation) = now.probation.filter(|now| now.deployment == *deployment) else {

@@ -7,6 +7,7 @@ use sqlx::SqliteConnection;
 
 use crate::columns::{from_word, to_word};
 use crate::error::{Doing, corrupt};
+use crate::sealing::{Place, Sealer};
 
 struct Row {
     kind: String,
@@ -17,21 +18,37 @@ struct Row {
     created_at: i64,
 }
 
-impl TryFrom<Row> for Credential {
-    type Error = StoreError;
-    fn try_from(row: Row) -> Result<Self, StoreError> {
-        Ok(Self {
-            kind: from_word(&row.kind).map_err(|cause| corrupt("credentials", &row.host, cause))?,
-            host: row.host,
-            username: row.username,
-            secret: row.secret,
-            known_hosts: row.known_hosts,
-            created_at: from_unix_ms(row.created_at),
+/// Where the secret of `<kind>/<host>` stands.
+fn place(id: &str) -> Place<'_> {
+    Place {
+        table: "credentials",
+        column: "secret",
+        row: id,
+    }
+}
+
+impl Row {
+    fn read(self, seal: &Sealer) -> Result<Credential, StoreError> {
+        let id = format!("{}/{}", self.kind, self.host);
+        let secret = seal.open(place(&id), &self.secret);
+        let kind = from_word(&self.kind);
+        Ok(Credential {
+            kind: kind.map_err(|cause| corrupt("credentials", &id, cause))?,
+            secret: secret
+                .map_err(|cause| corrupt("credentials", &id, cause))?
+                .to_string(),
+            host: self.host,
+            username: self.username,
+            known_hosts: self.known_hosts,
+            created_at: from_unix_ms(self.created_at),
         })
     }
 }
 
-pub(crate) async fn all(db: &mut SqliteConnection) -> Result<Vec<Credential>, StoreError> {
+pub(crate) async fn all(
+    db: &mut SqliteConnection,
+    seal: &Sealer,
+) -> Result<Vec<Credential>, StoreError> {
     sqlx::query_as!(
         Row,
         "SELECT kind, host, username, secret, known_hosts, created_at
@@ -41,15 +58,18 @@ pub(crate) async fn all(db: &mut SqliteConnection) -> Result<Vec<Credential>, St
     .await
     .doing("reading the credentials")?
     .into_iter()
-    .map(Credential::try_from)
+    .map(|row| row.read(seal))
     .collect()
 }
 
 pub(crate) async fn put(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     credential: &Credential,
 ) -> Result<(), StoreError> {
     let kind = to_word(&credential.kind)?;
+    let id = format!("{kind}/{}", credential.host);
+    let secret = seal.seal(place(&id), &credential.secret)?;
     let created_at = to_unix_ms(credential.created_at);
     sqlx::query!(
         "INSERT INTO credentials (kind, host, username, secret, known_hosts, created_at)
@@ -60,7 +80,7 @@ pub(crate) async fn put(
         kind,
         credential.host,
         credential.username,
-        credential.secret,
+        secret,
         credential.known_hosts,
         created_at
     )

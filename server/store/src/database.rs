@@ -20,8 +20,11 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, Transaction};
 
-use crate::error::Doing;
+use crate::error::{Doing, missing};
+use crate::keys::KeyFile;
 use crate::migration::migrate;
+use crate::sealing::Sealer;
+use crate::{rotation, schema};
 
 /// How long a statement waits for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,6 +39,7 @@ pub(crate) struct Database {
     readers: SqlitePool,
     /// Rises with every writing transaction, once it is over.
     changes: Arc<AtomicU64>,
+    sealer: Arc<Sealer>,
 }
 
 /// A writing transaction. When it is over, however it ended, readers of [`Database::changes`] know
@@ -84,26 +88,10 @@ impl Database {
         synchronous: SqliteSynchronous,
         readers: u32,
     ) -> Result<Self, StoreError> {
-        make_private(path).doing("opening the database file")?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let writing = options
-            .clone()
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(synchronous)
-            .pragma("journal_size_limit", WAL_LIMIT_BYTES);
-
-        let mut connection = writing
-            .clone()
-            .foreign_keys(false)
-            .connect()
-            .await
-            .doing("opening the database")?;
-        migrate(&mut connection, migrator)
-            .await
-            .doing("bringing its schema up to date")?;
+        let options = options(path);
+        let writing = writing(&options, synchronous);
+        let mut connection = first_connection(path, &writing, migrator).await?;
+        let sealer = rotation::sealer(&mut connection, &KeyFile::beside(path)).await?;
         connection.close().await.doing("opening the database")?;
 
         let pool = || {
@@ -128,7 +116,13 @@ impl Database {
                 .await
                 .doing("opening the database for reading")?,
             changes: Arc::default(),
+            sealer: Arc::new(sealer),
         })
+    }
+
+    /// Seals and opens what of a row is secret.
+    pub(crate) fn sealer(&self) -> &Sealer {
+        &self.sealer
     }
 
     /// Begins a transaction that holds the write lock from its first statement, so that what it
@@ -171,6 +165,52 @@ impl Database {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+}
+
+fn writing(options: &SqliteConnectOptions, synchronous: SqliteSynchronous) -> SqliteConnectOptions {
+    options
+        .clone()
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .pragma("journal_size_limit", WAL_LIMIT_BYTES)
+        // What was deleted is overwritten.
+        .pragma("secure_delete", "ON")
+}
+
+/// Makes the file where there is none and brings its schema up to date.
+async fn first_connection(
+    path: &Path,
+    writing: &SqliteConnectOptions,
+    migrator: &Migrator,
+) -> Result<SqliteConnection, StoreError> {
+    make_private(path).doing("opening the database file")?;
+    let mut connection = writing
+        .clone()
+        .foreign_keys(false)
+        .connect()
+        .await
+        .doing("opening the database")?;
+    migrate(&mut connection, migrator)
+        .await
+        .doing("bringing its schema up to date")?;
+    Ok(connection)
+}
+
+/// The one connection to a database that is there, and its key file.
+pub(crate) async fn open_alone(path: &Path) -> Result<(SqliteConnection, KeyFile), StoreError> {
+    if !path.is_file() {
+        return Err(missing(format!("the database {}", path.display())));
+    }
+    let writing = writing(&options(path), SqliteSynchronous::Full);
+    let connection = first_connection(path, &writing, &schema::CONTROL).await?;
+    Ok((connection, KeyFile::beside(path)))
 }
 
 /// `SQLite` gives its `-wal` and `-shm` files the mode of the main file, so that has to be right

@@ -1,6 +1,7 @@
 //! Deployments. "Newest" is by order of arrival (`sequence`), not by clock.
 
-use flukedeploy_domain::deployment::{Deployment, DeploymentId, State, Wishes};
+use flukedeploy_domain::app::Settings;
+use flukedeploy_domain::deployment::{Deployment, DeploymentId, Source, State, Wishes};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_domain::timestamp::{from_unix_ms, to_unix_ms};
@@ -10,6 +11,7 @@ use sqlx::SqliteConnection;
 use crate::apps;
 use crate::columns::{Cause, from_json, from_word, to_json, to_word};
 use crate::error::{Doing, corrupt, exists, missing};
+use crate::sealing::{Place, Sealer};
 
 struct Row {
     id: String,
@@ -39,18 +41,32 @@ struct Row {
     receipt: Option<String>,
     preparation: String,
     settings: String,
+    sealed: Option<String>,
+    source_sealed: Option<String>,
 }
 
-impl TryFrom<Row> for Deployment {
-    type Error = StoreError;
-    fn try_from(row: Row) -> Result<Self, StoreError> {
-        row.read()
-            .map_err(|cause| corrupt("deployments", &row.id, cause))
+/// Where the secrets of a deployment's settings or source stand.
+fn place<'a>(column: &'static str, id: &'a str) -> Place<'a> {
+    Place {
+        table: "deployments",
+        column,
+        row: id,
     }
 }
 
 impl Row {
-    fn read(&self) -> Result<Deployment, Cause> {
+    fn read(&self, seal: &Sealer) -> Result<Deployment, StoreError> {
+        self.opened(seal)
+            .map_err(|cause| corrupt("deployments", &self.id, cause))
+    }
+
+    fn opened(&self, seal: &Sealer) -> Result<Deployment, Cause> {
+        let mut source: Source = from_json(&self.source)?;
+        let sealed = self.source_sealed.as_deref();
+        seal.join(place("source", &self.id), &mut source, sealed)?;
+        let mut settings: Settings = from_json(&self.settings)?;
+        let sealed = self.sealed.as_deref();
+        seal.join(place("settings", &self.id), &mut settings, sealed)?;
         let release = |number: Option<i64>| -> Result<Option<ReleaseNo>, Cause> {
             Ok(number.map(u32::try_from).transpose()?.map(ReleaseNo))
         };
@@ -58,7 +74,7 @@ impl Row {
             id: self.id.parse()?,
             app: self.app.parse()?,
             environment: self.environment.parse()?,
-            source: from_json(&self.source)?,
+            source,
             version: self.version.clone(),
             strategy: from_word(&self.strategy)?,
             replicas: self.replicas.try_into()?,
@@ -81,7 +97,7 @@ impl Row {
             progress: from_json(&self.progress)?,
             receipt: self.receipt.as_deref().map(from_json).transpose()?,
             preparation: from_json(&self.preparation)?,
-            settings: from_json(&self.settings)?,
+            settings,
         })
     }
 }
@@ -95,23 +111,24 @@ macro_rules! select {
                  initiated_at, completed_at, version, reason, strategy, replicas, replicas_ready,
                  health_status, validation_level, auto_rollback AS "auto_rollback: bool",
                  initiated_by, release, from_release, source, initiated_as, state, phases, image,
-                 wishes, progress, receipt, preparation, settings
+                 wishes, progress, receipt, preparation, settings, sealed, source_sealed
                FROM deployments "# + $rest
             $(, $arg)*
         )
     };
 }
 
-fn all(rows: Vec<Row>) -> Result<Vec<Deployment>, StoreError> {
-    rows.into_iter().map(Deployment::try_from).collect()
+fn all(rows: &[Row], seal: &Sealer) -> Result<Vec<Deployment>, StoreError> {
+    rows.iter().map(|row| row.read(seal)).collect()
 }
 
 pub(crate) async fn insert(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     deployment: &Deployment,
 ) -> Result<(), StoreError> {
     const DOING: &str = "storing a deployment";
-    if apps::environment(&mut *db, &deployment.app, &deployment.environment)
+    if apps::environment(&mut *db, seal, &deployment.app, &deployment.environment)
         .await?
         .is_none()
     {
@@ -135,12 +152,12 @@ pub(crate) async fn insert(
     let initiated_by = to_word(&deployment.initiated_by)?;
     let release = deployment.release.map(|number| number.0);
     let from_release = deployment.from_release.map(|number| number.0);
-    let source = to_json(&deployment.source)?;
+    let (source, source_sealed) = seal.split(place("source", id), &deployment.source)?;
     let actor = to_json(&deployment.initiated_as)?;
     let state = to_json(&deployment.state)?;
     let phases = to_json(&deployment.phases)?;
     let image = deployment.image.as_ref().map(to_json).transpose()?;
-    let settings = to_json(&deployment.settings)?;
+    let (settings, sealed) = seal.split(place("settings", id), &deployment.settings)?;
     let wishes = to_json(&deployment.wishes)?;
     let progress = to_json(&deployment.progress)?;
     let receipt = deployment.receipt.as_ref().map(to_json).transpose()?;
@@ -150,8 +167,8 @@ pub(crate) async fn insert(
            (id, app, environment, status, is_final, cancel_requested, initiated_at, completed_at,
             version, reason, strategy, replicas, replicas_ready, health_status, validation_level,
             auto_rollback, initiated_by, release, from_release, source, initiated_as, state,
-            phases, image, wishes, progress, receipt, preparation, settings)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            phases, image, wishes, progress, receipt, preparation, settings, sealed, source_sealed)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (id) DO NOTHING",
         id,
         app,
@@ -181,7 +198,9 @@ pub(crate) async fn insert(
         progress,
         receipt,
         preparation,
-        settings
+        settings,
+        sealed,
+        source_sealed
     )
     .execute(db)
     .await
@@ -195,6 +214,7 @@ pub(crate) async fn insert(
 /// What was asked (source, actor, times of asking), `cancel_requested` and `wishes` are left alone.
 pub(crate) async fn save(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     deployment: &Deployment,
 ) -> Result<(), StoreError> {
     let id = deployment.id.as_str();
@@ -208,7 +228,7 @@ pub(crate) async fn save(
     let state = to_json(&deployment.state)?;
     let phases = to_json(&deployment.phases)?;
     let image = deployment.image.as_ref().map(to_json).transpose()?;
-    let settings = to_json(&deployment.settings)?;
+    let (settings, sealed) = seal.split(place("settings", id), &deployment.settings)?;
     let progress = to_json(&deployment.progress)?;
     let receipt = deployment.receipt.as_ref().map(to_json).transpose()?;
     let preparation = to_json(&deployment.preparation)?;
@@ -219,7 +239,7 @@ pub(crate) async fn save(
          SET status = ?, is_final = ?, completed_at = ?, version = ?, strategy = ?, replicas = ?,
              replicas_ready = ?, health_status = ?, release = ?, from_release = ?, state = ?,
              phases = ?, image = ?, progress = ?, receipt = ?,
-             preparation = ?, settings = ?
+             preparation = ?, settings = ?, sealed = ?
          WHERE id = ? AND NOT (? AND cancel_requested)",
         status,
         is_final,
@@ -238,6 +258,7 @@ pub(crate) async fn save(
         receipt,
         preparation,
         settings,
+        sealed,
         id,
         succeeds
     )
@@ -245,7 +266,7 @@ pub(crate) async fn save(
     .await
     .doing("storing a step of a deployment")?;
     if saved.rows_affected() == 0 {
-        return Err(match get(db, &deployment.id).await? {
+        return Err(match get(db, seal, &deployment.id).await? {
             Some(_) => StoreError::CancelRequested,
             None => missing(format!("the deployment {id}")),
         });
@@ -296,10 +317,11 @@ pub(crate) async fn request_cancel(
 /// False if it is final already.
 pub(crate) async fn set_wishes(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     id: &DeploymentId,
     wishes: &Wishes,
 ) -> Result<bool, StoreError> {
-    let now = get(&mut *db, id)
+    let now = get(&mut *db, seal, id)
         .await?
         .ok_or_else(|| missing(format!("the deployment {id}")))?;
     if now.state.is_final() {
@@ -324,17 +346,18 @@ pub(crate) async fn set_wishes(
 /// Asks all unfinished deployments of the environment to stop in favour of `by`.
 pub(crate) async fn supersede(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     by: &Deployment,
 ) -> Result<Vec<DeploymentId>, StoreError> {
     let mut superseded = Vec::new();
-    for mut former in unfinished(&mut *db).await? {
+    for mut former in unfinished(&mut *db, seal).await? {
         let same = former.app == by.app && former.environment == by.environment;
         if !same || former.id == by.id {
             continue;
         }
         request_cancel(&mut *db, &former.id).await?;
         former.wishes.superseded_by = Some(by.id.clone());
-        set_wishes(&mut *db, &former.id, &former.wishes).await?;
+        set_wishes(&mut *db, seal, &former.id, &former.wishes).await?;
         superseded.push(former.id);
     }
     Ok(superseded)
@@ -342,6 +365,7 @@ pub(crate) async fn supersede(
 
 pub(crate) async fn get(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     id: &DeploymentId,
 ) -> Result<Option<Deployment>, StoreError> {
     let id = id.as_str();
@@ -349,19 +373,20 @@ pub(crate) async fn get(
         .fetch_optional(db)
         .await
         .doing("reading a deployment")?
-        .map(Deployment::try_from)
+        .map(|row| row.read(seal))
         .transpose()
 }
 
 pub(crate) async fn of_app(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     app: &AppName,
     environment: Option<&EnvironmentName>,
     limit: u32,
 ) -> Result<Vec<Deployment>, StoreError> {
     const DOING: &str = "reading the deployments of an app";
     let app = app.as_str();
-    all(match environment {
+    let rows = match environment {
         Some(environment) => {
             let environment = environment.as_str();
             select!(
@@ -378,15 +403,17 @@ pub(crate) async fn of_app(
             .fetch_all(db)
             .await
             .doing(DOING)?,
-    })
+    };
+    all(&rows, seal)
 }
 
 /// The newest of each environment, one query: the inner part is one step into an index per
 /// environment, however many deployments there are.
 pub(crate) async fn latest_of_all(
     db: &mut SqliteConnection,
+    seal: &Sealer,
 ) -> Result<Vec<Deployment>, StoreError> {
-    all(select!(
+    let rows = select!(
         "WHERE sequence IN (
            SELECT (SELECT max(d.sequence) FROM deployments d
                    WHERE d.app = e.app AND d.environment = e.name)
@@ -394,16 +421,18 @@ pub(crate) async fn latest_of_all(
     )
     .fetch_all(db)
     .await
-    .doing("reading the newest deployments")?)
+    .doing("reading the newest deployments")?;
+    all(&rows, seal)
 }
 
 /// The newest of each environment of one app.
 pub(crate) async fn latest_of_app(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     app: &AppName,
 ) -> Result<Vec<Deployment>, StoreError> {
     let app = app.as_str();
-    all(select!(
+    let rows = select!(
         "WHERE sequence IN (
            SELECT (SELECT max(d.sequence) FROM deployments d
                    WHERE d.app = e.app AND d.environment = e.name)
@@ -412,24 +441,31 @@ pub(crate) async fn latest_of_app(
     )
     .fetch_all(db)
     .await
-    .doing("reading the newest deployments of an app")?)
+    .doing("reading the newest deployments of an app")?;
+    all(&rows, seal)
 }
 
-pub(crate) async fn unfinished(db: &mut SqliteConnection) -> Result<Vec<Deployment>, StoreError> {
-    all(select!("WHERE is_final = 0 ORDER BY sequence")
+pub(crate) async fn unfinished(
+    db: &mut SqliteConnection,
+    seal: &Sealer,
+) -> Result<Vec<Deployment>, StoreError> {
+    let rows = select!("WHERE is_final = 0 ORDER BY sequence")
         .fetch_all(db)
         .await
-        .doing("reading the unfinished deployments")?)
+        .doing("reading the unfinished deployments")?;
+    all(&rows, seal)
 }
 
 pub(crate) async fn recent(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     limit: u32,
 ) -> Result<Vec<Deployment>, StoreError> {
-    all(select!("ORDER BY sequence DESC LIMIT ?", limit)
+    let rows = select!("ORDER BY sequence DESC LIMIT ?", limit)
         .fetch_all(db)
         .await
-        .doing("reading the recent deployments")?)
+        .doing("reading the recent deployments")?;
+    all(&rows, seal)
 }
 
 pub(crate) async fn completed_count(db: &mut SqliteConnection) -> Result<u64, StoreError> {

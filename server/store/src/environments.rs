@@ -7,13 +7,15 @@ use flukedeploy_platform::ports::{LeftoverVolume, StoreError};
 use sqlx::SqliteConnection;
 use time::OffsetDateTime;
 
-use crate::apps::{called, claim_hosts};
+use crate::apps::{called, claim_hosts, place};
 use crate::columns::{Cause, to_i64, to_json};
 use crate::error::{Doing, corrupt, exists, missing};
+use crate::sealing::Sealer;
 
 /// The app has to be there already.
 pub(crate) async fn create(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     environment: &Environment,
 ) -> Result<(), StoreError> {
     const DOING: &str = "creating an environment";
@@ -34,7 +36,8 @@ pub(crate) async fn create(
             "the volume {volume} of {former} as it was before"
         )));
     }
-    let settings = to_json(&environment.settings)?;
+    let id = format!("{app}/{name}");
+    let (settings, sealed) = seal.split(place(&id), &environment.settings)?;
     let settings_version = to_i64(environment.settings_version);
     let active_release = environment.active_release.map(|number| number.0);
     let run_mode = to_json(&environment.mode)?;
@@ -44,13 +47,14 @@ pub(crate) async fn create(
     let created_at = to_unix_ms(environment.created_at);
     let made = sqlx::query!(
         "INSERT INTO environments
-           (app, name, settings, settings_version, active_release, mode, standby, probation,
+           (app, name, settings, sealed, settings_version, active_release, mode, standby, probation,
             expires_at, created_at)
-         SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM apps WHERE apps.name = ?
+         SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM apps WHERE apps.name = ?
          ON CONFLICT (app, name) DO NOTHING",
         app,
         name,
         settings,
+        sealed,
         settings_version,
         active_release,
         run_mode,

@@ -7,8 +7,18 @@ use sqlx::SqliteConnection;
 use time::{Duration, OffsetDateTime};
 
 use crate::error::{Doing, corrupt};
+use crate::sealing::{Place, Sealer};
 
 const KEPT: Duration = Duration::hours(24);
+
+/// Where the hash of the request of `<actor>/<key>` stands.
+fn place(id: &str) -> Place<'_> {
+    Place {
+        table: "idempotency_keys",
+        column: "request_hash",
+        row: id,
+    }
+}
 
 /// The deployment that this key made within the last day, if it was asked for by `request_hash`.
 ///
@@ -16,6 +26,7 @@ const KEPT: Duration = Duration::hours(24);
 /// [`StoreError::KeyReused`] if it was another request.
 pub(crate) async fn find(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     actor: &str,
     key: &str,
     request_hash: &str,
@@ -36,7 +47,11 @@ pub(crate) async fn find(
     else {
         return Ok(None);
     };
-    if row.request_hash != request_hash {
+    // Sealed, since what a request held could be guessed from its hash.
+    let id = format!("{actor}/{key}");
+    let known = seal.open(place(&id), &row.request_hash);
+    let known = known.map_err(|cause| corrupt("idempotency_keys", &id, cause))?;
+    if known.as_str() != request_hash {
         return Err(StoreError::KeyReused);
     }
     row.deployment
@@ -48,6 +63,7 @@ pub(crate) async fn find(
 /// Keeps the key and drops those that are older than a day.
 pub(crate) async fn keep(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     deployment: &Deployment,
     key: &str,
     request_hash: &str,
@@ -60,6 +76,8 @@ pub(crate) async fn keep(
         .doing(DOING)?;
     let (actor, id) = (&deployment.initiated_as.id, deployment.id.as_str());
     let created_at = to_unix_ms(deployment.initiated_at);
+    let row = format!("{actor}/{key}");
+    let request_hash = seal.seal(place(&row), request_hash)?;
     sqlx::query!(
         "INSERT INTO idempotency_keys (actor, key, request_hash, deployment, created_at)
          VALUES (?, ?, ?, ?, ?)",

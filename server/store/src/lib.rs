@@ -1,7 +1,8 @@
 //! `SQLite` behind the platform's `Store` port, and the sessions of the dashboard.
 //!
 //! The only crate that knows SQL. It decides nothing about apps or people, it hands out no
-//! transaction and no row, and it must never log a value that it stores.
+//! transaction and no row, and it must never log a value that it stores. Values that are secrets are
+//! sealed before they reach the file (`sealing.rs` says how, `resealing.rs` lists where).
 
 pub mod schema;
 
@@ -26,6 +27,8 @@ mod error;
 #[cfg(feature = "queries")]
 mod idempotency;
 #[cfg(feature = "queries")]
+mod keys;
+#[cfg(feature = "queries")]
 mod memory;
 #[cfg(feature = "queries")]
 mod migration;
@@ -33,6 +36,12 @@ mod migration;
 mod outbox;
 #[cfg(feature = "queries")]
 mod releases;
+#[cfg(feature = "queries")]
+mod resealing;
+#[cfg(feature = "queries")]
+mod rotation;
+#[cfg(feature = "queries")]
+mod sealing;
 #[cfg(feature = "queries")]
 mod sessions;
 #[cfg(feature = "queries")]
@@ -44,6 +53,8 @@ mod webhooks;
 
 #[cfg(feature = "queries")]
 pub use audit::AuditVerdict;
+#[cfg(feature = "queries")]
+pub use rotation::Rotated;
 #[cfg(feature = "queries")]
 pub use sessions::SessionStore;
 #[cfg(feature = "queries")]

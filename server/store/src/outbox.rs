@@ -14,6 +14,7 @@ use sqlx::SqliteConnection;
 use time::OffsetDateTime;
 
 use crate::error::{Doing, missing};
+use crate::sealing::Sealer;
 use crate::{deployments, webhooks};
 
 const DOING: &str = "queueing a webhook delivery";
@@ -21,12 +22,13 @@ const DOING: &str = "queueing a webhook delivery";
 /// Queues an event for every active webhook that listens to it.
 pub(crate) async fn note(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     event: WebhookEvent,
     app: &AppName,
     told: Told<'_>,
     at: OffsetDateTime,
 ) -> Result<(), StoreError> {
-    let listening: Vec<Webhook> = webhooks::active(&mut *db)
+    let listening: Vec<Webhook> = webhooks::active(&mut *db, seal)
         .await?
         .into_iter()
         .filter(|webhook| webhook.wants(event, app))
@@ -44,18 +46,20 @@ pub(crate) async fn note(
 /// What a deployment was before a step, if anybody would be told of it.
 pub(crate) async fn state_before(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     id: &DeploymentId,
 ) -> Result<Option<State>, StoreError> {
     if !is_listened(&mut *db).await? {
         return Ok(None);
     }
-    let found = deployments::get(db, id).await?;
+    let found = deployments::get(db, seal, id).await?;
     Ok(found.map(|deployment| deployment.state))
 }
 
 /// Tells of a step of a deployment, if it is one that is told.
 pub(crate) async fn note_step(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     before: &State,
     deployment: &Deployment,
 ) -> Result<(), StoreError> {
@@ -66,12 +70,13 @@ pub(crate) async fn note_step(
     let at = deployment.completed_at.or(began);
     let at = at.unwrap_or(deployment.initiated_at);
     let told = Told::Deployment(deployment);
-    note(db, event, &deployment.app, told, at).await
+    note(db, seal, event, &deployment.app, told, at).await
 }
 
 /// Tells that a release was withdrawn.
 pub(crate) async fn note_withdrawal(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     app: &AppName,
     environment: &EnvironmentName,
     release: ReleaseNo,
@@ -93,6 +98,7 @@ pub(crate) async fn note_withdrawal(
     };
     note(
         db,
+        seal,
         WebhookEvent::ReleaseWithdrawn,
         app,
         told,

@@ -1,5 +1,6 @@
 //! Releases: numbered per environment, changed only in `was_healthy`, `withdrawn` and the scale.
 
+use flukedeploy_domain::app::Settings;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::timestamp::{from_unix_ms, to_unix_ms};
@@ -9,6 +10,7 @@ use sqlx::SqliteConnection;
 use crate::apps::called;
 use crate::columns::{Cause, from_json, to_json};
 use crate::error::{Doing, corrupt, missing};
+use crate::sealing::{Place, Sealer};
 
 struct Row {
     app: String,
@@ -16,32 +18,42 @@ struct Row {
     number: i64,
     image: String,
     settings: String,
+    sealed: Option<String>,
     version: Option<String>,
     was_healthy: bool,
     withdrawn: Option<String>,
     created_at: i64,
 }
 
-impl TryFrom<Row> for Release {
-    type Error = StoreError;
-    fn try_from(row: Row) -> Result<Self, StoreError> {
-        let read = || -> Result<Self, Cause> {
-            Ok(Self {
+/// Where the secrets of the settings of `<app>/<environment>/<number>` stand.
+fn place(id: &str) -> Place<'_> {
+    Place {
+        table: "releases",
+        column: "settings",
+        row: id,
+    }
+}
+
+impl Row {
+    fn read(&self, seal: &Sealer) -> Result<Release, StoreError> {
+        let row = self;
+        let id = format!("{}/{}/{}", row.app, row.environment, row.number);
+        let read = || -> Result<Release, Cause> {
+            let mut settings: Settings = from_json(&row.settings)?;
+            seal.join(place(&id), &mut settings, row.sealed.as_deref())?;
+            Ok(Release {
                 app: row.app.parse()?,
                 environment: row.environment.parse()?,
                 number: ReleaseNo(row.number.try_into()?),
                 image: from_json(&row.image)?,
-                settings: from_json(&row.settings)?,
+                settings,
                 version: row.version.clone(),
                 was_healthy: row.was_healthy,
                 withdrawn: row.withdrawn.clone(),
                 created_at: from_unix_ms(row.created_at),
             })
         };
-        read().map_err(|cause| {
-            let id = format!("{}/{}/{}", row.app, row.environment, row.number);
-            corrupt("releases", id, cause)
-        })
+        read().map_err(|cause| corrupt("releases", &id, cause))
     }
 }
 
@@ -49,7 +61,7 @@ macro_rules! select {
     ($rest:literal $(, $arg:expr)*) => {
         sqlx::query_as!(
             Row,
-            r#"SELECT app, environment, number AS "number!", image, settings, version,
+            r#"SELECT app, environment, number AS "number!", image, settings, sealed, version,
                  was_healthy AS "was_healthy: bool", withdrawn, created_at
                FROM releases "# + $rest
             $(, $arg)*
@@ -59,6 +71,7 @@ macro_rules! select {
 
 pub(crate) async fn create(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     new: &NewRelease,
 ) -> Result<Release, StoreError> {
     const DOING: &str = "creating a release";
@@ -69,7 +82,7 @@ pub(crate) async fn create(
         .await
         .doing(DOING)?;
     if let Some(row) = made {
-        return row.try_into();
+        return row.read(seal);
     }
     let known = sqlx::query_scalar!("SELECT sequence FROM deployments WHERE id = ?", deployment)
         .fetch_optional(&mut *db)
@@ -89,18 +102,21 @@ pub(crate) async fn create(
     .doing(DOING)?
     .ok_or_else(|| missing(called(&new.app, &new.environment)))?;
     let image = to_json(&new.image)?;
-    let settings = to_json(&new.settings)?;
+    let id = format!("{app}/{environment}/{number}");
+    let (settings, sealed) = seal.split(place(&id), &new.settings)?;
     let created_at = to_unix_ms(new.created_at);
     sqlx::query!(
         "INSERT INTO releases
-           (app, environment, number, deployment, image, settings, version, was_healthy, created_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
+           (app, environment, number, deployment, image, settings, sealed, version, was_healthy,
+            created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)",
         app,
         environment,
         number,
         deployment,
         image,
         settings,
+        sealed,
         new.version,
         created_at
     )
@@ -111,11 +127,12 @@ pub(crate) async fn create(
         .fetch_one(db)
         .await
         .doing(DOING)?
-        .try_into()
+        .read(seal)
 }
 
 pub(crate) async fn get(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     app: &AppName,
     environment: &EnvironmentName,
     number: ReleaseNo,
@@ -130,12 +147,13 @@ pub(crate) async fn get(
     .fetch_optional(db)
     .await
     .doing("reading a release")?
-    .map(Release::try_from)
+    .map(|row| row.read(seal))
     .transpose()
 }
 
 pub(crate) async fn newest(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     app: &AppName,
     environment: &EnvironmentName,
     limit: u32,
@@ -151,7 +169,7 @@ pub(crate) async fn newest(
     .await
     .doing("reading releases")?
     .into_iter()
-    .map(Release::try_from)
+    .map(|row| row.read(seal))
     .collect()
 }
 

@@ -25,6 +25,7 @@ use crate::audit::{self, AuditVerdict};
 use crate::database::Database;
 use crate::deployments::Cancel;
 use crate::error::{Doing, missing};
+use crate::rotation::{self, Rotated};
 use crate::sessions::SessionStore;
 use crate::{
     accounts, apps, credentials, deployments, environments, idempotency, memory, outbox, releases,
@@ -44,14 +45,15 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the file, or makes it (mode 0600), and brings its schema up to date. The directory
-    /// must exist.
+    /// must exist. Secrets are sealed with a key from the file `secret.key` (mode 0600) beside it, which
+    /// is made along with the database; without it, a database that has sealed values does not open.
     ///
     /// A commit is on the disk when it returns (`synchronous=FULL`): a step is stored before its
     /// effect is started, and that must hold through a power cut. It costs one flush per step,
     /// and there are few steps.
     ///
     /// # Errors
-    /// The file cannot be opened, is no database, or was written by a newer version.
+    /// The file cannot be opened, is no database, was written by a newer version, or its key is not there.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let database =
             Database::open(path, &schema::CONTROL, SqliteSynchronous::Full, READERS).await?;
@@ -61,6 +63,16 @@ impl SqliteStore {
     /// The dashboard's sessions, kept in the same file.
     pub fn sessions(&self, clock: Arc<dyn Clock>) -> SessionStore {
         SessionStore::new(self.database.clone(), clock)
+    }
+
+    /// Changes the key that secrets in the file are sealed with: makes a new one, seals everything anew
+    /// and takes the old one out of the key file. Cut off at any moment, it has happened or not; the
+    /// next start puts the key file in order. Nobody else may have the file open meanwhile.
+    ///
+    /// # Errors
+    /// There is no such file, its key is not there, or a row does not open: then nothing has changed.
+    pub async fn rotate_key(path: &Path) -> Result<Rotated, StoreError> {
+        rotation::rotate_at(path).await
     }
 
     /// Reads the whole audit trail and finds the first row that is not as it was written.
@@ -86,12 +98,12 @@ impl Store for SqliteStore {
 
     async fn app_overviews(&self) -> Result<Vec<AppOverview>, StoreError> {
         let mut db = self.database.snapshot("reading the apps").await?;
-        apps::overviews(&mut db).await
+        apps::overviews(&mut db, self.database.sealer()).await
     }
 
     async fn app_overview(&self, app: &AppName) -> Result<Option<AppOverview>, StoreError> {
         let mut db = self.database.snapshot("reading an app").await?;
-        apps::overview(&mut db, app).await
+        apps::overview(&mut db, self.database.sealer(), app).await
     }
 
     async fn app_names(&self) -> Result<Vec<AppName>, StoreError> {
@@ -105,12 +117,12 @@ impl Store for SqliteStore {
         environment: &EnvironmentName,
     ) -> Result<Option<Environment>, StoreError> {
         let mut db = self.database.read("reading an environment").await?;
-        apps::environment(&mut db, app, environment).await
+        apps::environment(&mut db, self.database.sealer(), app, environment).await
     }
 
     async fn environments(&self) -> Result<Vec<Environment>, StoreError> {
         let mut db = self.database.read("reading the environments").await?;
-        apps::environments(&mut db).await
+        apps::environments(&mut db, self.database.sealer()).await
     }
 
     async fn create_app(
@@ -121,9 +133,10 @@ impl Store for SqliteStore {
     ) -> Result<(), StoreError> {
         const DOING: &str = "creating an app";
         let mut db = self.database.write(DOING).await?;
-        apps::create(&mut db, app, environment).await?;
+        apps::create(&mut db, self.database.sealer(), app, environment).await?;
         outbox::note(
             &mut db,
+            self.database.sealer(),
             WebhookEvent::AppCreated,
             &app.name,
             Told::App,
@@ -144,8 +157,15 @@ impl Store for SqliteStore {
     ) -> Result<Environment, StoreError> {
         const DOING: &str = "changing settings";
         let mut db = self.database.write(DOING).await?;
-        let changed =
-            apps::change_settings(&mut db, app, environment, seen_version, settings).await?;
+        let changed = apps::change_settings(
+            &mut db,
+            self.database.sealer(),
+            app,
+            environment,
+            seen_version,
+            settings,
+        )
+        .await?;
         audit::append(&mut db, audit).await?;
         db.commit().await.doing(DOING)?;
         Ok(changed)
@@ -155,7 +175,15 @@ impl Store for SqliteStore {
         const DOING: &str = "deleting an app";
         let mut db = self.database.write(DOING).await?;
         apps::delete(&mut db, app).await?;
-        outbox::note(&mut db, WebhookEvent::AppDeleted, app, Told::App, audit.at).await?;
+        outbox::note(
+            &mut db,
+            self.database.sealer(),
+            WebhookEvent::AppDeleted,
+            app,
+            Told::App,
+            audit.at,
+        )
+        .await?;
         audit::append(&mut db, audit).await?;
         db.commit().await.doing(DOING)
     }
@@ -167,10 +195,10 @@ impl Store for SqliteStore {
     ) -> Result<(), StoreError> {
         const DOING: &str = "creating an environment";
         let mut db = self.database.write(DOING).await?;
-        environments::create(&mut db, environment).await?;
+        environments::create(&mut db, self.database.sealer(), environment).await?;
         let told = Told::Environment(&environment.name);
         let (event, app) = (WebhookEvent::EnvironmentCreated, &environment.app);
-        outbox::note(&mut db, event, app, told, audit.at).await?;
+        outbox::note(&mut db, self.database.sealer(), event, app, told, audit.at).await?;
         audit::append(&mut db, audit).await?;
         db.commit().await.doing(DOING)
     }
@@ -203,7 +231,7 @@ impl Store for SqliteStore {
         }
         let told = Told::Environment(environment);
         let event = WebhookEvent::EnvironmentDeleted;
-        outbox::note(&mut db, event, app, told, audit.at).await?;
+        outbox::note(&mut db, self.database.sealer(), event, app, told, audit.at).await?;
         audit::append(&mut db, audit).await?;
         db.commit().await.doing(DOING)?;
         Ok(true)
@@ -233,19 +261,36 @@ impl Store for SqliteStore {
         if let Some((key, request_hash)) = idempotency {
             let actor = &deployment.initiated_as.id;
             let now = deployment.initiated_at;
-            if let Some(id) = idempotency::find(&mut db, actor, key, request_hash, now).await?
-                && let Some(made) = deployments::get(&mut db, &id).await?
+            if let Some(id) = idempotency::find(
+                &mut db,
+                self.database.sealer(),
+                actor,
+                key,
+                request_hash,
+                now,
+            )
+            .await?
+                && let Some(made) = deployments::get(&mut db, self.database.sealer(), &id).await?
             {
                 return Ok(Opened::Replayed(Box::new(made)));
             }
         }
-        deployments::insert(&mut db, deployment).await?;
+        deployments::insert(&mut db, self.database.sealer(), deployment).await?;
         if let Some((key, request_hash)) = idempotency {
-            idempotency::keep(&mut db, deployment, key, request_hash).await?;
+            idempotency::keep(
+                &mut db,
+                self.database.sealer(),
+                deployment,
+                key,
+                request_hash,
+            )
+            .await?;
         }
         let superseded = match queue {
             Queue::Wait => Vec::new(),
-            Queue::Supersede => deployments::supersede(&mut db, deployment).await?,
+            Queue::Supersede => {
+                deployments::supersede(&mut db, self.database.sealer(), deployment).await?
+            }
         };
         audit::append(&mut db, audit).await?;
         db.commit().await.doing(DOING)?;
@@ -262,8 +307,17 @@ impl Store for SqliteStore {
             .database
             .snapshot("looking up an idempotency key")
             .await?;
-        match idempotency::find(&mut db, actor_id, key, request_hash, now).await? {
-            Some(id) => deployments::get(&mut db, &id).await,
+        match idempotency::find(
+            &mut db,
+            self.database.sealer(),
+            actor_id,
+            key,
+            request_hash,
+            now,
+        )
+        .await?
+        {
+            Some(id) => deployments::get(&mut db, self.database.sealer(), &id).await,
             None => Ok(None),
         }
     }
@@ -276,7 +330,7 @@ impl Store for SqliteStore {
     ) -> Result<bool, StoreError> {
         const DOING: &str = "steering a deployment";
         let mut db = self.database.write(DOING).await?;
-        if !deployments::set_wishes(&mut db, id, wishes).await? {
+        if !deployments::set_wishes(&mut db, self.database.sealer(), id, wishes).await? {
             return Ok(false);
         }
         audit::append(&mut db, audit).await?;
@@ -286,16 +340,16 @@ impl Store for SqliteStore {
 
     async fn deployment(&self, id: &DeploymentId) -> Result<Option<Deployment>, StoreError> {
         let mut db = self.database.read("reading a deployment").await?;
-        deployments::get(&mut db, id).await
+        deployments::get(&mut db, self.database.sealer(), id).await
     }
 
     async fn save_deployment(&self, deployment: &Deployment) -> Result<(), StoreError> {
         const DOING: &str = "storing a step of a deployment";
         let mut db = self.database.write(DOING).await?;
-        let before = outbox::state_before(&mut db, &deployment.id).await?;
-        deployments::save(&mut db, deployment).await?;
+        let before = outbox::state_before(&mut db, self.database.sealer(), &deployment.id).await?;
+        deployments::save(&mut db, self.database.sealer(), deployment).await?;
         if let Some(before) = before {
-            outbox::note_step(&mut db, &before, deployment).await?;
+            outbox::note_step(&mut db, self.database.sealer(), &before, deployment).await?;
         }
         db.commit().await.doing(DOING)
     }
@@ -329,7 +383,7 @@ impl Store for SqliteStore {
             .database
             .read("reading the deployments of an app")
             .await?;
-        deployments::of_app(&mut db, app, environment, limit).await
+        deployments::of_app(&mut db, self.database.sealer(), app, environment, limit).await
     }
 
     async fn unfinished_deployments(&self) -> Result<Vec<Deployment>, StoreError> {
@@ -337,12 +391,12 @@ impl Store for SqliteStore {
             .database
             .read("reading the unfinished deployments")
             .await?;
-        deployments::unfinished(&mut db).await
+        deployments::unfinished(&mut db, self.database.sealer()).await
     }
 
     async fn recent_deployments(&self, limit: u32) -> Result<Vec<Deployment>, StoreError> {
         let mut db = self.database.read("reading the recent deployments").await?;
-        deployments::recent(&mut db, limit).await
+        deployments::recent(&mut db, self.database.sealer(), limit).await
     }
 
     async fn completed_count(&self) -> Result<u64, StoreError> {
@@ -353,7 +407,7 @@ impl Store for SqliteStore {
     async fn create_release(&self, release: &NewRelease) -> Result<Release, StoreError> {
         const DOING: &str = "creating a release";
         let mut db = self.database.write(DOING).await?;
-        let made = releases::create(&mut db, release).await?;
+        let made = releases::create(&mut db, self.database.sealer(), release).await?;
         db.commit().await.doing(DOING)?;
         Ok(made)
     }
@@ -365,7 +419,7 @@ impl Store for SqliteStore {
         number: ReleaseNo,
     ) -> Result<Option<Release>, StoreError> {
         let mut db = self.database.read("reading a release").await?;
-        releases::get(&mut db, app, environment, number).await
+        releases::get(&mut db, self.database.sealer(), app, environment, number).await
     }
 
     async fn releases(
@@ -375,7 +429,7 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> Result<Vec<Release>, StoreError> {
         let mut db = self.database.read("reading releases").await?;
-        releases::newest(&mut db, app, environment, limit).await
+        releases::newest(&mut db, self.database.sealer(), app, environment, limit).await
     }
 
     async fn switch_release(
@@ -411,10 +465,25 @@ impl Store for SqliteStore {
     ) -> Result<(), StoreError> {
         const DOING: &str = "ending a probation";
         let mut db = self.database.write(DOING).await?;
-        let release = apps::end_probation(&mut db, app, environment, deployment).await?;
+        let release = apps::end_probation(
+            &mut db,
+            self.database.sealer(),
+            app,
+            environment,
+            deployment,
+        )
+        .await?;
         if let (Some(release), Some(reason)) = (release, withdrawn) {
             releases::withdraw(&mut db, app, environment, release, reason).await?;
-            outbox::note_withdrawal(&mut db, app, environment, release, reason).await?;
+            outbox::note_withdrawal(
+                &mut db,
+                self.database.sealer(),
+                app,
+                environment,
+                release,
+                reason,
+            )
+            .await?;
         }
         db.commit().await.doing(DOING)
     }
@@ -525,7 +594,7 @@ impl Store for SqliteStore {
 
     async fn credentials(&self) -> Result<Vec<Credential>, StoreError> {
         let mut db = self.database.read("reading the credentials").await?;
-        credentials::all(&mut db).await
+        credentials::all(&mut db, self.database.sealer()).await
     }
 
     async fn put_credential(
@@ -535,7 +604,7 @@ impl Store for SqliteStore {
     ) -> Result<(), StoreError> {
         const DOING: &str = "storing a credential";
         let mut db = self.database.write(DOING).await?;
-        credentials::put(&mut db, credential).await?;
+        credentials::put(&mut db, self.database.sealer(), credential).await?;
         audit::append(&mut db, audit).await?;
         db.commit().await.doing(DOING)
     }
@@ -558,12 +627,12 @@ impl Store for SqliteStore {
 
     async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
         let mut db = self.database.read("reading the webhooks").await?;
-        webhooks::all(&mut db).await
+        webhooks::all(&mut db, self.database.sealer()).await
     }
 
     async fn webhook(&self, id: &WebhookId) -> Result<Option<Webhook>, StoreError> {
         let mut db = self.database.read("reading a webhook").await?;
-        webhooks::get(&mut db, id).await
+        webhooks::get(&mut db, self.database.sealer(), id).await
     }
 
     async fn create_webhook(
@@ -573,7 +642,7 @@ impl Store for SqliteStore {
     ) -> Result<(), StoreError> {
         const DOING: &str = "creating a webhook";
         let mut db = self.database.write(DOING).await?;
-        webhooks::create(&mut db, webhook).await?;
+        webhooks::create(&mut db, self.database.sealer(), webhook).await?;
         audit::append(&mut db, audit).await?;
         db.commit().await.doing(DOING)
     }
@@ -655,7 +724,7 @@ impl Store for SqliteStore {
 
     async fn outbound(&self, id: &DeliveryId) -> Result<Option<Outbound>, StoreError> {
         let mut db = self.database.snapshot("reading a webhook delivery").await?;
-        webhooks::outbound(&mut db, id).await
+        webhooks::outbound(&mut db, self.database.sealer(), id).await
     }
 
     async fn save_delivery(&self, delivery: &Delivery) -> Result<(), StoreError> {
@@ -697,20 +766,20 @@ impl Store for SqliteStore {
 
     async fn remembered(&self, key: &str) -> Result<Option<String>, StoreError> {
         let mut db = self.database.read("reading a remembered value").await?;
-        memory::get(&mut db, key).await
+        memory::get(&mut db, self.database.sealer(), key).await
     }
 
     async fn remember(&self, key: &str, value: &str) -> Result<(), StoreError> {
         const DOING: &str = "remembering a value";
         let mut db = self.database.write(DOING).await?;
-        memory::put(&mut db, key, value).await?;
+        memory::put(&mut db, self.database.sealer(), key, value).await?;
         db.commit().await.doing(DOING)
     }
 
     async fn remember_once(&self, key: &str, value: &str) -> Result<String, StoreError> {
         const DOING: &str = "remembering a value once";
         let mut db = self.database.write(DOING).await?;
-        let stored = memory::put_once(&mut db, key, value).await?;
+        let stored = memory::put_once(&mut db, self.database.sealer(), key, value).await?;
         db.commit().await.doing(DOING)?;
         Ok(stored)
     }

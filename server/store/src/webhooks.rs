@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use crate::columns::{Cause, from_json, from_word, to_json};
 use crate::error::{Doing, corrupt, exists};
 use crate::outbox;
+use crate::sealing::{Place, Sealer};
 
 /// Why deliveries are dropped when their webhook is turned off.
 const TURNED_OFF: &str = "the webhook was turned off";
@@ -26,20 +27,28 @@ struct Row {
     created_at: i64,
 }
 
-impl TryFrom<Row> for Webhook {
-    type Error = StoreError;
-    fn try_from(row: Row) -> Result<Self, StoreError> {
-        row.read()
-            .map_err(|cause| corrupt("webhooks", &row.id, cause))
+/// Where the secret of a webhook stands, or its address, whose path may be one.
+fn place<'a>(column: &'static str, id: &'a str) -> Place<'a> {
+    Place {
+        table: "webhooks",
+        column,
+        row: id,
     }
 }
 
 impl Row {
-    fn read(&self) -> Result<Webhook, Cause> {
+    fn read(&self, seal: &Sealer) -> Result<Webhook, StoreError> {
+        self.opened(seal)
+            .map_err(|cause| corrupt("webhooks", &self.id, cause))
+    }
+
+    fn opened(&self, seal: &Sealer) -> Result<Webhook, Cause> {
         Ok(Webhook {
             id: self.id.parse()?,
-            url: self.url.parse()?,
-            secret: self.secret.clone(),
+            url: seal.open(place("url", &self.id), &self.url)?.parse()?,
+            secret: seal
+                .open(place("secret", &self.id), &self.secret)?
+                .to_string(),
             events: from_json(&self.events)?,
             app: self.app.as_deref().map(str::parse::<AppName>).transpose()?,
             active: self.active,
@@ -114,30 +123,37 @@ macro_rules! select_deliveries {
 }
 
 /// Oldest first.
-pub(crate) async fn all(db: &mut SqliteConnection) -> Result<Vec<Webhook>, StoreError> {
+pub(crate) async fn all(
+    db: &mut SqliteConnection,
+    seal: &Sealer,
+) -> Result<Vec<Webhook>, StoreError> {
     let mut webhooks = select!("ORDER BY id")
         .fetch_all(db)
         .await
         .doing("reading the webhooks")?
         .into_iter()
-        .map(Webhook::try_from)
+        .map(|row| row.read(seal))
         .collect::<Result<Vec<_>, _>>()?;
     webhooks.sort_by_key(|webhook| webhook.created_at);
     Ok(webhooks)
 }
 
-pub(crate) async fn active(db: &mut SqliteConnection) -> Result<Vec<Webhook>, StoreError> {
+pub(crate) async fn active(
+    db: &mut SqliteConnection,
+    seal: &Sealer,
+) -> Result<Vec<Webhook>, StoreError> {
     select!("WHERE active = 1 ORDER BY id")
         .fetch_all(db)
         .await
         .doing("reading the webhooks")?
         .into_iter()
-        .map(Webhook::try_from)
+        .map(|row| row.read(seal))
         .collect()
 }
 
 pub(crate) async fn get(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     id: &WebhookId,
 ) -> Result<Option<Webhook>, StoreError> {
     let id = id.as_str();
@@ -145,12 +161,16 @@ pub(crate) async fn get(
         .fetch_optional(db)
         .await
         .doing("reading a webhook")?
-        .map(Webhook::try_from)
+        .map(|row| row.read(seal))
         .transpose()
 }
 
 /// There may be only so many: each is a row and a request for everything that happens.
-pub(crate) async fn create(db: &mut SqliteConnection, webhook: &Webhook) -> Result<(), StoreError> {
+pub(crate) async fn create(
+    db: &mut SqliteConnection,
+    seal: &Sealer,
+    webhook: &Webhook,
+) -> Result<(), StoreError> {
     const DOING: &str = "creating a webhook";
     let count = sqlx::query_scalar!(r#"SELECT count(*) AS "count!: i64" FROM webhooks"#)
         .fetch_one(&mut *db)
@@ -161,8 +181,10 @@ pub(crate) async fn create(db: &mut SqliteConnection, webhook: &Webhook) -> Resu
             "the largest number of webhooks ({MAX_WEBHOOKS})"
         )));
     }
-    let (id, url) = (webhook.id.as_str(), webhook.url.as_str());
+    let id = webhook.id.as_str();
     let app = webhook.app.as_ref().map(AppName::as_str);
+    let url = seal.seal(place("url", id), webhook.url.as_str())?;
+    let secret = seal.seal(place("secret", id), &webhook.secret)?;
     let events = to_json(&webhook.events)?;
     let created_at = to_unix_ms(webhook.created_at);
     sqlx::query!(
@@ -170,7 +192,7 @@ pub(crate) async fn create(db: &mut SqliteConnection, webhook: &Webhook) -> Resu
          VALUES (?, ?, ?, ?, ?, ?, ?)",
         id,
         url,
-        webhook.secret,
+        secret,
         events,
         app,
         webhook.active,
@@ -289,12 +311,13 @@ pub(crate) async fn waiting(db: &mut SqliteConnection) -> Result<Vec<WaitingDeli
 /// All that is needed to send it, if it still waits.
 pub(crate) async fn outbound(
     db: &mut SqliteConnection,
+    seal: &Sealer,
     id: &DeliveryId,
 ) -> Result<Option<Outbound>, StoreError> {
     let Some(delivery) = delivery(&mut *db, id).await? else {
         return Ok(None);
     };
-    let Some(webhook) = get(&mut *db, &delivery.webhook).await? else {
+    let Some(webhook) = get(&mut *db, seal, &delivery.webhook).await? else {
         return Ok(None);
     };
     if delivery.status != DeliveryStatus::Pending || !webhook.active {

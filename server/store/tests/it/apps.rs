@@ -201,18 +201,16 @@ async fn deleting_an_app_takes_everything_of_it_and_nothing_else() {
 
 #[tokio::test]
 async fn overviews_are_by_name_with_the_newest_deployment_of_each_environment() {
-    let (dir, store) = open().await;
+    let (_dir, store) = open().await;
     create_app(&store, "zebra", &[]).await;
     create_app(&store, "ant", &[]).await;
     create_app(&store, "cat", &[]).await;
-    // Environments beside production are not created through the port yet.
-    sqlx::query(
-        "INSERT INTO environments (app, name, settings, settings_version, created_at)
-         SELECT app, 'staging', settings, 1, created_at FROM environments WHERE app = 'ant'",
-    )
-    .execute(&mut raw(&dir.path()).await)
-    .await
-    .unwrap();
+    let (_, mut beside) = app("ant", &[]);
+    beside.name = "staging".parse().unwrap();
+    store
+        .create_environment(&beside, &audit("create"))
+        .await
+        .unwrap();
     open_deployment(&store, "ant", 1).await;
     let newest = open_deployment(&store, "ant", 2).await;
     let mut staging = deployment("ant", 3);

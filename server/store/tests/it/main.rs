@@ -16,6 +16,7 @@ mod memory;
 mod plans;
 mod releases;
 mod rollouts;
+mod sealing;
 mod sessions;
 mod support;
 mod upgrade;

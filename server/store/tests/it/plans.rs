@@ -7,7 +7,8 @@ use sqlx::{AssertSqlSafe, Row};
 use crate::support::*;
 
 /// Tables with as many rows as there are apps, people or tokens; lists of those read them whole.
-const SMALL: [&str; 11] = [
+const SMALL: [&str; 12] = [
+    "sealing",
     "apps",
     "environments",
     "e",
@@ -77,14 +78,16 @@ async fn overviews_of_many_apps_take_one_index_step_for_each() {
            SELECT i FROM n;
          INSERT INTO apps SELECT 'app-' || i, created_at FROM n, apps WHERE i BETWEEN 1 AND 199;
          INSERT INTO environments (app, name, settings, settings_version, created_at)
-           SELECT 'app-' || i, name, settings, 1, created_at FROM n, environments
+           SELECT 'app-' || i, name, json_set(settings, '$.env_vars', json('{}')), 1, created_at
+           FROM n, environments
            WHERE i BETWEEN 1 AND 199;
          INSERT INTO deployments
            SELECT 2 + i, 'dep-' || i, 'app-' || (i % 200), environment, 'success', 1, 0,
              initiated_at, completed_at, version, reason, strategy, replicas, replicas_ready,
              health_status, validation_level, auto_rollback, initiated_by, release, from_release,
-             source, initiated_as, '{\"name\":\"success\"}', phases, image, settings,
-             wishes, progress, receipt, '{}'
+             source, initiated_as, '{\"name\":\"success\"}', phases, image,
+             json_set(settings, '$.env_vars', json('{}')), wishes, progress, receipt, '{}', NULL,
+             NULL
            FROM n, deployments",
     )
     .execute(&mut db)
