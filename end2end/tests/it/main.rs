@@ -24,6 +24,7 @@ mod log_command;
 mod numbered_lines;
 mod redaction;
 mod search;
+mod secrets;
 mod soak;
 mod sources;
 mod strategies;
