@@ -40,6 +40,11 @@ impl Settings {
                 faults.push(unknown(part, part, &MERGED_PARTS.map(str::to_owned)));
                 continue;
             }
+            let badly_typed = badly_typed(part, change);
+            if !badly_typed.is_empty() {
+                faults.extend(badly_typed);
+                continue;
+            }
             let default = defaults.get(part).cloned().unwrap_or(Value::Null);
             let before = now.get(part).cloned().unwrap_or_else(|| default.clone());
             let mut wanted = before.clone();
@@ -63,6 +68,36 @@ impl Settings {
         serde_json::from_value(Value::Object(now))
             .map_err(|error| vec![Invalid::new("settings", format!("cannot be read: {error}"))])
     }
+}
+
+/// Values of another type than text where secrets are expected. Found here, since what reads settings
+/// would quote them in its complaint.
+fn badly_typed(part: &str, change: &Value) -> Vec<Invalid> {
+    let mut faults = Vec::new();
+    match change {
+        _ if part != "build" => {}
+        Value::Object(build) => {
+            for name in ["args", "secrets"] {
+                let path = format!("build.{name}");
+                match build.get(name) {
+                    None | Some(Value::Null) => {}
+                    Some(Value::Object(values)) => {
+                        let wrong = values
+                            .iter()
+                            .filter(|(_, value)| !value.is_string() && !value.is_null());
+                        faults.extend(wrong.map(|(key, _)| {
+                            let field = format!("{path}.{}", quoted(key));
+                            Invalid::new(field, "must have a string as its value")
+                        }));
+                    }
+                    Some(_) => faults.push(Invalid::new(path, "must be an object of strings")),
+                }
+            }
+        }
+        Value::Null => {}
+        _ => faults.push(Invalid::new("build", "must be an object")),
+    }
+    faults
 }
 
 fn merge(into: &mut Value, change: &Value, default: &Value) {
@@ -161,6 +196,23 @@ mod tests {
             .merged(json!({"rollout": null}).as_object().unwrap())
             .unwrap();
         assert_eq!(back.rollout, Settings::default().rollout);
+    }
+
+    #[test]
+    fn values_of_builds_are_never_quoted() {
+        for wrong in [
+            json!({"build": "hunter2"}),
+            json!({"build": {"secrets": "hunter2"}}),
+            json!({"build": {"secrets": {"A": ["hunter2"]}}}),
+            json!({"build": {"args": {"A": {"b": "hunter2"}, "C": 5}}}),
+            json!({"build": {"args": ["hunter2"]}}),
+        ] {
+            let faults = merged(wrong.clone()).unwrap_err();
+            assert!(faults[0].starts_with("build"), "{faults:?}");
+            assert!(!faults.concat().contains("hunter2"), "{faults:?}");
+        }
+        let fine = json!({"build": {"secrets": {"A": "hunter2", "B": null}, "args": null}});
+        assert_eq!(merged(fine).unwrap().build.secrets.0["A"], "hunter2");
     }
 
     #[test]

@@ -110,13 +110,7 @@ pub(super) fn deploy_input() -> Value {
                 ],
                 "description": "Variables to set, e.g. {\"MODE\":\"fast\"}; others stay"
             },
-            "secret_env_vars": {
-                "anyOf": [
-                    {"type": "object", "additionalProperties": {"type": "string"}},
-                    {"type": "array", "items": {"type": "object"}}
-                ],
-                "description": "The same, marked secret: kept out of logs, however they are called"
-            },
+            "secret_env_vars": {"type": "object", "description": "The same, kept out of logs"},
             "replicas": {
                 "type": "integer", "minimum": 1, "maximum": 500,
                 "description": "Copies to run; default: as the app is set"
