@@ -1,5 +1,6 @@
 //! Apps: list, look at, make, change, remove.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,8 +28,9 @@ pub struct NewApp {
     pub settings: Settings,
 }
 
-/// Changes to an app's settings; `None` leaves a field as it is.
-#[derive(Debug, Clone, Default)]
+/// Changes to an app's settings; `None` leaves a field as it is. `Debug` shows names only: values may be
+/// secrets, those of builds too.
+#[derive(Clone, Default)]
 pub struct ChangeApp {
     pub container_port: Option<u16>,
     pub replicas: Option<u32>,
@@ -45,6 +47,18 @@ pub struct ChangeApp {
     pub parts: Map<String, Value>,
     /// Refuse if the settings are no longer at this version.
     pub if_version: Option<u64>,
+}
+
+impl fmt::Debug for ChangeApp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<&String> = self.parts.keys().collect();
+        f.debug_struct("ChangeApp")
+            .field("set_env_vars", &self.set_env_vars)
+            .field("marks", &self.marks)
+            .field("remove_env_vars", &self.remove_env_vars)
+            .field("parts", &parts)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Every app the actor may see, by name.

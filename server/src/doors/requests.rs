@@ -581,6 +581,21 @@ mod tests {
     }
 
     #[test]
+    fn commands_that_are_printed_show_no_values() {
+        let body = json!({"app_name": "shop", "image": "shop:1", "env_vars": {"A": "hunter2"},
+            "secret_env_vars": {"B": "hunter2"}, "build": {"secrets": {"C": "hunter2"}}});
+        let shown = [
+            format!("{:?}", change_app(fields(&body)).unwrap()),
+            format!("{:?}", new_app(fields(&body)).unwrap()),
+            format!("{:?}", deploy(fields(&body)).unwrap()),
+        ];
+        for shown in shown {
+            assert!(shown.contains("\"B\""), "{shown}");
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+    }
+
+    #[test]
     fn all_that_is_wrong_with_a_deployment_is_told_at_once() {
         let body = json!({
             "app_name": "Shop", "replicas": 10_000, "strategy": "yolo", "queue": "jump",
