@@ -117,9 +117,9 @@ impl Follower {
     }
 
     /// Only entries that this finds, by the rule of stored ones; from the next
-    /// [`select`](Self::select) on.
-    pub fn search(&mut self, text: Option<TextQuery>) {
-        self.text = text;
+    /// [`select`](Self::select) on. Returns what was searched for until now.
+    pub fn search(&mut self, text: Option<TextQuery>) -> Option<TextQuery> {
+        std::mem::replace(&mut self.text, text)
     }
 
     /// Makes a filter the current one.

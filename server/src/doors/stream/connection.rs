@@ -179,8 +179,7 @@ impl Connection {
         };
         let shown = selection
             .as_ref()
-            .map(|s| s.filter.clone())
-            .unwrap_or_default();
+            .map_or_else(|_| Selection::default().told(), Selection::told);
         self.send(frames::connected(self.port, &shown, known.is_some()))
             .await?;
         let selection = selection.map_err(|faults| End::bad_request(&faults))?;
@@ -188,7 +187,12 @@ impl Connection {
             Some(known) => known,
             None => self.authenticate(&px).await?,
         };
-        let Selection { filter, start } = selection;
+        let Selection {
+            filter,
+            text,
+            start,
+        } = selection;
+        known.follower.search(text);
         known.follower.select(filter, start).await?;
         self.follow(&px, &mut known).await
     }
@@ -271,11 +275,17 @@ impl Connection {
                     Ok(selection) => selection,
                     Err(faults) => return self.send(frames::invalid(&faults)).await,
                 };
-                let Selection { filter, start } = selection;
-                let told = frames::subscribed(&filter);
+                let told = frames::subscribed(&selection.told());
+                let Selection {
+                    filter,
+                    text,
+                    start,
+                } = selection;
+                let former = follower.search(text);
                 match follower.select(filter, start).await {
                     Ok(()) => self.send(told).await,
                     Err(error) => {
+                        follower.search(former);
                         let problem = Problem::from(error);
                         let refused = frames::error(problem.code(), problem.detail());
                         self.send(refused).await

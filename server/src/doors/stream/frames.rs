@@ -1,7 +1,6 @@
 //! Control frames; the contract's words. Log frames are bare entries.
 
 use axum::extract::ws::Message;
-use flukedeploy_domain::log_entry::LogFilter;
 use flukedeploy_domain::names::Invalid;
 use flukedeploy_domain::timestamp;
 use flukedeploy_platform::follow::Followed;
@@ -14,7 +13,7 @@ use super::MAX_MESSAGE_BYTES;
 /// Longest part of a client's own words that is sent back.
 const MAX_ECHO: usize = 60;
 
-pub(super) fn connected(port: u16, filter: &LogFilter, authenticated: bool) -> Message {
+pub(super) fn connected(port: u16, filter: &Value, authenticated: bool) -> Message {
     frame(&json!({
         "type": "connected",
         "message": "Connected to FlukeDeploy log stream",
@@ -28,7 +27,7 @@ pub(super) fn authenticated() -> Message {
     frame(&json!({"type": "authenticated", "message": "Authenticated"}))
 }
 
-pub(super) fn subscribed(filter: &LogFilter) -> Message {
+pub(super) fn subscribed(filter: &Value) -> Message {
     frame(&json!({
         "type": "subscribed", "message": "Subscription updated", "filter": filter,
     }))
@@ -152,7 +151,7 @@ mod tests {
 
     #[test]
     fn frames_are_the_contracts() {
-        let connected = text(&connected(8767, &LogFilter::default(), true));
+        let connected = text(&connected(8767, &json!({}), true));
         assert_eq!(connected["type"], "connected");
         assert_eq!(connected["message"], "Connected to FlukeDeploy log stream");
         assert_eq!(

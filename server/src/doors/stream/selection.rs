@@ -1,6 +1,7 @@
 //! Which entries a client wants: from the address first, then from its messages.
 
 use flukedeploy_domain::log_entry::LogFilter;
+use flukedeploy_domain::log_query::TextQuery;
 use flukedeploy_domain::names::{Invalid, quoted};
 use flukedeploy_platform::follow::{Since, Start};
 use serde_json::{Map, Value};
@@ -17,6 +18,8 @@ const MAX_VALUE: usize = 128;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Selection {
     pub(super) filter: LogFilter,
+    /// `q`, the rule by which stored entries are searched; an addition to the contract.
+    pub(super) text: Option<TextQuery>,
     pub(super) start: Start,
 }
 
@@ -41,7 +44,11 @@ impl Selection {
         faults.extend(tail_fault(tail));
         let start = start(tail, since, &mut faults);
         match read_filter(object) {
-            Ok(filter) if faults.is_empty() => Ok(Self { filter, start }),
+            Ok((filter, text)) if faults.is_empty() => Ok(Self {
+                filter,
+                text,
+                start,
+            }),
             Ok(_) => Err(faults),
             Err(more) => {
                 faults.extend(more);
@@ -50,13 +57,22 @@ impl Selection {
         }
     }
 
+    /// The filter as clients are told of it.
+    pub(super) fn told(&self) -> Value {
+        let mut told = serde_json::to_value(&self.filter).unwrap_or_default();
+        if let (Some(text), Value::Object(told)) = (&self.text, &mut told) {
+            told.insert("q".to_owned(), text.as_str().into());
+        }
+        told
+    }
+
     /// Of a `subscribe` message; no filter at all means every entry.
     ///
     /// # Errors
     /// Keys that are unknown or values that cannot be read.
     pub(super) fn of_message(mut message: Map<String, Value>) -> Result<Self, Vec<Invalid>> {
-        let filter = match message.remove("filter") {
-            None | Some(Value::Null) => LogFilter::default(),
+        let (filter, text) = match message.remove("filter") {
+            None | Some(Value::Null) => Default::default(),
             Some(Value::Object(object)) => read_filter(object)?,
             Some(_) => return Err(vec![Invalid::new("filter", "must be an object")]),
         };
@@ -66,7 +82,11 @@ impl Selection {
         let mut faults = rest.into_faults();
         let start = start(tail, since, &mut faults);
         if faults.is_empty() {
-            Ok(Self { filter, start })
+            Ok(Self {
+                filter,
+                text,
+                start,
+            })
         } else {
             Err(faults)
         }
@@ -85,7 +105,7 @@ fn start(tail: u32, since: Option<Since>, faults: &mut Vec<Invalid>) -> Start {
 }
 
 /// What a filter can ask for, beside `release`, which is a number.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "app_name",
     "deployment_id",
     "level",
@@ -96,13 +116,19 @@ const NAMES: [&str; 10] = [
     "node_id",
     "stream",
     "source_type",
+    "q",
 ];
 
 /// An empty value means no filter, as the contract has it.
-fn read_filter(mut object: Map<String, Value>) -> Result<LogFilter, Vec<Invalid>> {
+fn read_filter(
+    mut object: Map<String, Value>,
+) -> Result<(LogFilter, Option<TextQuery>), Vec<Invalid>> {
     object.retain(|_, value| !value.is_null() && value.as_str() != Some(""));
-    let is_long = |value: &&Value| value.as_str().is_some_and(|text| text.len() > MAX_VALUE);
-    if object.values().any(|value| is_long(&value)) {
+    // A query has a limit of its own.
+    let is_long = |name: &str, value: &Value| {
+        name != "q" && value.as_str().is_some_and(|text| text.len() > MAX_VALUE)
+    };
+    if object.iter().any(|(name, value)| is_long(name, value)) {
         let problem = format!("has a value of more than {MAX_VALUE} bytes");
         return Err(vec![Invalid::new("filter", problem)]);
     }
@@ -120,9 +146,10 @@ fn read_filter(mut object: Map<String, Value>) -> Result<LogFilter, Vec<Invalid>
         stream: fields.text("stream"),
         source_type: fields.parsed("source_type"),
     };
+    let text = fields.parsed("q");
     let faults = fields.into_faults();
     if faults.is_empty() {
-        Ok(filter)
+        Ok((filter, text))
     } else {
         Err(faults)
     }
@@ -170,6 +197,14 @@ mod tests {
         assert!(matches!(since.start, Start::Since(Since::Time(_))));
         assert_eq!(since.filter.release, Some(7));
         assert_eq!(since.filter.stream.as_deref(), Some("stderr"));
+
+        let searched = query("environment=staging&release=7&q=%22a+b%22+-c").unwrap();
+        let text = searched.text.as_ref().unwrap();
+        assert!(text.matches("a b") && !text.matches("a b c"));
+        let told = json!({"environment": "staging", "release": 7, "q": "\"a b\" -c"});
+        assert_eq!(searched.told(), told);
+        assert_eq!(message(&json!({"filter": told})).unwrap(), searched);
+        assert_eq!(query("q=/(/").unwrap_err().len(), 1);
     }
 
     #[test]

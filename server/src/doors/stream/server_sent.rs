@@ -59,6 +59,7 @@ pub(crate) async fn read(
     let mut seat = state.listeners.sit(address).map_err(full)?;
     seat.belongs_to(&actor).map_err(full)?;
     let mut follower = Follower::new(&state.px, actor)?;
+    follower.search(selection.text);
     follower.select(selection.filter, selection.start).await?;
     let listening = Listening {
         px: state.px,
