@@ -10,16 +10,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// File in the data directory that names who started on it.
 const STARTS: &str = "starts";
+/// Longest text that it prints on request.
+const MAX_SAID_BYTES: usize = 256 * 1024;
 
 struct Sample {
     version: String,
@@ -228,6 +231,19 @@ fn router(sample: Sample) -> Router {
                     Health::Hangs => std::future::pending().await,
                 }
             }),
+        )
+        // Something to look for in the log.
+        .route(
+            "/say",
+            post(|words: axum::body::Bytes| async move {
+                let mut out = std::io::stdout().lock();
+                let said = out.write_all(&words).and_then(|()| out.write_all(b"\n"));
+                match said.and_then(|()| out.flush()) {
+                    Ok(()) => StatusCode::NO_CONTENT,
+                    Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                }
+            })
+            .layer(DefaultBodyLimit::max(MAX_SAID_BYTES)),
         )
         .route(
             "/ws",
