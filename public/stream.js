@@ -4,7 +4,8 @@
 const SLOWEST_MS = 30_000;
 
 /** Connects to the stream and calls `onEntry` with each entry, `onState("live" | "lost")` when the
- *  connection comes or goes, and `onGap` when entries may have been missed. Gives back what ends it. */
+ *  connection comes or goes, and `onGap("connection" | "dropped")` when entries may have been missed. `filter` may be a function:
+ *  it is asked at each connection, so that it can say where to go on. Gives back what ends it. */
 export function follow(filter, { onEntry, onState, onGap }) {
   let socket;
   let tries = 0;
@@ -17,7 +18,8 @@ export function follow(filter, { onEntry, onState, onGap }) {
     if (over) return;
     const address = new URL("/api/v1/stream", location.href);
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-    for (const [name, value] of Object.entries(filter)) address.searchParams.set(name, value);
+    const wanted = typeof filter === "function" ? filter() : filter;
+    for (const [name, value] of Object.entries(wanted)) address.searchParams.set(name, value);
     socket = new WebSocket(address);
     socket.addEventListener("message", (message) => {
       let frame;
@@ -30,9 +32,9 @@ export function follow(filter, { onEntry, onState, onGap }) {
       else if (frame.type === "connected") {
         tries = 0;
         onState("live");
-        if (everOpen) onGap();
+        if (everOpen) onGap("connection");
         everOpen = true;
-      } else if (frame.type === "dropped") onGap();
+      } else if (frame.type === "dropped") onGap("dropped");
     });
     socket.addEventListener("close", () => {
       if (over || (document.hidden && !everOpen)) return;

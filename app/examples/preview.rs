@@ -1,8 +1,10 @@
 //! The dashboard with invented apps, to look at while working on it: nothing is deployed.
 //!
-//! `cargo run -p flukedeploy-app --example preview [empty]`, then sign in at
+//! `cargo run -p flukedeploy-app --example preview [empty | LINES]`, where LINES is how much a replica
+//! has printed (6,000), then sign in at
 //! <http://127.0.0.1:3999> as `admin` with the password `preview-password`.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -23,13 +25,15 @@ use flukedeploy_domain::deployment::{
 };
 use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence};
 use flukedeploy_domain::job::{JobKind, JobRecord, JobSettings, JobStatus};
-use flukedeploy_domain::log_entry::{Level, LogFilter};
+use flukedeploy_domain::log_entry::{
+    EventType, Level, LogEntry, LogFilter, LogMetadata, LogSource, SourceType,
+};
 use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_platform::Platform;
 use flukedeploy_platform::credentials::{PutCredential, put_credential};
 use flukedeploy_platform::follow::{Followed, Follower, Start};
 use flukedeploy_platform::identity::ensure_admin;
-use flukedeploy_platform::ports::{Store, Switch, SystemClock};
+use flukedeploy_platform::ports::{LogBatch, LogStore as _, Store, Switch, SystemClock};
 use flukedeploy_platform::secret::Secret;
 use time::Duration;
 
@@ -42,8 +46,10 @@ use support::{End, Stand, settings};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stand = Stand::new().await;
     ensure_admin(&stand.px, Secret::new("preview-password")).await?;
-    if std::env::args().nth(1).as_deref() != Some("empty") {
-        seed(&stand).await;
+    let asked = std::env::args().nth(1);
+    if asked.as_deref() != Some("empty") {
+        let lines = asked.and_then(|lines| lines.parse().ok());
+        seed(&stand, lines.unwrap_or(6_000)).await;
     }
     stand.px.start();
     let stream = Router::new()
@@ -67,9 +73,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 async fn stream(
     State(px): State<Platform>,
     Extension(actor): Extension<Actor>,
-    Query(filter): Query<LogFilter>,
+    Query(asked): Query<HashMap<String, String>>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
+    let filter = LogFilter {
+        app_name: asked.get("app_name").cloned(),
+        deployment_id: asked.get("deployment_id").cloned(),
+        ..LogFilter::default()
+    };
     upgrade.on_upgrade(async move |mut socket| {
         let Ok(mut follower) = Follower::new(&px, actor) else {
             return;
@@ -95,7 +106,7 @@ async fn stream(
     })
 }
 
-async fn seed(stand: &Stand) {
+async fn seed(stand: &Stand, lines: u64) {
     for (name, replicas) in [("shop-web", 2), ("shop-api", 3), ("blog", 2), ("worker", 1)] {
         let mut wanted = settings(replicas);
         if name == "worker" {
@@ -116,8 +127,123 @@ async fn seed(stand: &Stand) {
             _ => under_way(stand, &app, &image("v2.0.0")).await,
         }
     }
+    chatter(stand, lines).await;
     stand.app("landing-page", settings(1)).await;
     from_source(stand).await;
+}
+
+/// What three replicas printed within a day.
+async fn chatter(stand: &Stand, lines: u64) {
+    let now = stand.px.now();
+    let entry = |ago: Duration, number: u64, level: Level, message: String| {
+        let replica = match number / 4 % 3 {
+            0 => "k2a",
+            1 => "p7c",
+            _ => "z4f",
+        };
+        let source = LogSource {
+            kind: SourceType::Container,
+            container_name: "shop-web".to_owned(),
+            service_id: Some("shop-web-production-r2".to_owned()),
+            node_id: Some("x7v0k2n5q9w1e3r4t6y8u0i2o".to_owned()),
+            task_id: Some(format!("{replica}n5q9w1e3r4t6y8u")),
+            stream: Some("stdout".to_owned()),
+        };
+        let mut metadata = LogMetadata::new(EventType::DeployStart, "shop-web");
+        metadata.environment = Some("production".to_owned());
+        metadata.release = Some(2);
+        if level == Level::Info && number.is_multiple_of(5) {
+            let fields = serde_json::json!({"user": number * 7, "cache": "miss", "ms": number % 900,
+                "path": "/api/v1/products", "tags": ["a", "b"]});
+            if let serde_json::Value::Object(fields) = fields {
+                metadata.fields.extend(fields);
+            }
+        }
+        if level == Level::Error && number.is_multiple_of(2) {
+            let lines =
+                (1..24).map(|line| format!("\tat com.example.Order.pay(Order.java:{line})"));
+            let lines: Vec<_> = std::iter::once(message.clone()).chain(lines).collect();
+            metadata.stack_trace = Some(lines.join("\n"));
+        }
+        LogEntry::new(now - ago, number, level, message, source, metadata)
+    };
+    let store = async |entries: Vec<LogEntry>| {
+        let batch = LogBatch {
+            entries,
+            ..LogBatch::default()
+        };
+        let stored = stand.logs.append(Arc::new(batch)).await;
+        stored.expect("they are stored");
+    };
+    let mut entries = Vec::new();
+    for number in 0..lines {
+        // Denser towards the end, and a bad quarter of an hour.
+        let left = lines - number;
+        let ago = u128::from(left) * u128::from(left) * 86_400_000;
+        let ago = i64::try_from(ago / u128::from(lines * lines)).unwrap_or(0);
+        let ago = Duration::milliseconds(ago);
+        if entries.len() == 5_000 {
+            store(std::mem::take(&mut entries)).await;
+        }
+        let is_bad = (30..50).contains(&ago.whole_minutes());
+        let (level, message) = match number % 40 {
+            0 | 1 => (
+                Level::Warn,
+                format!(
+                    "slow query took {} ms: SELECT id, name, price FROM products WHERE category_id = {} AND active ORDER BY created_at DESC LIMIT 50",
+                    number % 4_000,
+                    number % 300
+                ),
+            ),
+            2..=5 if is_bad => (
+                Level::Error,
+                format!(
+                    "payment failed: connection refused by 10.0.3.{}:5432 while handling POST /api/v1/orders/{}/payment",
+                    number % 250,
+                    number
+                ),
+            ),
+            6 => (
+                Level::Debug,
+                format!("cache refreshed: {} keys", number % 512),
+            ),
+            7 => (
+                Level::Info,
+                "{\"nested\": {\"json\": true}, \"text\": \"".to_owned()
+                    + &"very long ".repeat(90)
+                    + "\"}",
+            ),
+            8..=11 => (Level::Info, "health check ok".to_owned()),
+            _ => (
+                Level::Info,
+                format!(
+                    "GET /api/v1/products/{}?page={} 200 {} ms",
+                    number % 40_000,
+                    number % 40,
+                    number % 900
+                ),
+            ),
+        };
+        entries.push(entry(ago, number, level, message));
+    }
+    let last = [
+        (
+            Level::Error,
+            "<script>alert('x')</script><img src=x onerror=alert(1)> & \"quotes\"".to_owned(),
+        ),
+        (
+            Level::Warn,
+            "\u{202e}gnisrever\u{202c} zero\u{200b}width \u{1b}[31mred\u{1b}[0m bell\u{7}"
+                .to_owned(),
+        ),
+        (Level::Info, "שלום עולם, hello".to_owned()),
+        (Level::Info, "two lines\n  and an indented one".to_owned()),
+        (Level::Info, "x".repeat(3_000)),
+    ];
+    for (number, (level, message)) in (9_001..).step_by(2).zip(last) {
+        entries.push(entry(Duration::ZERO, number, level, message));
+    }
+    store(entries).await;
 }
 
 /// Built from a repository and stopped by its tests, in an app with all the settings for that.

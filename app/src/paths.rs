@@ -7,12 +7,15 @@ use flukedeploy_domain::credential::CredentialKind;
 use flukedeploy_domain::deployment::DeploymentId;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::ReleaseNo;
+use flukedeploy_domain::timestamp::to_wire;
 use flukedeploy_domain::webhook::{DeliveryId, WebhookId};
+use time::OffsetDateTime;
 
 pub(crate) const OVERVIEW: &str = "/";
 pub(crate) const APPS: &str = "/apps";
 pub(crate) const NEW_APP: &str = "/apps/new";
 pub(crate) const DEPLOYMENTS: &str = "/deployments";
+pub(crate) const LOGS: &str = "/logs";
 pub(crate) const TOKENS: &str = "/tokens";
 pub(crate) const CREDENTIALS: &str = "/credentials";
 pub(crate) const WEBHOOKS: &str = "/webhooks";
@@ -75,8 +78,35 @@ pub(crate) fn logs(name: &AppName) -> String {
     format!("/apps/{name}/logs")
 }
 
+/// One line among its neighbours.
+pub(crate) fn log_line(app: &str, entry: &str) -> String {
+    let (app, entry) = (encoded(app), encoded(entry));
+    format!("/apps/{app}/logs?id={entry}#e-{entry}")
+}
+
 pub(crate) fn logs_of(name: &AppName, deployment: &DeploymentId) -> String {
     format!("/apps/{name}/logs?deployment={deployment}")
+}
+
+/// What was logged within a time, of one replica if it is named.
+pub(crate) fn logs_between(
+    name: &AppName,
+    environment: &EnvironmentName,
+    ends: Option<(OffsetDateTime, OffsetDateTime)>,
+    replica: Option<&str>,
+) -> String {
+    let mut address = format!("/apps/{name}/logs?environment={environment}");
+    if let Some((since, until)) = ends {
+        address += "&since=";
+        address += &to_wire(since);
+        address += "&until=";
+        address += &to_wire(until);
+    }
+    if let Some(task) = replica {
+        address += "&replica=";
+        address += &encoded(task);
+    }
+    address
 }
 
 pub(crate) fn delete(name: &AppName) -> String {

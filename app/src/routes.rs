@@ -20,7 +20,7 @@ use crate::pages::{
     deploy::DeployPage,
     deployment::DeploymentPage,
     deployments::DeploymentsPage,
-    logs::LogsPage,
+    logs::{AllLogsPage, LogsPage},
     new_app::NewAppPage,
     new_environment::NewEnvironmentPage,
     not_found::NotFoundPage,
@@ -59,6 +59,7 @@ pub(crate) fn App() -> impl IntoView {
                 <Route path=path!("/apps/:name/delete") view=DeleteAppPage/>
                 <Route path=path!("/deployments") view=DeploymentsPage/>
                 <Route path=path!("/deployments/:id") view=DeploymentPage/>
+                <Route path=path!("/logs") view=AllLogsPage/>
                 <Route path=path!("/tokens") view=TokensPage/>
                 <Route path=path!("/tokens/:id/revoke") view=RevokeTokenPage/>
                 <Route path=path!("/credentials") view=CredentialsPage/>

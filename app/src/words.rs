@@ -55,6 +55,30 @@ pub(crate) fn clock(at: OffsetDateTime) -> String {
         .unwrap_or_default()
 }
 
+/// "10:13:20.123", in UTC.
+pub(crate) fn clock_ms(at: OffsetDateTime) -> String {
+    let format = format_description!("[hour]:[minute]:[second].[subsecond digits:3]");
+    at.to_offset(time::UtcOffset::UTC)
+        .format(format)
+        .unwrap_or_default()
+}
+
+/// "2026-02-04 10:13:20.123 UTC".
+pub(crate) fn exact_ms(at: OffsetDateTime) -> String {
+    let format = format_description!(
+        "[year]-[month]-[day] [hour]:[minute]:[second].[subsecond digits:3] UTC"
+    );
+    at.to_offset(time::UtcOffset::UTC)
+        .format(format)
+        .unwrap_or_default()
+}
+
+/// "Wednesday 4 February 2026".
+pub(crate) fn day(date: time::Date) -> String {
+    let format = format_description!("[weekday] [day padding:none] [month repr:long] [year]");
+    date.format(format).unwrap_or_default()
+}
+
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }

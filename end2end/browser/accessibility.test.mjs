@@ -44,6 +44,7 @@ before(async () => {
     '/apps/shop-web/deploy/upload',
     '/apps/shop-web/rollback',
     '/apps/shop-web/logs',
+    '/logs',
     '/apps/shop-web/delete',
     '/deployments',
     `/deployments/${ids[1]}`,

@@ -73,6 +73,12 @@ impl<'a> Field<'a> {
         self
     }
 
+    /// A day and a time of it.
+    pub(crate) fn moment(mut self) -> Self {
+        self.kind = "datetime-local";
+        self
+    }
+
     pub(crate) fn autocomplete(mut self, autocomplete: &'static str) -> Self {
         self.autocomplete = autocomplete;
         self
@@ -120,6 +126,7 @@ impl<'a> Field<'a> {
                     type=self.kind
                     value=value
                     accept=self.accept
+                    step=(self.kind == "datetime-local").then_some("0.001")
                     placeholder=self.placeholder
                     autocomplete=self.autocomplete
                     autocapitalize="none"

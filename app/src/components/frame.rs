@@ -13,6 +13,7 @@ pub(crate) enum Section {
     Overview,
     Apps,
     Deployments,
+    Logs,
     System,
     Tokens,
     Webhooks,
@@ -41,6 +42,7 @@ pub(crate) fn frame(desk: &Desk, section: Section, content: impl IntoView + 'sta
                         {link(Section::Overview, "Overview", paths::OVERVIEW, Icon::Overview)}
                         {link(Section::Apps, "Apps", paths::APPS, Icon::Apps)}
                         {link(Section::Deployments, "Deployments", paths::DEPLOYMENTS, Icon::Deployments)}
+                        {link(Section::Logs, "Logs", paths::LOGS, Icon::Logs)}
                         {link(Section::System, "System", paths::SYSTEM, Icon::System)}
                     </ul>
                     <ul class="nav-group">

@@ -7,6 +7,7 @@ pub(crate) enum Icon {
     Overview,
     Apps,
     Deployments,
+    Logs,
     System,
     Tokens,
     Webhooks,
@@ -27,6 +28,7 @@ pub(crate) fn icon(icon: Icon) -> impl IntoView {
         Icon::Deployments => {
             "M8 10.500v-8M4.800 5.700 8 2.500l3.200 3.200M2.500 10.500v2a1 1 0 0 0 1 1h9a1 1 0 0 0 1-1v-2"
         }
+        Icon::Logs => "M2.500 4h11M2.500 8h7.500M2.500 12h9.500",
         Icon::System => "M2.500 3h11v4h-11zM2.500 9h11v4h-11zM5 5h.010M5 11h.010",
         Icon::Tokens => {
             "M10.200 9.300a3.500 3.500 0 1 0-3.500-3.500c0 .4.100.8.200 1.200L2.500 11.400v2.100h2.100v-1.400h1.400v-1.400h1.400l1.600-1.600c.4.100.8.200 1.200.2zM11 5h.010"

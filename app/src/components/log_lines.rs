@@ -5,13 +5,14 @@ use flukedeploy_domain::log_entry::{Level, LogEntry, SourceType};
 use flukedeploy_domain::timestamp::to_wire;
 use leptos::prelude::*;
 
-use super::{phase_mark, state};
-use crate::words;
+use super::{phase_mark, state, visible};
+use crate::{paths, words};
 
 /// Most lines of one phase on a page; all of them are in the API.
 const MOST_OF_A_PHASE: usize = 80;
 
-pub(crate) fn log_line(entry: &LogEntry) -> impl IntoView + use<> {
+/// One line; its time leads to it among its neighbours.
+fn log_line(entry: &LogEntry) -> impl IntoView + use<> {
     let container = entry.source.kind == SourceType::Container;
     let level = match entry.level {
         Level::Debug => "log-debug",
@@ -31,19 +32,12 @@ pub(crate) fn log_line(entry: &LogEntry) -> impl IntoView + use<> {
     };
     view! {
         <li class=class data-entry=entry.id.clone()>
-            <time datetime=to_wire(entry.timestamp) title=words::exact(entry.timestamp)>{words::clock(entry.timestamp)}</time>
+            <a class="log-time" href=paths::log_line(&entry.flukedeploy_metadata.app_name, &entry.id)>
+                <time datetime=to_wire(entry.timestamp) title=words::exact(entry.timestamp)>{words::clock(entry.timestamp)}</time>
+            </a>
             <span class="log-who">{who}</span>
-            <span class="log-text">{entry.message.clone()}</span>
+            <span class="log-text" dir="auto">{visible(&entry.message).into_owned()}</span>
         </li>
-    }
-}
-
-/// The line that scripts fill for entries that come later.
-pub(crate) fn log_template() -> impl IntoView {
-    view! {
-        <template id="log-line">
-            <li class="log-line"><time></time><span class="log-who"></span><span class="log-text"></span></li>
-        </template>
     }
 }
 

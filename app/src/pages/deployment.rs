@@ -1,10 +1,11 @@
 use flukedeploy_domain::deployment::{DeploymentId, DeploymentSummary, PhaseName, PhaseStatus};
 use flukedeploy_domain::diagnosis::Diagnosis;
+use flukedeploy_domain::log_entry::LogEntry;
 use flukedeploy_platform::Error;
 use flukedeploy_platform::deployments::deployment_logs;
 use flukedeploy_platform::views::DeploymentLogs;
 use leptos::prelude::*;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::{deployment_id, page};
 use crate::assets;
@@ -50,7 +51,7 @@ async fn deployment(desk: Desk, id: &DeploymentId) -> Result<AnyView, Error> {
                 <div id="because" data-live="replace">{one.because.as_ref().map(|found| went_back(one, found))}</div>
                 <div id="rollout" data-live="replace">{rollout(one)}</div>
                 <div id="phases" data-live="replace">{phases(one, desk.now)}</div>
-                <div id="diagnosis" data-live="replace">{one.diagnosis.as_ref().map(diagnosis)}</div>
+                <div id="diagnosis" data-live="replace">{one.diagnosis.as_ref().map(diagnosis)}{one.diagnosis.as_ref().map(|found| around_then(&logs, found))}</div>
                 <div id="source" data-live="replace">{source(one)}</div>
                 <div id="checks" data-live="replace">{checks(&one.preparation.checks)}</div>
                 <div id="jobs" data-live="replace">{jobs(&one.preparation.jobs, desk.now)}</div>
@@ -79,6 +80,32 @@ fn summary_line(one: &DeploymentSummary, now: OffsetDateTime) -> impl IntoView +
         {state(deployment_mark(one.status))}
         {took}
         <span>"Started "{age(one.initiated_at, now)}" by "{one.initiated_as.clone()}</span>
+    }
+}
+
+/// Where one reads on: all that was logged meanwhile, and what the replica said that failed.
+fn around_then(logs: &DeploymentLogs, found: &Diagnosis) -> impl IntoView + use<> {
+    let one = &logs.deployment;
+    let moment = Duration::seconds(10);
+    let ends = one.completed_at.map(|end| {
+        let until = end.saturating_add(moment);
+        (one.initiated_at.saturating_sub(moment), until)
+    });
+    let replica = of_phase(logs, found.phase)
+        .iter()
+        .rev()
+        .find_map(|entry| entry.source.task_id.as_deref());
+    let to = move |replica: Option<&str>| {
+        paths::logs_between(&one.app_name, &one.environment, ends, replica)
+    };
+    let of_replica = replica.map(|task| {
+        view! { <a class="link" href=to(Some(task))>"The log of the replica that failed"</a> }
+    });
+    view! {
+        <p class="diagnosis-log">
+            <a class="link" href=to(None)>"Everything that was logged meanwhile"</a>
+            {of_replica}
+        </p>
     }
 }
 
@@ -126,16 +153,20 @@ fn actions(one: &DeploymentSummary) -> impl IntoView + use<> {
         .into_any()
 }
 
-/// The phase that matters now is open: the one that runs or failed, else `deploy`, where the app
-/// itself speaks, else the last.
-fn groups(logs: &DeploymentLogs) -> impl IntoView + use<> {
-    let of = |phase: PhaseName| match phase {
+fn of_phase(logs: &DeploymentLogs, phase: PhaseName) -> &[LogEntry] {
+    match phase {
         PhaseName::PreBuild => &logs.phases.pre_build,
         PhaseName::Build => &logs.phases.build,
         PhaseName::PreDeploy => &logs.phases.pre_deploy,
         PhaseName::Deploy => &logs.phases.deploy,
         PhaseName::PostDeploy => &logs.phases.post_deploy,
-    };
+    }
+}
+
+/// The phase that matters now is open: the one that runs or failed, else `deploy`, where the app
+/// itself speaks, else the last.
+fn groups(logs: &DeploymentLogs) -> impl IntoView + use<> {
+    let of = |phase: PhaseName| of_phase(logs, phase);
     let status = |phase: PhaseName| logs.deployment.phases.get(phase).status;
     let matters = PhaseName::ALL
         .into_iter()

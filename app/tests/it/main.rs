@@ -6,6 +6,7 @@ mod credentials;
 mod environments;
 mod everyday;
 mod forms;
+mod logs;
 mod pages;
 mod rollouts;
 mod session;

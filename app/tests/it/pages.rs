@@ -52,6 +52,7 @@ async fn nothing_inline_and_nothing_from_elsewhere() {
         "/",
         "/apps/shop",
         "/apps/shop/logs",
+        "/logs",
         &format!("/deployments/{}", one.id),
         "/sign-in",
     ] {

@@ -69,6 +69,7 @@ async fn strangers_sign_in_and_come_to_where_they_wanted() {
         "/",
         "/apps",
         "/apps/x/logs",
+        "/logs",
         "/deployments/dep-1-a",
         "/tokens",
         "/nothing-here",

@@ -140,7 +140,9 @@ impl LogStore {
             return Err(Error::TooLarge(text));
         }
         let wanted = Wanted::new(query, None);
-        let blocks = sources(&self.shared, &wanted);
+        let mut blocks = sources(&self.shared, &wanted);
+        // What the budget is too short for is the oldest.
+        blocks.sort_by_key(|block| std::cmp::Reverse(block.times().1));
         let oldest = blocks.iter().map(|block| block.times().0).min();
         let newest = blocks.iter().map(|block| block.times().1).max();
         let start = query.since.map(to_ns).or(oldest).unwrap_or(0);

@@ -46,6 +46,8 @@ pub struct ReadLogs {
     pub after: Option<Cursor>,
     /// Count all that match, wherever the page is.
     pub total: bool,
+    /// Search for less long than usual.
+    pub budget: Option<Duration>,
 }
 
 /// Entries in the order asked for.
@@ -54,6 +56,8 @@ pub struct LogEntries {
     /// Matching entries before paging, if it was asked for.
     pub total: u64,
     pub entries: Vec<LogEntry>,
+    /// The places of the first and the last of them.
+    pub ends: Option<(Cursor, Cursor)>,
     /// Where to go on; `None`: there is nothing more at present.
     pub next: Option<Cursor>,
     /// The search took too long, or a part of the store is damaged: there may be more.
@@ -78,7 +82,7 @@ impl ReadLogs {
             text: self.text,
             since: self.since,
             until: self.until,
-            budget: Some(BUDGET),
+            budget: Some(self.budget.map_or(BUDGET, |budget| budget.min(BUDGET))),
         };
         let paging = Paging {
             order: self.order,
@@ -105,6 +109,11 @@ pub async fn read_logs(
         is_incomplete: is_cut
             || page.damaged > 0
             || (page.next.is_some() && page.lines.len() < paging.limit),
+        ends: page
+            .lines
+            .first()
+            .zip(page.lines.last())
+            .map(|(first, last)| (first.cursor, last.cursor)),
         entries: page.lines.into_iter().map(|line| line.entry).collect(),
         next: page.next,
     })

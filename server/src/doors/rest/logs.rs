@@ -302,6 +302,7 @@ fn request(mut query: Params, now: OffsetDateTime) -> Result<ReadLogs, Problem> 
         order,
         after,
         total: true,
+        budget: None,
     };
     let others: Vec<String> = query.others().map(ToOwned::to_owned).collect();
     for name in others {
