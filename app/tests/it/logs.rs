@@ -142,12 +142,10 @@ async fn a_line_is_linked_to_and_shown_among_those_of_its_replica() {
 
     let page = browser.get(to.split('#').next().unwrap()).await;
     let even: Vec<_> = ids.iter().step_by(2).map(String::as_str).collect();
-    assert_eq!(all(&page, "data-entry"), even[..even.len().min(36)]);
+    assert_eq!(all(&page, "data-entry"), even);
     page.has("15 entries before and 14 after it, of replica task-0")
-        .has(&format!(
-            "entry entry-info entry-here\" id=\"e-{}\"",
-            ids[30]
-        ));
+        .has("class=\"entry entry-info entry-here\"")
+        .has(&format!("id=\"e-{}\"", ids[30]));
     for gone in ["dep-1-nothing", "%3Cscript%3E"] {
         let page = browser.get(&format!("/apps/shop/logs?id={gone}")).await;
         assert_eq!(page.status, StatusCode::NOT_FOUND);
