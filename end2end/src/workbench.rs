@@ -39,6 +39,25 @@ pub async fn small(docker: &Docker) -> Result<String> {
     Ok(name)
 }
 
+/// Busybox that runs a script, which has the commands above.
+pub async fn running(docker: &Docker, script: &str) -> Result<String> {
+    let base = small(docker).await?;
+    let mut hasher = DefaultHasher::new();
+    script.hash(&mut hasher);
+    let name = format!("{base}-{:016x}", hasher.finish());
+    let _one = MAKING.lock().await;
+    if !images::exists(docker, &name).await? {
+        let entrypoint = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+        let config = ContainerConfig {
+            entrypoint: Some(entrypoint),
+            env: Some(vec!["PATH=/bin".to_owned()]),
+            ..ContainerConfig::default()
+        };
+        images::commit(docker, &base, &name, config).await?;
+    }
+    Ok(name)
+}
+
 /// Busybox beside the sample app, which is what it runs; `version` is what that answers with.
 pub async fn with_sample_app(docker: &Docker, version: &str) -> Result<String> {
     let program = crate::program()?;

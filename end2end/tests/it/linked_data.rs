@@ -14,7 +14,7 @@ use crate::bed::Bed;
 const LOG_CONTEXT: &str = "https://flukebase.me/schemas/unified-log";
 const DEPLOYMENT_CONTEXT: &str = "https://flukebase.me/schemas/deployment";
 /// Of every kind: what an entry is about, who said it, and how bad it is.
-const EVENTS: [&str; 11] = [
+const EVENTS: [&str; 12] = [
     "pre_build",
     "build_start",
     "build_complete",
@@ -24,12 +24,13 @@ const EVENTS: [&str; 11] = [
     "deploy_complete",
     "deploy_error",
     "post_deploy",
+    "health_check",
     "scale_event",
     "config_change",
 ];
 
-/// What the processor says of each document.
-async fn process(bed: &Bed, documents: &[Value]) -> Result<Vec<Value>> {
+/// What a standard processor says of each document: what it does not give back as it was, and triples.
+pub(crate) async fn process(bed: &Bed, documents: &[Value]) -> Result<Vec<Value>> {
     let mut contexts = BTreeMap::new();
     for (address, path) in [
         (LOG_CONTEXT, "/schemas/unified-log"),
@@ -100,7 +101,10 @@ async fn every_kind_of_entry_means_something_to_a_standard_processor() -> Result
         .iter()
         .filter_map(|entry| entry["source"]["type"].as_str())
         .collect();
-    ensure!(sources.contains("container") && sources.contains("deployment"));
+    ensure!(
+        sources == BTreeSet::from(["container", "deployment", "system"]),
+        "not every source: {sources:?}"
+    );
     for id in [ended["deployment_id"].as_str().unwrap_or_default(), &failed] {
         let request = bed
             .api

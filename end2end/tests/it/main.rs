@@ -13,6 +13,7 @@ mod doors_agree;
 mod environments;
 mod everyday;
 mod hostile_builds;
+mod hostile_logs;
 mod hostile_names;
 mod hostile_sources;
 mod house;

@@ -332,14 +332,29 @@ pub fn plain_line(entry: &LogEntry) -> String {
     format!("{at} {level} {app} {message}")
 }
 
+const CUT: &str = "… [cut: ";
+const CUT_END: &str = " bytes in all]";
+
+/// Stands at the end of a text that was longer, and says how long it was.
+pub fn cut_note(whole_bytes: usize) -> String {
+    format!("{CUT}{whole_bytes}{CUT_END}")
+}
+
+/// A text that says already that it was longer goes on saying so.
 fn cut(text: &mut String, limit: usize) {
     if text.len() > limit {
-        let whole = text.len();
+        let note = note_of(text).map_or_else(|| cut_note(text.len()), str::to_owned);
         text.truncate(text.floor_char_boundary(limit));
-        text.push_str("… [cut: ");
-        text.push_str(&whole.to_string());
-        text.push_str(" bytes in all]");
+        text.push_str(&note);
     }
+}
+
+/// The note at the end of a text that was cut before.
+fn note_of(text: &str) -> Option<&str> {
+    let note = &text[text.rfind(CUT)?..];
+    let count = note.strip_prefix(CUT)?.strip_suffix(CUT_END)?;
+    let is_count = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+    (is_count && count.len() <= 20).then_some(note)
 }
 
 /// Which entries a reader wants: equality tests joined by AND.
@@ -448,6 +463,12 @@ mod tests {
 
     #[test]
     fn a_long_message_is_cut_and_says_so() {
+        let mut twice = "x".repeat(MAX_MESSAGE_BYTES) + &cut_note(10_000_000);
+        cut(&mut twice, MAX_MESSAGE_BYTES);
+        assert!(twice.ends_with("xx… [cut: 10000000 bytes in all]"));
+        let mut claimed = "x".repeat(MAX_MESSAGE_BYTES) + "… [cut: many bytes in all]";
+        cut(&mut claimed, MAX_MESSAGE_BYTES);
+        assert!(claimed.ends_with("xx… [cut: 16412 bytes in all]"));
         let mut long = "ä".repeat(MAX_MESSAGE_BYTES);
         cut(&mut long, MAX_MESSAGE_BYTES);
         assert!(long.len() < MAX_MESSAGE_BYTES + 64 && long.ends_with("bytes in all]"));

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
+use flukedeploy_domain::log_entry::cut_note;
 use flukedeploy_platform::ports::{FilePlace, LineSpan, RawLine};
 use time::OffsetDateTime;
 
-/// Longest line passed on, in bytes; the rest of it is dropped.
+/// Longest line passed on, in bytes; of a longer one it is told how long it was.
 const MAX_LINE: usize = 64 * 1024;
 
 /// A line of the container's, or a part of one.
@@ -29,6 +30,7 @@ pub(super) struct Lines {
 struct Begun {
     at: OffsetDateTime,
     text: Vec<u8>,
+    whole_bytes: usize,
     place: Option<(FilePlace, FilePlace)>,
 }
 
@@ -38,10 +40,12 @@ impl Lines {
         let line = match slot.take() {
             None => {
                 let mut text = piece.text.into_owned();
+                let whole_bytes = text.len();
                 text.truncate(MAX_LINE);
                 Begun {
                     at: piece.at,
                     text,
+                    whole_bytes,
                     place: piece.place,
                 }
             }
@@ -49,6 +53,7 @@ impl Lines {
                 let room = MAX_LINE.saturating_sub(line.text.len());
                 let text = &piece.text[..piece.text.len().min(room)];
                 line.text.extend_from_slice(text);
+                line.whole_bytes += piece.text.len();
                 line.at = piece.at;
                 line.place = line
                     .place
@@ -74,7 +79,10 @@ impl Lines {
     }
 
     fn give(&self, stderr: bool, mut line: Begun, ready: &mut Vec<RawLine>) {
-        if line.text.last() == Some(&b'\r') {
+        if line.whole_bytes > line.text.len() {
+            let note = cut_note(line.whole_bytes);
+            line.text.extend_from_slice(note.as_bytes());
+        } else if line.text.last() == Some(&b'\r') {
             line.text.pop();
         }
         let other = self.begun[usize::from(!stderr)].as_ref();
@@ -137,12 +145,13 @@ mod tests {
         }
         lines.add(piece(false, b"end", true, 10), &mut ready);
         lines.add(piece(false, b"next\r", true, 11), &mut ready);
-        assert_eq!(ready[0].text.len(), MAX_LINE);
+        let note = cut_note(10 * 16 * 1024 + 3);
+        assert_eq!(ready[0].text, "x".repeat(MAX_LINE) + &note);
         let span = ready[0].span.unwrap();
         assert_eq!((span.begin, span.end), (place(0), place(11)));
         assert_eq!(ready[1].text, "next");
         lines.add(piece(false, &vec![b'y'; 70_000], true, 12), &mut ready);
-        assert_eq!(ready[2].text.len(), MAX_LINE);
+        assert_eq!(ready[2].text, "y".repeat(MAX_LINE) + &cut_note(70_000));
     }
 
     #[test]

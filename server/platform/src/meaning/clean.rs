@@ -28,6 +28,11 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
                 clean.push(c);
                 after
             }
+            // Many readers of lines (of ours, or of triples) take these for the end of one.
+            '\u{2028}' | '\u{2029}' => {
+                clean.push(' ');
+                after
+            }
             c if c.is_control() || is_unseen(c) => after,
             c => {
                 clean.push(c);
@@ -110,6 +115,7 @@ mod tests {
     #[test]
     fn what_acts_on_a_terminal_is_gone() {
         for (raw, shown) in [
+            ("one\u{2028}two\u{2029}three", "one two three"),
             ("plain", "plain"),
             ("\u{1b}[1;31mred\u{1b}[0m", "red"),
             ("\u{1b}[38;2;1;2;3mrgb\u{1b}[K", "rgb"),
