@@ -54,7 +54,6 @@ impl fmt::Display for SoakReport {
 /// Kills the control plane so often. Deployments go round: good ones by each strategy, bad ones,
 /// rollbacks, scaling and restarts.
 pub async fn run(crashes: usize) -> Result<SoakReport> {
-    let machine = Lease::take("load").await?;
     let mut instance = Instance::start("soak", Options::default()).await?;
     let images = Images::new(instance.docker.clone())?;
     let api = instance.api();
@@ -73,6 +72,8 @@ pub async fn run(crashes: usize) -> Result<SoakReport> {
     let mut options = LoadOptions::new(instance.http_address(), "shop.localhost");
     options.requests_per_second = 200;
     options.timeout = Duration::from_secs(30);
+    // Not before: what needs no load may go on beside another that does.
+    let machine = Lease::take("load").await?;
     let load = Load::start(options);
 
     let mut ids: Vec<String> = Vec::new();

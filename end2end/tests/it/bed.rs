@@ -33,12 +33,23 @@ impl Bed {
         })
     }
 
-    /// Alone on the machine, as far as other tests under load go.
+    /// Alone on the machine, as far as other tests under load go: from here to the end. What needs no
+    /// load (starting, the first deployment) comes before, while another test may still have its turn.
+    pub(crate) async fn alone(mut self) -> Result<Self> {
+        self.machine = Some(Lease::take("load").await?);
+        Ok(self)
+    }
+
+    /// The same, from before the first deployment.
     pub(crate) async fn start_for_load(hint: &str, options: Options) -> Result<Self> {
-        let machine = Lease::take("load").await?;
-        let mut bed = Self::start(hint, options).await?;
-        bed.machine = Some(machine);
-        Ok(bed)
+        Self::start(hint, options).await?.alone().await
+    }
+
+    /// An instance with an app `shop` on which `v1` serves, then alone on the machine.
+    pub(crate) async fn shop_for_load(hint: &str, options: Options, replicas: u32) -> Result<Self> {
+        let bed = Self::start(hint, options).await?;
+        bed.app_on_v1("shop", replicas).await?;
+        bed.alone().await
     }
 
     pub(crate) async fn image(&self, sample: Sample) -> Result<String> {

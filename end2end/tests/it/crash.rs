@@ -11,8 +11,7 @@ const PHASES: [&str; 5] = ["pre_build", "build", "pre_deploy", "deploy", "post_d
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_in_any_phase_costs_no_request_and_ends_truthfully() -> Result<()> {
-    let mut bed = Bed::start_for_load("crash", Options::default()).await?;
-    bed.app_on_v1("shop", 1).await?;
+    let mut bed = Bed::shop_for_load("crash", Options::default(), 1).await?;
     let mut images = Vec::new();
     for phase in PHASES {
         images.push(bed.image(Sample::version(phase)).await?);

@@ -12,8 +12,7 @@ const AWAY: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_fails_while_the_control_plane_is_away() -> Result<()> {
-    let mut bed = Bed::start_for_load("alone", Options::default()).await?;
-    bed.app_on_v1("shop", 2).await?;
+    let mut bed = Bed::shop_for_load("alone", Options::default(), 2).await?;
     let load = bed.load_on("shop");
     bed.load_sees(&load, "v1").await?;
 

@@ -34,8 +34,7 @@ fn quick_canary(percent: u32) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_strategy_and_every_everyday_act_drops_nothing() -> Result<()> {
-    let bed = Bed::start_for_load("strat", Options::default()).await?;
-    bed.app_on_v1("shop", 2).await?;
+    let bed = Bed::shop_for_load("strat", Options::default(), 2).await?;
     bed.change("shop", json!({"rollout": quick_canary(20)}))
         .await?;
     let load = bed.load_on("shop");
@@ -114,8 +113,7 @@ async fn every_strategy_and_every_everyday_act_drops_nothing() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_release_takes_nothing_down_whatever_the_strategy() -> Result<()> {
-    let bed = Bed::start_for_load("bad", Options::default()).await?;
-    bed.app_on_v1("shop", 2).await?;
+    let bed = Bed::shop_for_load("bad", Options::default(), 2).await?;
     bed.change(
         "shop",
         json!({"rollout": quick_canary(20), "health": {"path": "/health", "deadline_seconds": 3}}),
@@ -201,8 +199,7 @@ async fn one_replica_with_a_volume_is_replaced_while_requests_wait() -> Result<(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_canary_with_five_percent_of_errors_goes_back_within_its_window() -> Result<()> {
-    let bed = Bed::start_for_load("canary", Options::default()).await?;
-    bed.app_on_v1("shop", 2).await?;
+    let bed = Bed::shop_for_load("canary", Options::default(), 2).await?;
     let window = 20;
     bed.change(
         "shop",
@@ -314,8 +311,7 @@ async fn testers_meet_the_canary_and_it_is_promoted_by_hand() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancel_in_any_phase_leaves_what_served() -> Result<()> {
-    let mut bed = Bed::start_for_load("cancel", Options::default()).await?;
-    bed.app_on_v1("shop", 1).await?;
+    let mut bed = Bed::shop_for_load("cancel", Options::default(), 1).await?;
     let v2 = bed.image(Sample::version("v2")).await?;
     let load = bed.load_on("shop");
     bed.load_sees(&load, "v1").await?;
@@ -347,8 +343,7 @@ async fn a_cancel_in_any_phase_leaves_what_served() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_deployments_in_a_row_drop_nothing() -> Result<()> {
-    let bed = Bed::start_for_load("fifty", Options::default()).await?;
-    bed.app_on_v1("shop", 1).await?;
+    let bed = Bed::shop_for_load("fifty", Options::default(), 1).await?;
     bed.change(
         "shop",
         json!({"rollout": {"warm_seconds": 0}, "objective": {"probation_seconds": 0}}),

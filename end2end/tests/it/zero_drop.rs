@@ -9,8 +9,7 @@ use crate::bed::{Bed, LEAST_LOAD, expect_diagnosis, expect_ended_truthfully};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_fails_across_deploy_failed_deploy_and_rollback() -> Result<()> {
-    let bed = Bed::start_for_load("zero", Options::default()).await?;
-    bed.app_on_v1("shop", 2).await?;
+    let bed = Bed::shop_for_load("zero", Options::default(), 2).await?;
     let v2 = bed.image(Sample::version("v2")).await?;
     let crashing = bed.image(Sample::version("v3").exits_with(3)).await?;
 
@@ -50,8 +49,7 @@ async fn no_request_fails_across_deploy_failed_deploy_and_rollback() -> Result<(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deployments_in_quick_succession_drop_nothing_either() -> Result<()> {
-    let bed = Bed::start_for_load("quick", Options::default()).await?;
-    bed.app_on_v1("shop", 1).await?;
+    let bed = Bed::shop_for_load("quick", Options::default(), 1).await?;
     let mut images = Vec::new();
     for version in ["v2", "v3", "v4"] {
         images.push(bed.image(Sample::version(version)).await?);
