@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tower_sessions::Session;
 
 /// Looked at anew even if nothing was announced.
-const RECHECK_EVERY: Duration = Duration::from_secs(60);
+const RECHECK_EVERY: Duration = Duration::from_mins(1);
 /// Looked at again soon, since the store did not answer.
 const RECHECK_AGAIN: Duration = Duration::from_secs(1);
 /// Changes that come this soon one after the other are looked at once.
