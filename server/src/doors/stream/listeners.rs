@@ -171,8 +171,8 @@ mod tests {
         Arc::new(Listeners::new(OffsetDateTime::UNIX_EPOCH))
     }
 
-    fn ip(text: &str) -> Option<IpAddr> {
-        Some(text.parse().unwrap())
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
     }
 
     #[test]
@@ -194,17 +194,17 @@ mod tests {
         let mut of_network: Vec<_> = (0..MAX_OF_ADDRESS)
             .map(|last| {
                 listeners
-                    .sit(ip(&format!("2001:db8::{last:x}")))
+                    .sit(Some(ip(&format!("2001:db8::{last:x}"))))
                     .ok()
                     .unwrap()
             })
             .collect();
         assert_eq!(
-            listeners.sit(ip("2001:db8::ffff:1")).err(),
+            listeners.sit(Some(ip("2001:db8::ffff:1"))).err(),
             Some(Full::OfAddress)
         );
-        assert!(listeners.sit(ip("2001:db8:0:1::1")).is_ok());
-        assert!(listeners.sit(ip("::ffff:192.0.2.1")).is_ok());
+        assert!(listeners.sit(Some(ip("2001:db8:0:1::1"))).is_ok());
+        assert!(listeners.sit(Some(ip("::ffff:192.0.2.1"))).is_ok());
         let mut actor = Actor::system();
         for seat in of_network.iter_mut().take(MAX_OF_ONE) {
             assert_eq!(seat.belongs_to(&actor), Ok(()));
