@@ -2,12 +2,16 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
 
-use std::os::fd::OwnedFd;
+/// How often the file that is written to is looked for, and when again.
+const LOOKS: usize = 10;
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The directory of a container's log files, open: whatever is renamed above it, they are looked for
 /// in there.
@@ -54,8 +58,14 @@ impl Place {
             path: log_path.parent().ok_or_else(odd)?.to_owned(),
             name: (*name).to_owned(),
         };
-        place.open_file(0, false)?.ok_or_else(odd)?;
-        Ok(place)
+        // While the engine puts a full file aside, there is none for a moment.
+        for _ in 0..LOOKS {
+            if place.open_file(0, false)?.is_some() {
+                return Ok(place);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Err(odd())
     }
 
     /// Of the directory.

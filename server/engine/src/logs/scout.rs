@@ -123,10 +123,7 @@ impl Scout {
         };
         tokio::select! {
             event = events.next() => match event {
-                Ok(event) => {
-                    self.take(event).await;
-                    Ok(())
-                }
+                Ok(event) => self.take(event).await,
                 Err(why) => Err(EngineError::Unreachable {
                     doing: self.doing.clone(),
                     source: why.into(),
@@ -140,7 +137,7 @@ impl Scout {
         }
     }
 
-    async fn take(&mut self, event: Event) {
+    async fn take(&mut self, event: Event) -> Result<(), EngineError> {
         let Event { action, actor, .. } = event;
         if action == "start" {
             let mut labels = actor.attributes;
@@ -149,12 +146,13 @@ impl Scout {
                 origin: origin(&mut labels),
                 is_running: true,
             })
-            .await;
+            .await?;
         } else if let Some(ended) = self.containers.get(&actor.id) {
             ended.set();
             // Soon there may be nothing left to read.
             self.look_at = self.look_at.min(Instant::now() + LOOK_WHEN_QUIET);
         }
+        Ok(())
     }
 
     /// Finds what is there and not read yet; notices when there will be nothing more.
@@ -184,7 +182,7 @@ impl Scout {
                 origin: origin(&mut labels),
                 is_running: !matches!(container.state, Some(EXITED | DEAD)),
             })
-            .await;
+            .await?;
         }
         self.look_at_other_nodes().await?;
         let is_quiet = self.news.is_empty() && self.sources.count().0 == 0;
@@ -230,18 +228,18 @@ impl Scout {
         Ok(())
     }
 
-    async fn found(&mut self, container: Container) {
+    async fn found(&mut self, container: Container) -> Result<(), EngineError> {
         if let Some(ended) = self.containers.get(&container.id) {
             if !container.is_running {
                 ended.set();
             }
-            return;
+            return Ok(());
         }
         let ended = Arc::new(Ended::default());
         if !container.is_running {
             ended.set();
         }
-        let source = if let Some(tail) = self.tail(&container).await {
+        let source = if let Some(tail) = self.tail(&container).await? {
             let running = Running::new(&self.sources, &container.id, &container.origin, true);
             let (inner, ended) = (Arc::clone(&self.inner), Arc::clone(&ended));
             file::Source::new(inner, tail, container.origin, ended, running).into_stream()
@@ -251,6 +249,7 @@ impl Scout {
         };
         self.news.push_back(News::Source(source));
         self.containers.insert(container.id, ended);
+        Ok(())
     }
 
     fn through_api(&self, key: &str, path: &str, origin: Origin) -> BoxStream<'static, RawLines> {
@@ -261,27 +260,35 @@ impl Scout {
     }
 
     /// The container's log files; `None`: they are of another kind or cannot be read.
-    async fn tail(&mut self, container: &Container) -> Option<Tail> {
-        let root = self.root.clone()?;
+    async fn tail(&mut self, container: &Container) -> Result<Option<Tail>, EngineError> {
+        let Some(root) = self.root.clone() else {
+            return Ok(None);
+        };
         let docker = self.inner.client.docker();
         let inspection = docker.inspect_container(&container.id, None::<InspectContainerOptions>);
-        let about = self.inner.client.call(&self.doing, inspection).await.ok()?;
-        let driver = about.host_config?.log_config?.typ?;
-        let path = about.log_path.filter(|path| !path.is_empty())?;
-        if driver != "json-file" {
-            return None;
-        }
+        let about = match self.inner.client.call(&self.doing, inspection).await {
+            Err(EngineError::NotFound { .. }) => return Ok(None),
+            about => about?,
+        };
+        let config = about.host_config.and_then(|config| config.log_config);
+        let driver = config.and_then(|config| config.typ);
+        let path = about.log_path.filter(|path| !path.is_empty());
+        let (Some("json-file"), Some(path)) = (driver.as_deref(), path) else {
+            return Ok(None);
+        };
         let read = self.sources.read_of(container.origin.task_id.as_deref());
         let id = container.id.clone();
         let opening = tokio::task::spawn_blocking(move || {
             Place::open(&root, Path::new(&path), &id).and_then(|place| Tail::open(place, read))
         });
-        let outcome = opening.await.ok()?;
-        outcome
+        let Ok(outcome) = opening.await else {
+            return Ok(None);
+        };
+        Ok(outcome
             .inspect_err(|error| {
                 tracing::debug!(%error, container = container.id, "its log is read through the engine");
             })
-            .ok()
+            .ok())
     }
 }
 
