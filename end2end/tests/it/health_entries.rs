@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::bed::Bed;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 async fn told(bed: &Bed, query: &str) -> Result<Vec<Value>> {
     let query = format!("{query}&limit=1000&order=asc");
