@@ -802,24 +802,6 @@ mod tests {
         assert_eq!(numbers(&mut log.tail(ReplicaRead::default())), range(1, 4));
     }
 
-    #[test]
-    #[ignore = "measures; meant for an optimised build"]
-    fn how_long_a_line_takes() {
-        let mut log = Log::new();
-        let text = format!("{}\\n", "GET /cart/17 200 in 3 ms ".repeat(6));
-        for _ in 0..200_000 {
-            log.lines += 1;
-            log.raw(&text, "stdout");
-        }
-        for _ in 0..3 {
-            let mut tail = log.tail(ReplicaRead::default());
-            let begun = std::time::Instant::now();
-            let count = rest(&mut tail).0.len();
-            let each = begun.elapsed() / u32::try_from(count).unwrap();
-            eprintln!("{count} lines of {} bytes: {each:?} a line", text.len());
-        }
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(60))]
         /// Whatever happens in whatever order, each line is read once.

@@ -30,7 +30,7 @@ async fn backend() -> Backend {
     .await
 }
 
-fn told_by(version: u64, access: Value, backend: &Backend) -> RoutingSnapshot {
+fn told_by(version: u64, access: &Value, backend: &Backend) -> RoutingSnapshot {
     let route = json!({ "access": access });
     snapshot_with(version, route, &[upstream("r1", 1, &[backend.address])])
 }
@@ -84,7 +84,7 @@ fn paths(requests: &[RequestRecord]) -> Vec<&str> {
 async fn what_fails_is_told_with_its_parts_and_without_its_query() {
     let backend = backend().await;
     let (ingress, _control, mut link) = linked_with(config()).await;
-    link.apply(told_by(1, json!({}), &backend)).await;
+    link.apply(told_by(1, &json!({}), &backend)).await;
     get(ingress.local_addr()).await;
     let mut failing = request("GET", "/fails/7;sid=p4ram?token=s3cret", "");
     let headers = failing.headers_mut();
@@ -128,7 +128,7 @@ async fn all_are_told_once_where_all_are_wanted() {
     let backend = backend().await;
     let (ingress, _control, mut link) = linked_with(config()).await;
     let all = json!({ "sample_permille": 1_000 });
-    link.apply(told_by(1, all, &backend)).await;
+    link.apply(told_by(1, &all, &backend)).await;
     let mut client = Client::connect(ingress.local_addr()).await;
     let sending = async {
         for number in 0..600 {
@@ -156,15 +156,15 @@ async fn all_are_told_once_where_all_are_wanted() {
 async fn nothing_is_told_where_nothing_is_wanted_and_a_change_holds_at_once() {
     let backend = backend().await;
     let (ingress, _control, mut link) = linked_with(config()).await;
-    link.apply(told_by(1, Value::Null, &backend)).await;
+    link.apply(told_by(1, &Value::Null, &backend)).await;
     let off = request("GET", "/fails/off", "");
     ask(ingress.local_addr(), off).await;
-    link.apply(told_by(2, json!({}), &backend)).await;
+    link.apply(told_by(2, &json!({}), &backend)).await;
     ask(ingress.local_addr(), request("GET", "/fails/on", "")).await;
     assert_eq!(paths(&take_batch(&mut link).await.requests), ["/fails/on"]);
-    link.apply_past(told_by(3, Value::Null, &backend)).await;
+    link.apply_past(told_by(3, &Value::Null, &backend)).await;
     ask(ingress.local_addr(), request("GET", "/fails/off", "")).await;
-    link.apply_past(told_by(4, json!({}), &backend)).await;
+    link.apply_past(told_by(4, &json!({}), &backend)).await;
     ask(ingress.local_addr(), request("GET", "/fails/again", "")).await;
     assert_eq!(
         paths(&take_batch(&mut link).await.requests),
@@ -177,7 +177,7 @@ async fn what_is_slow_is_told_and_marked() {
     let backend = backend().await;
     let (ingress, _control, mut link) = linked_with(config()).await;
     let slow = json!({ "slow_ms": 20 });
-    link.apply(told_by(1, slow, &backend)).await;
+    link.apply(told_by(1, &slow, &backend)).await;
     let answer = ask(ingress.local_addr(), request("GET", "/late", "")).await;
     assert_eq!(answer.status, 200);
     let batch = take_batch(&mut link).await;
@@ -193,7 +193,7 @@ async fn what_is_slow_is_told_and_marked() {
 async fn what_waits_while_nobody_listens_comes_later_and_what_was_underway_again() {
     let backend = backend().await;
     let (ingress, control, mut link) = linked_with(config()).await;
-    link.apply(told_by(1, json!({}), &backend)).await;
+    link.apply(told_by(1, &json!({}), &backend)).await;
     ask(ingress.local_addr(), request("GET", "/fails/first", "")).await;
     let lost = next_batch(&mut link).await;
     drop(link);
@@ -216,7 +216,7 @@ async fn what_waits_while_nobody_listens_comes_later_and_what_was_underway_again
 async fn the_next_batch_waits_until_the_last_was_taken() {
     let backend = backend().await;
     let (ingress, _control, mut link) = linked_with(config()).await;
-    link.apply(told_by(1, json!({}), &backend)).await;
+    link.apply(told_by(1, &json!({}), &backend)).await;
     ask(ingress.local_addr(), request("GET", "/fails/1", "")).await;
     let first = next_batch(&mut link).await;
     ask(ingress.local_addr(), request("GET", "/fails/2", "")).await;
@@ -298,7 +298,7 @@ async fn a_client_that_gives_up_leaves_a_trace() {
     let (backend, mut arrivals, gate) = crate::support::held_backend().await;
     let (ingress, _control, mut link) = linked_with(config()).await;
     let all = json!({ "sample_permille": 1_000 });
-    link.apply(told_by(1, all, &backend)).await;
+    link.apply(told_by(1, &all, &backend)).await;
     let mut stream = tokio::net::TcpStream::connect(ingress.local_addr())
         .await
         .unwrap();
@@ -317,7 +317,7 @@ async fn a_flood_of_failures_is_told_in_part_and_counted_in_full() {
     const COUNT: u64 = 600;
     let backend = backend().await;
     let (ingress, _control, mut link) = linked_with(config()).await;
-    link.apply(told_by(1, json!({}), &backend)).await;
+    link.apply(told_by(1, &json!({}), &backend)).await;
     // One connection, and so one worker.
     let mut client = Client::connect(ingress.local_addr()).await;
     let began = Instant::now();
@@ -340,7 +340,7 @@ async fn a_request_cannot_forge_a_line() {
     let backend = backend().await;
     let (ingress, _control, mut link) = linked_with(config()).await;
     let all = json!({ "sample_permille": 1_000 });
-    link.apply(told_by(1, all, &backend)).await;
+    link.apply(told_by(1, &all, &backend)).await;
     let mut forged = b"GET /\xe2\x80\xae%0a%1b[2J/x HTTP/1.1\r\nhost: shop.localhost\r\n".to_vec();
     forged.extend(b"user-agent: a\tb\xe2\x80\xae\xff\r\nconnection: close\r\n\r\n");
     exchange(ingress.local_addr(), &forged).await;

@@ -63,7 +63,7 @@ impl Life<'_> {
         self.run(changed).unwrap();
     }
 
-    fn change_logs(&self, app: &str, access: serde_json::Value) {
+    fn change_logs(&self, app: &str, access: &serde_json::Value) {
         let parts = json!({"logs": {"access": access}});
         let serde_json::Value::Object(parts) = parts else {
             unreachable!()
@@ -455,7 +455,7 @@ fn what_is_told_of_requests_changes_at_once_and_stays_when_going_back() {
         slow_ms: 2_000,
     };
     assert_eq!(world.ingress.access("shop"), Some(usual));
-    life.change_logs("shop", json!({"sample_permille": 250}));
+    life.change_logs("shop", &json!({"sample_permille": 250}));
     let sampled = AccessRule {
         sample_permille: 250,
         ..usual
@@ -474,7 +474,7 @@ fn what_is_told_of_requests_changes_at_once_and_stays_when_going_back() {
         Some(sampled),
         "it is no part of a release"
     );
-    life.change_logs("shop", json!({"enabled": false}));
+    life.change_logs("shop", &json!({"enabled": false}));
     assert_eq!(world.ingress.access("shop"), None);
     assert!(life.told("shop", "changed logs of shop"));
     world.assert_sound();
