@@ -109,8 +109,8 @@ pub struct Settings {
         value_name = "NUMBER"
     )]
     pub builds_at_once: usize,
-    /// Host, address or network (`10.1.0.0/16`) beside the public internet that repositories and
-    /// webhooks may name; give it again for more
+    /// Host, address or network (`10.1.0.0/16`) beside the public internet that repositories,
+    /// webhooks and log forwarders may name; give it again for more
     #[arg(
         long = "allow-address",
         env = "FLUKEDEPLOY_ALLOW_ADDRESSES",
@@ -126,6 +126,31 @@ pub struct Settings {
         value_name = "MIB"
     )]
     pub max_source_mb: u32,
+    /// Days for which log entries are kept where an app does not set it
+    #[arg(
+        long,
+        env = "FLUKEDEPLOY_LOG_RETAIN_DAYS",
+        default_value_t = 30,
+        value_name = "DAYS"
+    )]
+    pub log_retain_days: u32,
+    /// What the log entries of one app may take on disk where it does not set it, in MiB
+    #[arg(
+        long,
+        env = "FLUKEDEPLOY_LOG_RETAIN_MB",
+        default_value_t = 1024,
+        value_name = "MIB"
+    )]
+    pub log_retain_mb: u32,
+    /// Space on the disk, in MiB, that logs leave to others, but a twentieth of the disk at most:
+    /// with less than that free none are stored, and below twice that the oldest go; 0: none
+    #[arg(
+        long,
+        env = "FLUKEDEPLOY_LOG_MIN_FREE_MB",
+        default_value_t = 512,
+        value_name = "MIB"
+    )]
+    pub log_min_free_mb: u32,
     /// Image scanner that validation runs: `trivy` or `grype`, a program and its own arguments
     #[arg(long, env = "FLUKEDEPLOY_SCANNER", value_name = "COMMAND")]
     pub scanner: Option<String>,

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use flukedeploy_domain::addresses::AllowedAddresses;
+use flukedeploy_domain::app::LogSettings;
 use flukedeploy_domain::deployment::PhaseName;
 use flukedeploy_domain::names::{Hostname, InstanceName};
+use flukedeploy_platform::config::LogsConfig;
 use flukedeploy_platform::secret::Secret;
 
 use crate::cli::Settings;
@@ -33,6 +35,9 @@ pub struct Config {
     pub allowed_addresses: AllowedAddresses,
     /// Of a source archive as it comes in.
     pub max_source_bytes: u64,
+    pub logs: LogsConfig,
+    /// Left to others on the disk of the logs.
+    pub log_min_free_bytes: u64,
     pub admin_password: Option<Secret>,
     pub api_token: Option<Secret>,
     pub hold_in_phase: Option<PhaseName>,
@@ -140,6 +145,15 @@ impl Config {
                 settings.max_source_mb
             ));
         }
+        let logs = LogSettings {
+            retain_days: Some(settings.log_retain_days),
+            retain_mb: Some(settings.log_retain_mb),
+            ..LogSettings::default()
+        };
+        for fault in logs.validate().err().into_iter().flatten() {
+            let flag = fault.field.replace("logs.", "--log-").replace('_', "-");
+            faults.push(format!("{flag} {}", fault.problem));
+        }
         let scanner = settings.scanner.as_deref().filter(|text| !text.is_empty());
         let scanner = scanner.and_then(|text| {
             text.parse::<ScannerCommand>()
@@ -174,6 +188,11 @@ impl Config {
                 registry_auth_file: settings.registry_auth_file.clone().or_else(|| {
                     environment("HOME").map(|home| Path::new(&home).join(".docker/config.json"))
                 }),
+                logs: LogsConfig {
+                    retain_days: settings.log_retain_days,
+                    retain_mb: settings.log_retain_mb,
+                },
+                log_min_free_bytes: u64::from(settings.log_min_free_mb) << 20,
                 admin_password,
                 api_token,
                 hold_in_phase,

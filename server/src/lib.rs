@@ -7,6 +7,7 @@ pub mod doors;
 mod files;
 mod http_client;
 mod ingress_link;
+mod log_receivers;
 mod outgoing;
 mod scanner;
 mod telemetry;

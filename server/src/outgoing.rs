@@ -1,4 +1,4 @@
-//! Requests to addresses that people typed: webhooks. Every address a name leads to is checked
+//! Requests to addresses that people typed: webhooks and receivers of logs. Every address a name leads to is checked
 //! before any is connected to, and the connection goes to what was checked, so that a name that
 //! changes its mind in between gains nothing. Proxies of the environment are not used.
 
@@ -10,9 +10,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use flukedeploy_domain::addresses::{AllowedAddresses, is_odd_address};
+use flukedeploy_domain::webhook::WebhookUrl;
 use flukedeploy_platform::ports::{Answer, Outgoing, OutgoingError, OutgoingRequest};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST};
-use http::{HeaderValue, Request, Uri};
+use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -26,7 +27,7 @@ use tokio_rustls::TlsConnector;
 const CONNECT: Duration = Duration::from_secs(5);
 /// From the look-up to the end of the answer.
 const WHOLE: Duration = Duration::from_secs(10);
-/// What is read of an answer; nobody looks at it.
+/// What is read of an answer.
 const ANSWER_LIMIT_BYTES: usize = 64 * 1024;
 /// Addresses of one name that are tried.
 const ADDRESSES: usize = 4;
@@ -47,12 +48,17 @@ impl Network {
         let mut roots = RootCertStore::empty();
         let (usable, _) = roots.add_parsable_certificates(found.certs);
         if usable == 0 {
-            tracing::warn!("this machine trusts no certificates: webhooks to https:// will fail");
+            tracing::warn!(
+                "this machine trusts no certificates: webhooks and log forwarders with TLS will fail"
+            );
         }
         Self::with_roots(allowed, roots)
     }
 
-    fn with_roots(allowed: AllowedAddresses, roots: RootCertStore) -> Result<Self, rustls::Error> {
+    pub(crate) fn with_roots(
+        allowed: AllowedAddresses,
+        roots: RootCertStore,
+    ) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -65,7 +71,11 @@ impl Network {
     }
 
     /// Where a host may be connected to.
-    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, OutgoingError> {
+    pub(crate) async fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, OutgoingError> {
         if is_odd_address(host) {
             return Err(OutgoingError::Refused);
         }
@@ -99,15 +109,21 @@ impl Network {
         Ok(found)
     }
 
-    async fn connect(&self, target: &Target) -> Result<Connection, OutgoingError> {
-        let addresses = self.resolve(&target.host, target.port).await?;
+    /// Connects to a checked address, encrypted if asked to.
+    pub(crate) async fn connect(
+        &self,
+        host: &str,
+        port: u16,
+        tls: bool,
+    ) -> Result<Connection, OutgoingError> {
+        let addresses = self.resolve(host, port).await?;
         let stream = TcpStream::connect(addresses.as_slice())
             .await
             .map_err(OutgoingError::NotConnected)?;
-        if !target.tls {
+        if !tls {
             return Ok(Box::new(stream));
         }
-        let name = ServerName::try_from(target.host.clone())
+        let name = ServerName::try_from(host.to_owned())
             .map_err(|error| OutgoingError::NotEncrypted(io::Error::other(error)))?;
         let stream = self
             .tls
@@ -117,12 +133,14 @@ impl Network {
         Ok(Box::new(stream))
     }
 
-    async fn exchange(&self, request: &OutgoingRequest) -> Result<Answer, OutgoingError> {
-        let target = Target::of(request)?;
-        let stream = tokio::time::timeout(CONNECT, self.connect(&target))
+    /// Sends one `POST` on a connection of its own and reads the answer, as far as the limit.
+    pub(crate) async fn exchange(&self, post: Post<'_>) -> Result<Response<Bytes>, OutgoingError> {
+        let target = Target::of(post.url)?;
+        let connect = self.connect(&target.host, target.port, target.tls);
+        let stream = tokio::time::timeout(CONNECT, connect)
             .await
             .map_err(|_| OutgoingError::TimedOut(CONNECT))??;
-        let message = target.message(request)?;
+        let message = target.message(post)?;
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_headers(100)
             .max_buf_size(ANSWER_LIMIT_BYTES)
@@ -133,24 +151,45 @@ impl Network {
         let mut driver = tokio::task::JoinSet::new();
         driver.spawn(connection);
         let answer = sender.send_request(message).await.map_err(broken)?;
-        let status = answer.status().as_u16();
-        read_away(answer.into_body()).await?;
-        Ok(Answer { status })
+        let (head, body) = answer.into_parts();
+        Ok(Response::from_parts(head, read_all(body).await?))
     }
 }
 
 #[async_trait]
 impl Outgoing for Network {
     async fn post(&self, request: &OutgoingRequest) -> Result<Answer, OutgoingError> {
-        tokio::time::timeout(WHOLE, self.exchange(request))
+        let headers: Vec<(&str, &str)> = request
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let post = Post {
+            url: &request.url,
+            content_type: "application/json",
+            headers: &headers,
+            body: request.body.clone(),
+        };
+        let answer = tokio::time::timeout(WHOLE, self.exchange(post))
             .await
-            .unwrap_or(Err(OutgoingError::TimedOut(WHOLE)))
+            .unwrap_or(Err(OutgoingError::TimedOut(WHOLE)))?;
+        let status = answer.status().as_u16();
+        Ok(Answer { status })
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+/// A request as it is sent.
+#[derive(Clone)]
+pub(crate) struct Post<'a> {
+    pub(crate) url: &'a WebhookUrl,
+    pub(crate) content_type: &'static str,
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+    pub(crate) body: Bytes,
+}
+
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-type Connection = Box<dyn Stream>;
+pub(crate) type Connection = Box<dyn Stream>;
 
 /// The parts of an address.
 struct Target {
@@ -163,8 +202,8 @@ struct Target {
 }
 
 impl Target {
-    fn of(request: &OutgoingRequest) -> Result<Self, OutgoingError> {
-        let uri: Uri = request.url.as_str().parse().map_err(broken)?;
+    fn of(url: &WebhookUrl) -> Result<Self, OutgoingError> {
+        let uri: Uri = url.as_str().parse().map_err(broken)?;
         let tls = uri.scheme_str() == Some("https");
         let authority = uri
             .authority()
@@ -179,37 +218,35 @@ impl Target {
         })
     }
 
-    fn message(&self, request: &OutgoingRequest) -> Result<Request<Full<Bytes>>, OutgoingError> {
+    fn message(&self, post: Post<'_>) -> Result<Request<Full<Bytes>>, OutgoingError> {
         let mut message = Request::post(self.path.as_str())
             .header(HOST, self.authority.as_str())
             .header(CONNECTION, HeaderValue::from_static("close"))
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        for (name, value) in &request.headers {
-            message = message.header(*name, value.as_str());
+            .header(CONTENT_TYPE, HeaderValue::from_static(post.content_type));
+        for (name, value) in post.headers {
+            message = message.header(*name, *value);
         }
-        message
-            .body(Full::new(request.body.clone()))
-            .map_err(broken)
+        message.body(Full::new(post.body)).map_err(broken)
     }
 }
 
-fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OutgoingError {
+pub(crate) fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OutgoingError {
     OutgoingError::Broken(error.into())
 }
 
 /// Reads an answer to its end, so that the sender sees that it was heard.
-async fn read_away(mut body: Incoming) -> Result<(), OutgoingError> {
-    let mut read = 0;
+async fn read_all(mut body: Incoming) -> Result<Bytes, OutgoingError> {
+    let mut read = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(broken)?;
-        read += frame.data_ref().map_or(0, Bytes::len);
-        if read > ANSWER_LIMIT_BYTES {
+        read.extend(frame.data_ref().into_iter().flatten());
+        if read.len() > ANSWER_LIMIT_BYTES {
             return Err(OutgoingError::TooLong {
                 limit_bytes: ANSWER_LIMIT_BYTES,
             });
         }
     }
-    Ok(())
+    Ok(read.into())
 }
 
 #[cfg(test)]

@@ -77,6 +77,8 @@ const FIELDS: [(&str, &str, &str); 88] = [
     ("jobs.post_deploy.timeout_seconds", "job_post_deploy_timeout", "After the deployment: time limit"),
     ("checks.signature_key", "signature_key", "Signature key"),
     ("checks.ignore", "checks_ignore", "Checks to ignore"),
+    ("logs.retain_days", "log_retain_days", "Keep for, in days"),
+    ("logs.retain_mb", "log_retain_mb", "Keep at most, in MiB"),
     ("logs.access.enabled", "access_log", "Requests in the log"),
     ("logs.access.sample_permille", "access_sample", "Others in 1000"),
     ("logs.access.slow_ms", "access_slow_ms", "Slow from, in milliseconds"),

@@ -4,8 +4,8 @@
 use std::str::FromStr;
 
 use flukedeploy_domain::app::{
-    MAX_HOLD_SECONDS, MAX_SLOW_MS, MAX_WARM_SECONDS, PlacementRule, Protocol, PublishedPort,
-    Quantity, Volume,
+    MAX_HOLD_SECONDS, MAX_RETAIN_DAYS, MAX_RETAIN_MB, MAX_SLOW_MS, MAX_WARM_SECONDS, PlacementRule,
+    Protocol, PublishedPort, Quantity, Volume,
 };
 use flukedeploy_domain::health::HealthProbe;
 use flukedeploy_domain::names::{Invalid, quoted};
@@ -53,7 +53,12 @@ impl Reader<'_> {
             "sample_permille": self.number::<u32>("access_sample", 0, 1_000),
             "slow_ms": self.number::<u32>("access_slow_ms", 0, MAX_SLOW_MS),
         });
-        parts.insert("logs".to_owned(), json!({"access": access}));
+        let logs = json!({
+            "access": access,
+            "retain_days": self.number::<u32>("log_retain_days", 1, MAX_RETAIN_DAYS),
+            "retain_mb": self.number::<u32>("log_retain_mb", 1, MAX_RETAIN_MB),
+        });
+        parts.insert("logs".to_owned(), logs);
         parts
     }
 

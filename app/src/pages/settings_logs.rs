@@ -1,4 +1,4 @@
-//! The folded part of the settings about what the log tells of requests.
+//! The folded part of the settings about what the log tells of requests, and how long it is kept.
 
 use flukedeploy_domain::app::AccessLog;
 use flukedeploy_platform::views::AppView;
@@ -20,6 +20,8 @@ pub(super) fn logs(typed: &Typed, app: &AppView) -> impl IntoView + use<> {
         (true, 1_000) => "all requests".to_owned(),
         (true, some) => format!("failed and slow requests, {some} in 1000 others"),
     };
+    let kept = |limit: Option<u32>| limit.map_or_else(String::new, |limit| limit.to_string());
+    let (days, mb) = (kept(app.logs.retain_days), kept(app.logs.retain_mb));
     let choices = vec![
         Choice::new("on", "Failed and slow requests"),
         Choice::new("off", "No requests"),
@@ -31,7 +33,17 @@ pub(super) fn logs(typed: &Typed, app: &AppView) -> impl IntoView + use<> {
             {number(typed, "access_sample", "Others in 1000", &sample_permille, "Chosen by chance; 1000 are all.")}
             {number(typed, "access_slow_ms", "Slow from, in milliseconds", &slow_ms, "Until the answer begins; 0: none is slow.")}
         </div>
+        <div class="row">
+            {number(typed, "log_retain_days", "Keep for, in days", &days, "Empty: as the server's settings say.")}
+            {number(typed, "log_retain_mb", "Keep at most, in MiB", &mb, "The oldest go first. Production's setting counts.")}
+        </div>
     };
-    let fields = ["access_log", "access_sample", "access_slow_ms"];
+    let fields = [
+        "access_log",
+        "access_sample",
+        "access_slow_ms",
+        "log_retain_days",
+        "log_retain_mb",
+    ];
     folded(typed, "Log", now, &fields, body.into_any())
 }

@@ -74,6 +74,7 @@ impl Stand {
             bootstrap_token: None,
             builds: BuildsConfig::default(),
             version: "0.1.0",
+            logs: flukedeploy_platform::config::LogsConfig::default(),
             hold_in_phase: None,
         };
         let ports = Ports {
@@ -85,6 +86,7 @@ impl Stand {
             workshop: Arc::new(PretendedWorkshop(directory.clone())),
             inspector: Arc::new(flukedeploy_platform::ports::Absent),
             outgoing: Arc::new(flukedeploy_platform::ports::Absent),
+            log_receivers: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::new(SystemClock),
         };
         Self {

@@ -119,10 +119,12 @@ pub enum Action {
     ChangeEnvironments,
     ListWebhooks,
     ChangeWebhooks,
+    ListLogForwarders,
+    ChangeLogForwarders,
 }
 
 impl Action {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::ListApps,
         Self::ViewApp,
         Self::CreateApp,
@@ -148,6 +150,8 @@ impl Action {
         Self::ChangeEnvironments,
         Self::ListWebhooks,
         Self::ChangeWebhooks,
+        Self::ListLogForwarders,
+        Self::ChangeLogForwarders,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -177,6 +181,8 @@ impl Action {
             Self::ChangeEnvironments => "change_environments",
             Self::ListWebhooks => "list_webhooks",
             Self::ChangeWebhooks => "change_webhooks",
+            Self::ListLogForwarders => "list_log_forwarders",
+            Self::ChangeLogForwarders => "change_log_forwarders",
         }
     }
 
@@ -207,7 +213,9 @@ impl Action {
             | Self::ListCredentials
             | Self::ChangeCredentials
             | Self::ListWebhooks
-            | Self::ChangeWebhooks => Tier::Admin,
+            | Self::ChangeWebhooks
+            | Self::ListLogForwarders
+            | Self::ChangeLogForwarders => Tier::Admin,
         }
     }
 }

@@ -201,6 +201,12 @@ impl Found {
         }
     }
 
+    /// Of message, stack trace and fields, in bytes.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let more = [&self.trace, &self.fields].into_iter().flatten();
+        self.message.len() + more.map(String::len).sum::<usize>()
+    }
+
     pub(crate) fn into_entry(self) -> LogEntry {
         let timestamp = from_ns(self.time);
         let mut metadata = self.origin.metadata.clone();

@@ -41,6 +41,8 @@ mod codec;
 mod disk;
 mod encoding;
 mod error;
+mod feed;
+mod gone;
 mod lookup;
 mod options;
 mod origin;
@@ -52,6 +54,7 @@ mod scan;
 mod sealer;
 mod search;
 mod segment;
+mod space;
 mod state;
 mod store;
 mod wal;
@@ -64,7 +67,8 @@ pub use lookup::{Export, MAX_BUCKETS};
 pub use options::Options;
 pub use port::Logs;
 pub use query::{
-    Bucket, Context, Cursor, Histogram, MAX_REACH, Order, Page, Paging, Query, StoredLine, Total,
+    Bucket, Context, Cursor, Feed, FeedQuery, Histogram, MAX_REACH, Order, Page, Paging, Query,
+    StoredLine, Total,
 };
 pub use retention::{Removed, Usage};
 pub use store::{LogStore, MAX_POSITION_BYTES, MAX_POSITION_KEY_BYTES};

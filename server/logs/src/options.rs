@@ -23,6 +23,9 @@ pub struct Options {
     pub waiting_bytes: usize,
     /// zstd's: 1 is fastest.
     pub compression: i32,
+    /// Space on the disk that is left to others, but no more than a twentieth of the disk: with less
+    /// than that free nothing is stored, and below twice that the oldest lines go. 0: none.
+    pub min_free_bytes: u64,
 }
 
 impl Default for Options {
@@ -36,6 +39,7 @@ impl Default for Options {
             open_bytes: 24 << 20,
             waiting_bytes: 16 << 20,
             compression: 1,
+            min_free_bytes: 0,
         }
     }
 }

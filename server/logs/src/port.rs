@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use flukedeploy_domain::log_entry::LogFilter;
 use flukedeploy_platform::ports::{
-    self, Context, Histogram, LogBatch, LogPage, LogQuery, LogUsage, Paging, StoreError,
+    self, Context, Feed, FeedQuery, Histogram, LogBatch, LogPage, LogQuery, LogUsage, Paging,
+    Retention, StoreError,
 };
-use time::OffsetDateTime;
 
 use crate::{Error, LogStore, Options};
 
@@ -24,9 +25,17 @@ impl Logs {
     /// # Errors
     /// Another process has it open; the disk is full or cannot be read.
     pub async fn open(directory: &Path) -> Result<Self, StoreError> {
+        Self::open_with(directory, Options::default()).await
+    }
+
+    /// [`open`](Self::open), with other sizes than the usual.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open_with(directory: &Path, options: Options) -> Result<Self, StoreError> {
         let directory = directory.to_owned();
         let store = blocking("opening the log store", move || {
-            LogStore::open(&directory, Options::default())
+            LogStore::open(&directory, options)
         })
         .await?;
         Ok(Self {
@@ -60,6 +69,7 @@ async fn blocking<T: Send + 'static>(
 impl ports::LogStore for Logs {
     async fn append(&self, batch: Arc<LogBatch>) -> Result<u64, StoreError> {
         self.run("storing log entries", move |store| {
+            store.check_space()?;
             store.append(&batch.entries, &batch.positions)
         })
         .await
@@ -121,15 +131,42 @@ impl ports::LogStore for Logs {
         .await
     }
 
-    async fn expire(&self, before: OffsetDateTime, bytes_per_app: u64) -> Result<u64, StoreError> {
+    async fn feed(&self, query: &FeedQuery) -> Result<Feed, StoreError> {
+        let query = query.clone();
+        self.run("reading log entries in their order", move |store| {
+            store.feed(&query)
+        })
+        .await
+    }
+
+    async fn backlog(&self, filter: &LogFilter, after: u64) -> Result<u64, StoreError> {
+        let filter = filter.clone();
+        self.run("counting log entries that wait", move |store| {
+            Ok(store.backlog(&filter, after))
+        })
+        .await
+    }
+
+    async fn newest(&self) -> Result<u64, StoreError> {
+        Ok(self.store.newest())
+    }
+
+    async fn expire(&self, retention: &Retention) -> Result<u64, StoreError> {
+        let retention = retention.clone();
         self.run("removing old log entries", move |store| {
+            store.unread_after(retention.unread_after);
             let mut lines = 0;
             let mut outcome = Ok(());
             for usage in store.usage() {
-                match store.retain(&usage.app, Some(before), Some(bytes_per_app)) {
+                let keep = retention.of(&usage.app);
+                match store.retain(&usage.app, Some(keep.since), Some(keep.bytes)) {
                     Ok(removed) => lines += removed.lines,
                     Err(error) => outcome = Err(error),
                 }
+            }
+            match store.make_room() {
+                Ok(removed) => lines += removed.lines,
+                Err(error) => outcome = Err(error),
             }
             outcome.map(|()| lines)
         })

@@ -1,8 +1,8 @@
 //! What can be asked, and the answers: the port's words, shorter.
 
 pub use flukedeploy_platform::ports::{
-    Bucket, Context, Cursor, Histogram, LogPage as Page, LogQuery as Query, MAX_REACH, Order,
-    Paging, StoredLine, Total,
+    Bucket, Context, Cursor, Feed, FeedQuery, Histogram, LogPage as Page, LogQuery as Query,
+    MAX_REACH, Order, Paging, StoredLine, Total,
 };
 
 use crate::block::to_ns;

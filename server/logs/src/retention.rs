@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use time::OffsetDateTime;
 
-use crate::block::{from_ns, to_ns};
+use crate::block::{Block, from_ns, to_ns};
 use crate::disk::{remove_if_there, sync_directory};
 use crate::error::{Doing, Error};
+use crate::gone::{self, Span};
 use crate::segment::Segment;
 use crate::state::{App, lock};
-use crate::store::LogStore;
+use crate::store::{LogStore, Writer};
 use crate::wal::Frame;
 
 /// What an app's lines take.
@@ -108,6 +110,7 @@ impl LogStore {
         };
         let mut removed = Removed::default();
         let mut forgotten = Vec::new();
+        self.note_gone(&mut writer, app, &segments, open.as_deref());
         if let Some(open) = open {
             writer.dropped_open(open.bytes());
             removed.lines += open.rows() as u64;
@@ -131,6 +134,58 @@ impl LogStore {
             }
         }
         outcome.map(|()| removed)
+    }
+
+    /// Lines behind this number are still wanted by a reader: what [`retain`](Self::retain) takes
+    /// of them from now on is told by [`feed`](Self::feed). `None`: nobody reads.
+    pub fn unread_after(&self, sequence: Option<u64>) {
+        let number = sequence.unwrap_or(u64::MAX);
+        self.read_up_to.store(number, Ordering::Relaxed);
+    }
+
+    /// Notes what is about to go before any reader had it, and forgets what all are past.
+    fn note_gone(
+        &self,
+        writer: &mut Writer,
+        app: &str,
+        segments: &[Arc<Segment>],
+        open: Option<&Block>,
+    ) {
+        let read_up_to = self.read_up_to.load(Ordering::Relaxed);
+        let Some(key) = gone::key_of(app) else {
+            return;
+        };
+        let blocks = segments.iter().flat_map(|segment| &segment.blocks);
+        let mut spans: Vec<Span> = blocks
+            .map(|block| Span {
+                first: block.header.min_sequence,
+                last: block.header.max_sequence,
+                levels: block.header.levels.map(u64::from),
+            })
+            .collect();
+        spans.extend(open.and_then(span_of));
+        spans.retain(|span| span.last > read_up_to);
+        let mut state = self.shared.write();
+        let known = state.positions.get(&key);
+        if spans.is_empty() && known.is_none() {
+            return;
+        }
+        let note = gone::note(known, spans, read_up_to);
+        if known == Some(&note) {
+            return;
+        }
+        let frame = if note.is_empty() {
+            state.positions.remove(&key);
+            Frame::forget_positions(std::slice::from_ref(&key))
+        } else {
+            state.positions.insert(key.clone(), note.clone());
+            Frame::checkpoint(state.newest + 1, [(&key, &note)].into_iter())
+        };
+        drop(state);
+        // In memory it is known all the same, and goes into the next write-ahead log.
+        if let Err(cause) = writer.wal.append(frame) {
+            tracing::debug!(error = %cause, app.name = app, "what is gone is not noted on disk yet");
+        }
     }
 
     /// [`retain`](Self::retain) by age for all apps.
@@ -180,6 +235,19 @@ impl LogStore {
             bytes: usage.bytes,
         })
     }
+}
+
+fn span_of(block: &Block) -> Option<Span> {
+    let (first, last) = block.sequences()?;
+    let mut levels = [0; 4];
+    for level in &block.columns.levels {
+        levels[usize::from(level & 3)] += 1;
+    }
+    Some(Span {
+        first,
+        last,
+        levels,
+    })
 }
 
 fn take_expired(app: &mut App, before: Option<i64>, most_bytes: Option<u64>) -> Vec<Arc<Segment>> {

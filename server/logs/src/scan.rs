@@ -16,7 +16,7 @@ use crate::encoding::{Decoder, Header};
 use crate::origin::{Origin, features_of, service_feature};
 use crate::query::{Query, range_of};
 use crate::segment::{Segment, Stored, may_have, read_part};
-use crate::state::Shared;
+use crate::state::{Shared, State};
 
 /// Segments kept open while one query runs.
 const OPEN_FILES: usize = 16;
@@ -93,6 +93,11 @@ impl<'a> Wanted<'a> {
         self.query.filter.matches_level(level_of(level))
     }
 
+    /// Whether level and origin of a line are wanted.
+    pub(crate) fn has_row(&self, columns: &Columns, row: usize) -> bool {
+        self.has_level(columns.levels[row]) && self.has_origin(columns.origin(row))
+    }
+
     fn may_be_in(&self, header: &Header) -> bool {
         let touches = header.max_time >= self.since
             && (header.min_time < self.until || self.until == i64::MAX);
@@ -151,8 +156,11 @@ impl Source {
 
 /// All blocks that may hold a wanted line, as they are at this moment, in no order.
 pub(crate) fn sources(shared: &Shared, wanted: &Wanted<'_>) -> Vec<Source> {
+    sources_in(&shared.read(), wanted)
+}
+
+pub(crate) fn sources_in(state: &State, wanted: &Wanted<'_>) -> Vec<Source> {
     let mut sources = Vec::new();
-    let state = shared.read();
     let query = wanted.query;
     for (name, app) in &state.apps {
         let asked = query.filter.app_name.as_ref().is_none_or(|app| app == name);

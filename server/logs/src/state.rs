@@ -63,6 +63,8 @@ impl App {
 pub(crate) struct State {
     pub(crate) apps: BTreeMap<String, App>,
     pub(crate) positions: HashMap<String, Vec<u8>>,
+    /// Sequence number of the newest line, 0 before the first.
+    pub(crate) newest: u64,
 }
 
 impl State {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -14,6 +15,7 @@ use crate::batch::Batch;
 use crate::block::Block;
 use crate::disk::Disk;
 use crate::error::{Doing, Error};
+use crate::gone;
 use crate::options::Options;
 use crate::recovery::{Recovered, is_full, recover};
 use crate::sealer::{Sealer, Task};
@@ -35,6 +37,8 @@ pub struct LogStore {
     pub(crate) shared: Arc<Shared>,
     /// Taken before every other lock.
     pub(crate) writer: Mutex<Writer>,
+    /// Lines behind this number are still wanted by a reader.
+    pub(crate) read_up_to: AtomicU64,
     sealer: Option<JoinHandle<()>>,
     lock: File,
     /// What the last batch was written from, for the next: fresh memory costs a fault per page.
@@ -72,11 +76,12 @@ impl LogStore {
 
     pub(crate) fn open_on(root: &Path, options: Options, disk: Disk) -> Result<Self, Error> {
         let Recovered {
-            state,
+            mut state,
             next_sequence,
             last_generation,
             lock: lock_file,
         } = recover(root, &options, &disk)?;
+        state.newest = next_sequence.saturating_sub(1);
         let (frames, waiting) = {
             let mut frames = vec![Frame::checkpoint(next_sequence, state.positions.iter())];
             let mut waiting = Vec::new();
@@ -120,6 +125,7 @@ impl LogStore {
         Ok(Self {
             shared,
             writer: Mutex::new(writer),
+            read_up_to: AtomicU64::new(u64::MAX),
             sealer: Some(sealer),
             lock: lock_file,
             spare: Mutex::default(),
@@ -184,7 +190,9 @@ impl LogStore {
 
     /// All reader positions.
     pub fn positions(&self) -> HashMap<String, Vec<u8>> {
-        self.shared.read().positions.clone()
+        let mut positions = self.shared.read().positions.clone();
+        positions.retain(|key, _| !gone::is_ours(key));
+        positions
     }
 
     /// Removes positions of readers that will not come back. Unknown keys do no harm.
@@ -280,6 +288,7 @@ impl Writer {
         let first = self.next_sequence - batch.entries.len() as u64;
         let mut full = Vec::new();
         let mut state = shared.write();
+        state.newest = self.next_sequence.saturating_sub(1);
         for (key, value) in positions {
             match state.positions.get_mut(key) {
                 Some(known) => known.clone_from(value),

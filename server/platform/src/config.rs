@@ -18,6 +18,7 @@ pub struct PlatformConfig {
     /// Bootstrap administrator token from the environment.
     pub bootstrap_token: Option<Secret>,
     pub builds: BuildsConfig,
+    pub logs: LogsConfig,
     pub version: &'static str,
     /// Waits for ever in this phase; for tests that kill the control plane at a known moment.
     /// Only debug builds can set it.
@@ -39,6 +40,23 @@ impl Default for BuildsConfig {
         Self {
             registry: None,
             at_once: 1,
+        }
+    }
+}
+
+/// How long log entries are kept where an app does not say otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogsConfig {
+    pub retain_days: u32,
+    /// Of one app, on disk.
+    pub retain_mb: u32,
+}
+
+impl Default for LogsConfig {
+    fn default() -> Self {
+        Self {
+            retain_days: 30,
+            retain_mb: 1024,
         }
     }
 }

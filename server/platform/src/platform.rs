@@ -12,7 +12,7 @@ use crate::fleet::Fleet;
 use crate::identity::SignInLimits;
 use crate::journal::Journal;
 use crate::ports::{
-    Builder, Clock, Engine, Inspector, LogStore, Outgoing, Store, Traffic, Workshop,
+    Builder, Clock, Engine, Inspector, LogReceivers, LogStore, Outgoing, Store, Traffic, Workshop,
 };
 use crate::rechecks::Rechecks;
 use crate::routes::Routes;
@@ -35,6 +35,7 @@ pub(crate) struct Inner {
     pub(crate) workshop: Arc<dyn Workshop>,
     pub(crate) inspector: Arc<dyn Inspector>,
     pub(crate) outgoing: Arc<dyn Outgoing>,
+    pub(crate) log_receivers: Arc<dyn LogReceivers>,
     /// A place for each build that may run at once.
     pub(crate) build_places: tokio::sync::Semaphore,
     pub(crate) clock: Arc<dyn Clock>,
@@ -68,6 +69,7 @@ pub struct Ports {
     pub workshop: Arc<dyn Workshop>,
     pub inspector: Arc<dyn Inspector>,
     pub outgoing: Arc<dyn Outgoing>,
+    pub log_receivers: Arc<dyn LogReceivers>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -83,6 +85,7 @@ impl Platform {
             workshop,
             inspector,
             outgoing,
+            log_receivers,
             clock,
         } = ports;
         let started_at = clock.now();
@@ -107,6 +110,7 @@ impl Platform {
                 workshop,
                 inspector,
                 outgoing,
+                log_receivers,
                 clock,
                 journal,
                 fleet: Fleet::default(),

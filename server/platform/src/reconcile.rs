@@ -44,6 +44,8 @@ impl Platform {
         tasks.spawn(crate::keeper::run(self.clone()));
         tasks.spawn(crate::keeper::run_wake_ups(self.clone()));
         tasks.spawn(crate::webhooks::run(self.clone()));
+        tasks.spawn(crate::forwarders::run(self.clone()));
+        tasks.spawn(crate::retention::run(self.clone()));
         tasks.spawn(supervise(self.clone()));
     }
 }

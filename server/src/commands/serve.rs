@@ -33,10 +33,6 @@ use crate::scanner::Scanner;
 pub(super) const DATABASE: &str = "control.db";
 /// How long the background work may take to end.
 const SHUT_DOWN: Duration = Duration::from_secs(10);
-/// How long log entries are kept.
-const LOG_RETENTION: time::Duration = time::Duration::days(30);
-/// What the log entries of one app may take on disk; the oldest go first.
-const LOG_BYTES_PER_APP: u64 = 1 << 30;
 /// How much larger a source may be when unpacked.
 const UNPACKED: u64 = 4;
 /// Files, folders and links of one source.
@@ -112,7 +108,11 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     for old in ["logs.db", "logs.db-wal", "logs.db-shm"] {
         files::remove(&config.data_dir.join(old))?;
     }
-    let log_store = Logs::open(&config.data_dir.join("logs")).await?;
+    let options = flukedeploy_logs::Options {
+        min_free_bytes: config.log_min_free_bytes,
+        ..flukedeploy_logs::Options::default()
+    };
+    let log_store = Logs::open_with(&config.data_dir.join("logs"), options).await?;
     let sessions = store.sessions(Arc::new(SystemClock));
     let (listener, stream_listener) = (
         bind(config.listen).await?,
@@ -120,23 +120,25 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     );
     let stream_address = stream_listener.local_addr()?;
     let engine = engine(&config)?;
+    let network = Arc::new(Network::new(config.allowed_addresses.clone())?);
     let px = Platform::new(
         platform_config(&config, stream_address),
         Ports {
             engine: Arc::new(engine.clone()),
             store: Arc::new(store.clone()),
-            log_store: Arc::new(log_store.clone()),
+            log_store: Arc::new(log_store),
             traffic: Arc::new(IngressLink::default()),
             builder: Arc::new(engine),
             workshop: Arc::new(workshop(&config)?),
             inspector: inspector(&config),
-            outgoing: Arc::new(Network::new(config.allowed_addresses.clone())?),
+            outgoing: network.clone(),
+            log_receivers: network,
             clock: Arc::new(SystemClock),
         },
     );
     first_things(&px, &config).await?;
     px.start();
-    px_housekeeping(&px, sessions.clone(), log_store.clone());
+    px_housekeeping(&px, sessions.clone());
 
     let secure = config.public_url.starts_with("https://");
     let dashboard = DashboardSettings {
@@ -244,6 +246,7 @@ fn platform_config(config: &Config, stream: SocketAddr) -> PlatformConfig {
             registry: config.build_registry.clone(),
             at_once: config.builds_at_once,
         },
+        logs: config.logs,
         version: env!("CARGO_PKG_VERSION"),
         hold_in_phase: config.hold_in_phase,
     }
@@ -291,9 +294,8 @@ async fn first_things(px: &Platform, config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Expired sessions and log entries, and the set-up token's file once it was used.
-fn px_housekeeping(px: &Platform, sessions: flukedeploy_store::SessionStore, logs: Logs) {
-    use flukedeploy_platform::ports::LogStore as _;
+/// Expired sessions.
+fn px_housekeeping(px: &Platform, sessions: flukedeploy_store::SessionStore) {
     let px = px.clone();
     tokio::spawn(async move {
         loop {
@@ -301,15 +303,6 @@ fn px_housekeeping(px: &Platform, sessions: flukedeploy_store::SessionStore, log
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "sessions were not expired"
-                );
-            }
-            if let Err(error) = logs
-                .expire(px.now() - LOG_RETENTION, LOG_BYTES_PER_APP)
-                .await
-            {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "log entries were not expired"
                 );
             }
             tokio::select! {

@@ -25,6 +25,8 @@ mod environments;
 #[cfg(feature = "queries")]
 mod error;
 #[cfg(feature = "queries")]
+mod forwarders;
+#[cfg(feature = "queries")]
 mod idempotency;
 #[cfg(feature = "queries")]
 mod keys;

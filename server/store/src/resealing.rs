@@ -76,6 +76,18 @@ const SEALED: [SealedText; 9] = [
         update: "UPDATE webhooks SET url = ? WHERE id = ?",
     },
     SealedText {
+        table: "log_forwarders",
+        column: "url",
+        select: "SELECT id AS key, id, url FROM log_forwarders WHERE key > ? ORDER BY key LIMIT ?",
+        update: "UPDATE log_forwarders SET url = ? WHERE id = ?",
+    },
+    SealedText {
+        table: "log_forwarders",
+        column: "secrets",
+        select: "SELECT id AS key, id, secrets FROM log_forwarders WHERE key > ? ORDER BY key LIMIT ?",
+        update: "UPDATE log_forwarders SET secrets = ? WHERE id = ?",
+    },
+    SealedText {
         table: "remembered",
         column: "value",
         select: "SELECT key, key, value FROM remembered WHERE key > ? ORDER BY key LIMIT ?",

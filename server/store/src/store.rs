@@ -8,6 +8,7 @@ use flukedeploy_domain::app::{App, Environment, RunMode, Settings};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
+use flukedeploy_domain::forwarder::{ForwardProgress, Forwarder, ForwarderId};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::webhook::{
@@ -28,8 +29,8 @@ use crate::error::{Doing, missing};
 use crate::rotation::{self, Rotated};
 use crate::sessions::SessionStore;
 use crate::{
-    accounts, apps, credentials, deployments, environments, idempotency, memory, outbox, releases,
-    schema, tokens, webhooks,
+    accounts, apps, credentials, deployments, environments, forwarders, idempotency, memory,
+    outbox, releases, schema, tokens, webhooks,
 };
 
 const READERS: u32 = 4;
@@ -752,6 +753,85 @@ impl Store for SqliteStore {
         }
         let mut db = self.database.write(DOING).await?;
         tokens::touch(&mut db, id, at).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn forwarders(&self) -> Result<Vec<Forwarder>, StoreError> {
+        let mut db = self.database.read("reading the log forwarders").await?;
+        forwarders::all(&mut db, self.database.sealer()).await
+    }
+
+    async fn forwarder(&self, id: &ForwarderId) -> Result<Option<Forwarder>, StoreError> {
+        let mut db = self.database.read("reading a log forwarder").await?;
+        forwarders::get(&mut db, self.database.sealer(), id).await
+    }
+
+    async fn create_forwarder(
+        &self,
+        forwarder: &Forwarder,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "making a log forwarder";
+        let mut db = self.database.write(DOING).await?;
+        forwarders::create(&mut db, self.database.sealer(), forwarder).await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn change_forwarder(
+        &self,
+        forwarder: &Forwarder,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "changing a log forwarder";
+        let mut db = self.database.write(DOING).await?;
+        if !forwarders::change(&mut db, self.database.sealer(), forwarder).await? {
+            return Ok(false);
+        }
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(true)
+    }
+
+    async fn delete_forwarder(
+        &self,
+        id: &ForwarderId,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "removing a log forwarder";
+        let mut db = self.database.write(DOING).await?;
+        if !forwarders::delete(&mut db, id).await? {
+            return Ok(false);
+        }
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(true)
+    }
+
+    async fn note_forwarder_test(
+        &self,
+        id: &ForwarderId,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "noting a test of a log forwarder";
+        let mut db = self.database.write(DOING).await?;
+        let seal = self.database.sealer();
+        if forwarders::get(&mut db, seal, id).await?.is_none() {
+            return Ok(false);
+        }
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(true)
+    }
+
+    async fn save_forwarder(
+        &self,
+        id: &ForwarderId,
+        progress: &ForwardProgress,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "storing how far log entries were forwarded";
+        let mut db = self.database.write(DOING).await?;
+        forwarders::save(&mut db, id, progress).await?;
         db.commit().await.doing(DOING)
     }
 

@@ -1,4 +1,4 @@
-//! What of an app is written to its log beside what it prints itself.
+//! What of an app is written to its log beside what it prints itself, and how long it is kept.
 //!
 //! These settings belong to the environment and hold at once: they are not frozen in a release.
 
@@ -8,11 +8,22 @@ use crate::names::Invalid;
 
 /// Longest time that can be set to call a request slow, in milliseconds: an hour.
 pub const MAX_SLOW_MS: u32 = 3_600_000;
+/// Longest time for which entries can be kept, in days: ten years.
+pub const MAX_RETAIN_DAYS: u32 = 3_660;
+/// Most space that an app's entries can be given, in MiB: 1 TiB.
+pub const MAX_RETAIN_MB: u32 = 1 << 20;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogSettings {
     #[serde(default)]
     pub access: AccessLog,
+    /// Entries go when they are older; the server's usual without it. An app has one log, so that
+    /// of its environments production's counts.
+    #[serde(default)]
+    pub retain_days: Option<u32>,
+    /// What the entries may take on disk, in MiB: the oldest go first. As above.
+    #[serde(default)]
+    pub retain_mb: Option<u32>,
 }
 
 /// Which requests to the app get an entry.
@@ -72,6 +83,17 @@ impl LogSettings {
                 format!("must be 0 to {MAX_SLOW_MS}, not {slow_ms}"),
             ));
         }
+        for (field, value, most) in [
+            ("logs.retain_days", self.retain_days, MAX_RETAIN_DAYS),
+            ("logs.retain_mb", self.retain_mb, MAX_RETAIN_MB),
+        ] {
+            if let Some(value) = value
+                && !(1..=most).contains(&value)
+            {
+                let problem = format!("must be 1 to {most}, not {value}");
+                faults.push(Invalid::new(field, problem));
+            }
+        }
         if faults.is_empty() {
             Ok(())
         } else {
@@ -100,5 +122,23 @@ mod tests {
         settings.access.sample_permille = 1_001;
         settings.access.slow_ms = MAX_SLOW_MS + 1;
         assert_eq!(settings.validate().unwrap_err().len(), 2);
+    }
+
+    #[test]
+    fn what_is_kept_has_limits() {
+        for (retain_days, retain_mb, faults) in [
+            (None, None, 0),
+            (Some(1), Some(MAX_RETAIN_MB), 0),
+            (Some(0), Some(0), 2),
+            (Some(MAX_RETAIN_DAYS + 1), None, 1),
+        ] {
+            let settings = LogSettings {
+                retain_days,
+                retain_mb,
+                ..LogSettings::default()
+            };
+            let found = settings.validate().err().unwrap_or_default();
+            assert_eq!(found.len(), faults, "{found:?}");
+        }
     }
 }

@@ -18,7 +18,7 @@ mod merge;
 mod rollout;
 mod workload;
 
-pub use logs::{AccessLog, LogSettings, MAX_SLOW_MS};
+pub use logs::{AccessLog, LogSettings, MAX_RETAIN_DAYS, MAX_RETAIN_MB, MAX_SLOW_MS};
 pub use marks::Marks;
 pub use merge::MERGED_PARTS;
 pub use rollout::{

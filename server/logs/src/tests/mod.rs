@@ -1,6 +1,7 @@
 //! The store as a whole, against a simple model of it and against crashes.
 
 mod crash;
+mod feed;
 mod kill;
 mod queries;
 mod retention;

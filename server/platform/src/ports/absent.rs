@@ -5,6 +5,7 @@ use bytes::Bytes;
 use flukedeploy_domain::build::{Origin, RelativePath, UploadId};
 use flukedeploy_domain::credential::Credential;
 use flukedeploy_domain::deployment::DeploymentId;
+use flukedeploy_domain::forwarder::SyslogAddress;
 use flukedeploy_domain::image::PinnedImage;
 use futures_util::stream::BoxStream;
 use time::OffsetDateTime;
@@ -12,6 +13,7 @@ use time::OffsetDateTime;
 use super::builder::{BuildError, BuildLine, BuildSpec, Builder, Built, ImageFacts};
 use super::engine::EngineError;
 use super::inspector::{InspectError, Inspector, ScanReport};
+use super::log_receivers::{LogAnswer, LogPost, LogReceivers};
 use super::outgoing::{Answer, Outgoing, OutgoingError, OutgoingRequest};
 use super::workshop::{ContextDockerfile, Opened, Received, SourceError, Workshop};
 
@@ -119,6 +121,17 @@ impl Inspector for Absent {
 #[async_trait]
 impl Outgoing for Absent {
     async fn post(&self, _: &OutgoingRequest) -> Result<Answer, OutgoingError> {
+        Err(OutgoingError::Absent)
+    }
+}
+
+#[async_trait]
+impl LogReceivers for Absent {
+    async fn post(&self, _: &LogPost) -> Result<LogAnswer, OutgoingError> {
+        Err(OutgoingError::Absent)
+    }
+
+    async fn syslog(&self, _: &SyslogAddress, _: &[Bytes]) -> Result<(), OutgoingError> {
         Err(OutgoingError::Absent)
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,9 +38,17 @@ pub trait LogStore: Send + Sync + 'static {
     async fn positions(&self, prefix: &str) -> Result<HashMap<String, Vec<u8>>, StoreError>;
     /// Of readers that will not come back; unknown keys do no harm.
     async fn forget_positions(&self, prefix: &str) -> Result<(), StoreError>;
-    /// Removes what is older, and every app's oldest until the rest takes no more than so many
-    /// bytes; returns how many lines went.
-    async fn expire(&self, before: OffsetDateTime, bytes_per_app: u64) -> Result<u64, StoreError>;
+    /// Lines in the order in which they were stored, for readers that must miss none: a line that
+    /// came late is behind those that were stored before it, whatever its time.
+    async fn feed(&self, query: &FeedQuery) -> Result<Feed, StoreError>;
+    /// How many lines wait for a reader that has all up to this number. Where a block of lines is
+    /// partly behind it, or the filter looks at more than app and level, this is an estimate.
+    async fn backlog(&self, filter: &LogFilter, after: u64) -> Result<u64, StoreError>;
+    /// The number of the newest line, 0 if there never was one.
+    async fn newest(&self) -> Result<u64, StoreError>;
+    /// Removes what is kept long enough, and the oldest of all where the disk gets full; returns
+    /// how many lines went.
+    async fn expire(&self, retention: &Retention) -> Result<u64, StoreError>;
     /// Bytes on disk and lines, by app.
     async fn usage(&self) -> Result<Vec<LogUsage>, StoreError>;
 }
@@ -51,6 +59,58 @@ pub struct LogBatch {
     pub entries: Vec<LogEntry>,
     /// Readers' keys, and where each goes on behind these entries.
     pub positions: Vec<(String, Vec<u8>)>,
+}
+
+/// What a reader that follows the store's own order wants next.
+#[derive(Debug, Clone, Default)]
+pub struct FeedQuery {
+    /// Only `app_name`, `environment`, `level` and `min_level` need to be looked at.
+    pub filter: LogFilter,
+    /// The lines behind this number; 0: all.
+    pub after: u64,
+    pub limit: usize,
+    /// Of message and stack trace; one line is given however long it is.
+    pub limit_bytes: usize,
+}
+
+/// Lines in the order in which they were stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Feed {
+    pub lines: Vec<StoredLine>,
+    /// Every line up to this number is in `lines` or an earlier answer, is not wanted, or is gone.
+    pub reached: u64,
+    /// Of the newest line of the store. Less than what was asked for: the store was begun anew.
+    pub newest: u64,
+    /// Wanted lines between `after` and `reached` that retention took away, or that cannot be read:
+    /// at most, since of lines that are gone only app and level are known.
+    pub missed: u64,
+    /// Those of them that were before the first of `lines`.
+    pub missed_first: u64,
+}
+
+/// For how long lines are kept, and how much of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// What is older goes.
+    pub since: OffsetDateTime,
+    /// An app's oldest go until the rest takes no more than this.
+    pub bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// For apps that are not named.
+    pub usual: Keep,
+    pub apps: BTreeMap<String, Keep>,
+    /// A reader has not got the lines behind this number yet: what goes of them is remembered, see
+    /// [`Feed::missed`].
+    pub unread_after: Option<u64>,
+}
+
+impl Retention {
+    pub fn of(&self, app: &str) -> Keep {
+        self.apps.get(app).copied().unwrap_or(self.usual)
+    }
 }
 
 /// What one app's lines take.

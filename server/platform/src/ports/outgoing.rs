@@ -45,6 +45,6 @@ pub enum OutgoingError {
     TooLong { limit_bytes: usize },
     #[error("the connection broke before there was an answer")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("this server cannot send webhooks")]
+    #[error("this server sends nothing out")]
     Absent,
 }

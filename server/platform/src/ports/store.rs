@@ -4,6 +4,7 @@ use flukedeploy_domain::app::{App, Environment, Probation, RunMode, Settings, St
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
+use flukedeploy_domain::forwarder::{ForwardProgress, Forwarder, ForwarderId};
 use flukedeploy_domain::image::PinnedImage;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
@@ -292,6 +293,44 @@ pub trait Store: Send + Sync + 'static {
     async fn save_delivery(&self, delivery: &Delivery) -> Result<(), StoreError>;
     /// Removes deliveries that are over and were queued before this; returns how many.
     async fn expire_deliveries(&self, before: OffsetDateTime) -> Result<u64, StoreError>;
+
+    // Log forwarders.
+
+    /// Oldest first.
+    async fn forwarders(&self) -> Result<Vec<Forwarder>, StoreError>;
+    async fn forwarder(&self, id: &ForwarderId) -> Result<Option<Forwarder>, StoreError>;
+    /// # Errors
+    /// [`StoreError::Exists`] if there are as many as there may be.
+    async fn create_forwarder(
+        &self,
+        forwarder: &Forwarder,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError>;
+    /// Everything but its progress, except that a try that was put off is made now; false if there
+    /// is none.
+    async fn change_forwarder(
+        &self,
+        forwarder: &Forwarder,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError>;
+    /// False if there was none.
+    async fn delete_forwarder(
+        &self,
+        id: &ForwarderId,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError>;
+    /// Notes that it was tried out; false if there is none.
+    async fn note_forwarder_test(
+        &self,
+        id: &ForwarderId,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError>;
+    /// How far it has got, if it is still there.
+    async fn save_forwarder(
+        &self,
+        id: &ForwarderId,
+        progress: &ForwardProgress,
+    ) -> Result<(), StoreError>;
 
     // The rest.
 

@@ -96,6 +96,15 @@ impl Redaction {
         everywhere.learn(secrets);
     }
 
+    /// Learns values that may turn up anywhere.
+    pub(crate) fn learn_values<'a>(&self, values: impl Iterator<Item = &'a String>) {
+        let mut everywhere = self
+            .everywhere
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        everywhere.learn(values.map(|value| ("", value.as_str())));
+    }
+
     /// What to look for in the output of an app.
     pub(crate) fn of(&self, app: &str) -> Redactor {
         let apps = self.apps.read().unwrap_or_else(PoisonError::into_inner);

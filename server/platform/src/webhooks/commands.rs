@@ -59,26 +59,8 @@ pub async fn create_webhook(
     cmd: CreateWebhook,
 ) -> Result<NewWebhook, Error> {
     authorise(actor, Action::ChangeWebhooks, Resource::System)?;
-    let secret = match cmd.secret {
-        Some(secret) => secret,
-        None => Secret::new(hex(&[
-            random_u64(),
-            random_u64(),
-            random_u64(),
-            random_u64(),
-        ])),
-    };
-    let plain = |b: u8| b.is_ascii_graphic() || b == b' ';
-    if !SECRET_LENGTH.contains(&secret.expose().len()) || !secret.expose().bytes().all(plain) {
-        return Err(Error::invalid(
-            "secret",
-            format!(
-                "must have {} to {} plain characters",
-                SECRET_LENGTH.start(),
-                SECRET_LENGTH.end()
-            ),
-        ));
-    }
+    let secret = cmd.secret.unwrap_or_else(new_signing_secret);
+    check_signing_secret(&secret)?;
     if let Some(app) = &cmd.app
         && px.parts().store.app_overview(app).await?.is_none()
     {
@@ -105,6 +87,31 @@ pub async fn create_webhook(
         view: (&webhook).into(),
         secret,
     })
+}
+
+/// A key for signatures.
+pub(crate) fn new_signing_secret() -> Secret {
+    Secret::new(hex(&[
+        random_u64(),
+        random_u64(),
+        random_u64(),
+        random_u64(),
+    ]))
+}
+
+pub(crate) fn check_signing_secret(secret: &Secret) -> Result<(), Error> {
+    let plain = |b: u8| b.is_ascii_graphic() || b == b' ';
+    if SECRET_LENGTH.contains(&secret.expose().len()) && secret.expose().bytes().all(plain) {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "secret",
+        format!(
+            "must have {} to {} plain characters",
+            SECRET_LENGTH.start(),
+            SECRET_LENGTH.end()
+        ),
+    ))
 }
 
 /// Turned off, it drops what waits for it.

@@ -8,4 +8,5 @@ pub use commands::{
     ChangeWebhook, CreateWebhook, NewWebhook, change_webhook, create_webhook, delete_webhook,
     get_webhook, list_deliveries, list_webhooks, resend, test_webhook,
 };
-pub(crate) use worker::run;
+pub(crate) use commands::{check_signing_secret, new_signing_secret};
+pub(crate) use worker::{run, signature};

@@ -20,7 +20,7 @@ use flukedeploy_logs::Logs;
 use flukedeploy_platform::config::{BuildsConfig, PlatformConfig};
 use flukedeploy_platform::deployments::{Accepted, Deploy, Rollback, RollbackTarget, Wanted};
 use flukedeploy_platform::logs::ReadLogs;
-use flukedeploy_platform::ports::{Clock, Order, Store as _, SystemClock};
+use flukedeploy_platform::ports::{Clock, LogReceivers, Order, Store as _, SystemClock};
 use flukedeploy_platform::{Error, Platform, Ports, apps, deployments, logs};
 use flukedeploy_store::SqliteStore;
 use time::OffsetDateTime;
@@ -29,6 +29,7 @@ use tokio::runtime::Runtime;
 use crate::ingress::{Ingress, SimTraffic};
 use crate::receiver::{Receiver, SimOutgoing};
 use crate::shop::{Shop, SimShop};
+use crate::sinks::Sinks;
 use crate::store::{TappedLogStore, TappedStore};
 use crate::swarm::{Behaviour, SimEngine, Swarm};
 use crate::tap::{Counting, Tap};
@@ -86,6 +87,7 @@ pub(crate) struct World {
     pub(crate) ingress: Arc<Ingress>,
     pub(crate) clock: Arc<MovedClock>,
     pub(crate) receiver: Arc<Receiver>,
+    pub(crate) sinks: Arc<Sinks>,
     pub(crate) shop: Arc<Shop>,
     /// Puts other adapters in the place of the usual ones.
     pub(crate) fit: std::sync::OnceLock<Fit>,
@@ -100,6 +102,7 @@ impl World {
             swarm,
             clock: Arc::default(),
             receiver: Arc::default(),
+            sinks: Arc::default(),
             shop: Arc::default(),
             fit: std::sync::OnceLock::new(),
             dir: Dir::new(),
@@ -139,6 +142,7 @@ impl World {
             bootstrap_token: None,
             builds: BuildsConfig::default(),
             version: "0.0.0",
+            logs: flukedeploy_platform::config::LogsConfig::default(),
             hold_in_phase: None,
         };
         let shop = Arc::new(SimShop {
@@ -172,6 +176,7 @@ impl World {
                 receiver: Arc::clone(&self.receiver),
                 tap: Arc::clone(&tap),
             }),
+            log_receivers: Arc::clone(&self.sinks) as Arc<dyn LogReceivers>,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
         };
         if let Some(fit) = self.fit.get() {

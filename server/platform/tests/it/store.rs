@@ -8,14 +8,16 @@ use flukedeploy_domain::app::{App, Environment, RunMode, Settings};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
+use flukedeploy_domain::forwarder::{ForwardProgress, Forwarder, ForwarderId};
+use flukedeploy_domain::log_entry::LogFilter;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::webhook::{Delivery, DeliveryId, Events, Webhook, WebhookId};
 use flukedeploy_logs::Logs;
 use flukedeploy_platform::ports::{
-    Account, AppOverview, AuditRow, Context, Histogram, LeftoverVolume, LogBatch, LogPage,
-    LogQuery, LogStore, LogUsage, NewRelease, Opened, Outbound, Paging, Scale, Store, StoreError,
-    StoredToken, Switch, WaitingDelivery,
+    Account, AppOverview, AuditRow, Context, Feed, FeedQuery, Histogram, LeftoverVolume, LogBatch,
+    LogPage, LogQuery, LogStore, LogUsage, NewRelease, Opened, Outbound, Paging, Retention, Scale,
+    Store, StoreError, StoredToken, Switch, WaitingDelivery,
 };
 use flukedeploy_store::SqliteStore;
 use time::OffsetDateTime;
@@ -130,6 +132,13 @@ tapped! { Store for TappedStore {
     false outbound(id: &DeliveryId) -> Option<Outbound>;
     true save_delivery(delivery: &Delivery) -> ();
     false expire_deliveries(before: OffsetDateTime) -> u64;
+    false forwarders() -> Vec<Forwarder>;
+    false forwarder(id: &ForwarderId) -> Option<Forwarder>;
+    true create_forwarder(forwarder: &Forwarder, audit: &AuditEntry) -> ();
+    true change_forwarder(forwarder: &Forwarder, audit: &AuditEntry) -> bool;
+    true delete_forwarder(id: &ForwarderId, audit: &AuditEntry) -> bool;
+    true note_forwarder_test(id: &ForwarderId, audit: &AuditEntry) -> bool;
+    true save_forwarder(id: &ForwarderId, progress: &ForwardProgress) -> ();
     false audit_entries(limit: u32, before: Option<i64>) -> Vec<AuditRow>;
     false remembered(key: &str) -> Option<String>;
     false remember(key: &str, value: &str) -> ();
@@ -146,6 +155,9 @@ tapped! { LogStore for TappedLogStore {
     false context(query: &LogQuery, id: &str, count: usize) -> Option<Context>;
     false positions(prefix: &str) -> HashMap<String, Vec<u8>>;
     false forget_positions(prefix: &str) -> ();
-    false expire(before: OffsetDateTime, bytes_per_app: u64) -> u64;
+    false feed(query: &FeedQuery) -> Feed;
+    false backlog(filter: &LogFilter, after: u64) -> u64;
+    false newest() -> u64;
+    false expire(retention: &Retention) -> u64;
     false usage() -> Vec<LogUsage>;
 } }

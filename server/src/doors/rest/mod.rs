@@ -5,6 +5,7 @@ mod credentials;
 mod deployments;
 mod environments;
 mod health;
+mod log_forwarders;
 mod logs;
 mod path;
 mod routes;

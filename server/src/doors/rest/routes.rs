@@ -10,7 +10,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    apps, credentials, deployments, environments, health, logs, system, tokens, uploads, webhooks,
+    apps, credentials, deployments, environments, health, log_forwarders, logs, system, tokens,
+    uploads, webhooks,
 };
 use crate::doors::auth::{Gate, require};
 use crate::doors::body::limit_declared;
@@ -100,6 +101,17 @@ fn with_token() -> Router<AppState> {
         .route("/logs/histogram", get(logs::histogram))
         .route("/logs/export", get(logs::export))
         .route("/logs/stream", get(stream::server_sent_events))
+        .route(
+            "/log-forwarders",
+            get(log_forwarders::list).post(log_forwarders::create),
+        )
+        .route(
+            "/log-forwarders/{id}",
+            get(log_forwarders::show)
+                .patch(log_forwarders::change)
+                .delete(log_forwarders::remove),
+        )
+        .route("/log-forwarders/{id}/test", post(log_forwarders::test))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}", delete(tokens::revoke))
         .route("/webhooks", get(webhooks::list).post(webhooks::create))

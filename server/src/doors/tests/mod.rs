@@ -53,6 +53,7 @@ impl House {
             bootstrap_token: Some(Secret::new(ADMIN)),
             builds: BuildsConfig::default(),
             version: "0.0.0",
+            logs: flukedeploy_platform::config::LogsConfig::default(),
             hold_in_phase: None,
         };
         let ports = Ports {
@@ -68,6 +69,7 @@ impl House {
             workshop: Arc::new(flukedeploy_platform::ports::Absent),
             inspector: Arc::new(flukedeploy_platform::ports::Absent),
             outgoing: Arc::new(flukedeploy_platform::ports::Absent),
+            log_receivers: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::new(SystemClock),
         };
         let px = Platform::new(config, ports);
