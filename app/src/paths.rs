@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use flukedeploy_domain::build::UploadId;
 use flukedeploy_domain::credential::CredentialKind;
 use flukedeploy_domain::deployment::DeploymentId;
+use flukedeploy_domain::forwarder::ForwarderId;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_domain::timestamp::to_wire;
@@ -19,6 +20,7 @@ pub(crate) const LOGS: &str = "/logs";
 pub(crate) const TOKENS: &str = "/tokens";
 pub(crate) const CREDENTIALS: &str = "/credentials";
 pub(crate) const WEBHOOKS: &str = "/webhooks";
+pub(crate) const LOG_FORWARDERS: &str = "/log-forwarders";
 pub(crate) const SYSTEM: &str = "/system";
 pub(crate) const CONNECT: &str = "/connect";
 pub(crate) const SIGN_IN: &str = "/sign-in";
@@ -159,6 +161,22 @@ pub(crate) fn switch_webhook(id: &WebhookId) -> String {
 
 pub(crate) fn delete_webhook(id: &WebhookId) -> String {
     format!("/webhooks/{id}/delete")
+}
+
+pub(crate) fn log_forwarder(id: &ForwarderId) -> String {
+    format!("{LOG_FORWARDERS}/{id}")
+}
+
+pub(crate) fn test_log_forwarder(id: &ForwarderId) -> String {
+    format!("{LOG_FORWARDERS}/{id}/test")
+}
+
+pub(crate) fn switch_log_forwarder(id: &ForwarderId) -> String {
+    format!("{LOG_FORWARDERS}/{id}/switch")
+}
+
+pub(crate) fn delete_log_forwarder(id: &ForwarderId) -> String {
+    format!("{LOG_FORWARDERS}/{id}/delete")
 }
 
 pub(crate) fn resend_delivery(id: &DeliveryId) -> String {

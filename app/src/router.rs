@@ -102,6 +102,19 @@ where
             "/webhooks/deliveries/{id}/resend",
             post(forms::webhooks::resend).get(to_page),
         )
+        .route(paths::LOG_FORWARDERS, post(forms::log_forwarders::create))
+        .route(
+            "/log-forwarders/{id}/test",
+            post(forms::log_forwarders::test).get(to_page),
+        )
+        .route(
+            "/log-forwarders/{id}/switch",
+            post(forms::log_forwarders::switch).get(to_page),
+        )
+        .route(
+            "/log-forwarders/{id}/delete",
+            post(forms::log_forwarders::delete),
+        )
         .fallback(show)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(px.clone(), session::gate))

@@ -20,6 +20,8 @@ use crate::pages::{
     deploy::DeployPage,
     deployment::DeploymentPage,
     deployments::DeploymentsPage,
+    log_forwarder::{DeleteLogForwarderPage, LogForwarderPage},
+    log_forwarders::LogForwardersPage,
     logs::{AllLogsPage, LogsPage},
     new_app::NewAppPage,
     new_environment::NewEnvironmentPage,
@@ -66,6 +68,9 @@ pub(crate) fn App() -> impl IntoView {
                 <Route path=path!("/credentials/:kind/:host/remove") view=RemoveCredentialPage/>
                 <Route path=path!("/webhooks") view=WebhooksPage/>
                 <Route path=path!("/webhooks/:id") view=WebhookPage/>
+                <Route path=path!("/log-forwarders") view=LogForwardersPage/>
+                <Route path=path!("/log-forwarders/:id") view=LogForwarderPage/>
+                <Route path=path!("/log-forwarders/:id/delete") view=DeleteLogForwarderPage/>
                 <Route path=path!("/webhooks/:id/delete") view=DeleteWebhookPage/>
                 <Route path=path!("/system") view=SystemPage/>
                 <Route path=path!("/connect") view=ConnectPage/>

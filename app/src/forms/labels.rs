@@ -92,6 +92,8 @@ const FIELDS: [(&str, &str, &str); 88] = [
     ("url", "url", "Address"),
     ("events", "events", "Events"),
     ("webhook_password", "webhook_password", "Secret"),
+    ("authorization_password", "authorization_password", "Authorization"),
+    ("forward_kind", "forward_kind", "Form"),
     ("tier", "tier", "It may"),
     ("expires_in_days", "expires_in_days", "It expires"),
 ];

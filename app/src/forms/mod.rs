@@ -8,6 +8,7 @@ pub(crate) mod deployments;
 pub(crate) mod environments;
 pub(crate) mod everyday;
 mod labels;
+pub(crate) mod log_forwarders;
 mod parse;
 pub(crate) mod parts;
 pub(crate) mod session;
@@ -287,7 +288,12 @@ pub(crate) const SECRET_VARIABLES: &str = "secret_env_vars";
 fn is_secret(name: &str) -> bool {
     matches!(
         name,
-        "secret" | "secret_key" | "build_secrets" | SECRET_VARIABLES | webhooks::SECRET
+        "secret"
+            | "secret_key"
+            | "build_secrets"
+            | SECRET_VARIABLES
+            | webhooks::SECRET
+            | log_forwarders::AUTHORIZATION
     )
 }
 

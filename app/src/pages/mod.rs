@@ -18,6 +18,8 @@ pub(crate) mod deployment;
 pub(crate) mod deployments;
 mod environments;
 mod everyday;
+pub(crate) mod log_forwarder;
+pub(crate) mod log_forwarders;
 pub(crate) mod logs;
 mod logs_around;
 mod logs_filter;

@@ -4,7 +4,7 @@ use flukedeploy_domain::app::AccessLog;
 use flukedeploy_platform::views::AppView;
 use leptos::prelude::*;
 
-use super::settings_parts::{folded, number};
+use super::settings_parts::{folded, maybe, number, shown};
 use crate::components::{Choice, select};
 use crate::forms::Typed;
 
@@ -20,8 +20,6 @@ pub(super) fn logs(typed: &Typed, app: &AppView) -> impl IntoView + use<> {
         (true, 1_000) => "all requests".to_owned(),
         (true, some) => format!("failed and slow requests, {some} in 1000 others"),
     };
-    let kept = |limit: Option<u32>| limit.map_or_else(String::new, |limit| limit.to_string());
-    let (days, mb) = (kept(app.logs.retain_days), kept(app.logs.retain_mb));
     let choices = vec![
         Choice::new("on", "Failed and slow requests"),
         Choice::new("off", "No requests"),
@@ -34,8 +32,8 @@ pub(super) fn logs(typed: &Typed, app: &AppView) -> impl IntoView + use<> {
             {number(typed, "access_slow_ms", "Slow from, in milliseconds", &slow_ms, "Until the answer begins; 0: none is slow.")}
         </div>
         <div class="row">
-            {number(typed, "log_retain_days", "Keep for, in days", &days, "Empty: as the server's settings say.")}
-            {number(typed, "log_retain_mb", "Keep at most, in MiB", &mb, "The oldest go first. Production's setting counts.")}
+            {maybe(typed, "log_retain_days", "Keep for, in days", shown(app.logs.retain_days), "Else as long as usual on this server.".to_owned())}
+            {maybe(typed, "log_retain_mb", "Keep at most, in MiB", shown(app.logs.retain_mb), "The oldest go first. Production's setting counts.".to_owned())}
         </div>
     };
     let fields = [

@@ -62,7 +62,7 @@ pub(super) fn number(
 }
 
 /// A number that may be absent.
-fn maybe(
+pub(super) fn maybe(
     typed: &Typed,
     name: &'static str,
     label: &'static str,
@@ -78,7 +78,7 @@ fn maybe(
         .view()
 }
 
-fn shown(number: Option<u32>) -> Option<String> {
+pub(super) fn shown(number: Option<u32>) -> Option<String> {
     number.map(|number| number.to_string())
 }
 

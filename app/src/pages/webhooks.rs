@@ -36,6 +36,7 @@ async fn webhooks(desk: Desk) -> Result<AnyView, Error> {
     };
     let content = view! {
         {PageHead::new("Webhooks").lead("What happens here is posted to these addresses, signed, in order, and again until it arrives.").view()}
+        <p><a class="link" href=paths::LOG_FORWARDERS>"Log forwarders"</a>" bring log entries to others."</p>
         {made(&desk)}
         {list}
         {new_one(&desk.typed, "New webhook", new_webhook_form(&desk))}

@@ -27,7 +27,7 @@ struct SealedText {
     update: &'static str,
 }
 
-const SEALED: [SealedText; 9] = [
+const SEALED: [SealedText; 11] = [
     SealedText {
         table: "environments",
         column: "settings",
