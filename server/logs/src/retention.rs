@@ -174,7 +174,7 @@ impl LogStore {
         if known == Some(&note) {
             return;
         }
-        let frame = if note.is_empty() {
+        let mut frame = if note.is_empty() {
             state.positions.remove(&key);
             Frame::forget_positions(std::slice::from_ref(&key))
         } else {
@@ -183,7 +183,7 @@ impl LogStore {
         };
         drop(state);
         // In memory it is known all the same, and goes into the next write-ahead log.
-        if let Err(cause) = writer.wal.append(frame) {
+        if let Err(cause) = writer.wal.append(&mut frame) {
             tracing::debug!(error = %cause, app.name = app, "what is gone is not noted on disk yet");
         }
     }
