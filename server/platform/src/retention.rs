@@ -12,7 +12,7 @@ use crate::platform::Platform;
 use crate::ports::{Keep, Retention};
 
 /// Between two rounds when no setting changes.
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 /// How often it asks whether a setting has changed; reading a number in memory.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -63,7 +63,7 @@ async fn settings(px: &Platform) -> Result<BTreeMap<String, LogSettings>, Error>
 }
 
 async fn apply(px: &Platform, settings: &BTreeMap<String, LogSettings>) -> Result<(), Error> {
-    let (usual, now) = (&px.config().logs, px.now());
+    let (usual, now) = (px.config().logs, px.now());
     let forwarders = px.parts().store.forwarders().await?;
     let retention = Retention {
         usual: keep(usual, &LogSettings::default(), now),
@@ -83,7 +83,7 @@ async fn apply(px: &Platform, settings: &BTreeMap<String, LogSettings>) -> Resul
     Ok(())
 }
 
-fn keep(usual: &LogsConfig, settings: &LogSettings, now: OffsetDateTime) -> Keep {
+fn keep(usual: LogsConfig, settings: &LogSettings, now: OffsetDateTime) -> Keep {
     let days = settings.retain_days.unwrap_or(usual.retain_days);
     let mb = settings.retain_mb.unwrap_or(usual.retain_mb);
     Keep {
