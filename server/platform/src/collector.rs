@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 
 use flukedeploy_domain::app::{Environment, Settings};
-use flukedeploy_domain::deployment::PhaseName;
+use flukedeploy_domain::deployment::{Deployment, PhaseName};
 use flukedeploy_domain::log_entry::{EventType, LogEntry, LogMetadata, LogSource, SourceType};
 use futures_util::StreamExt as _;
 use time::OffsetDateTime;
@@ -93,6 +93,18 @@ pub(crate) async fn learn_marked(
         return Ok(());
     }
     learn_environment(px, environment, settings).await
+}
+
+/// The same for what a deployment brings along.
+pub(crate) async fn learn_marked_with(
+    px: &Platform,
+    deployment: &Deployment,
+) -> Result<(), StoreError> {
+    let (app, name) = (&deployment.app, &deployment.environment);
+    match px.parts().store.environment(app, name).await? {
+        Some(environment) => learn_marked(px, &environment, &deployment.settings).await,
+        None => Ok(()),
+    }
 }
 
 async fn learn_environment(

@@ -27,6 +27,12 @@ pub(super) async fn run_deployment(px: &Platform, mut deployment: Deployment) {
     // Nothing of it may print before its secrets are known.
     let redaction = px.parts().journal.redaction();
     redaction.learn(deployment.app.as_str(), &deployment.settings);
+    if let Err(error) = crate::collector::learn_marked_with(px, &deployment).await {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "former values of newly marked variables are not known before the next start"
+        );
+    }
     let steering = px.parts().runner.steering(&id);
     // What was wished before this process began; what came since is there already.
     steering.wishes.send_if_modified(|wishes| {
