@@ -3,7 +3,7 @@
 /// As the settings call it, as the form calls it, and its label. The deadline of the health check
 /// comes in both spellings. A table is read by its rows, so each has one line.
 #[rustfmt::skip]
-const FIELDS: [(&str, &str, &str); 88] = [
+const FIELDS: [(&str, &str, &str); 92] = [
     ("app_name", "app_name", "App name"),
     ("image", "image", "Image"),
     ("container_port", "container_port", "Container port"),

@@ -144,10 +144,7 @@ impl Follower {
             Start::Tail(count) => {
                 // What was recorded just now is among the newest, though it may come live.
                 self.px.parts().journal.flush().await;
-                let position = match &self.replay {
-                    Some(_) => self.px.parts().journal.stored(),
-                    None => self.position,
-                };
+                let position = self.px.parts().journal.stored();
                 let page = Replay::newest(&self.px, &filter, text, count).await?;
                 // Newest first; and what has a higher number comes live.
                 let lines = page.lines.into_iter().rev();

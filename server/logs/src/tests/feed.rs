@@ -46,7 +46,7 @@ fn lines_come_in_the_order_in_which_they_were_stored() {
     let mut expected = Vec::new();
     // Later ones have earlier times, and two apps' blocks fill side by side.
     for round in (0..60).rev() {
-        let app = ["shop", "other"][round as usize % 2];
+        let app = if round % 2 == 0 { "shop" } else { "other" };
         let batch = lines(app, round * 5..round * 5 + 5);
         store.append(&batch, &[]).unwrap();
         expected.extend(batch);

@@ -33,9 +33,9 @@ async fn a_log_forwarder_is_made_changed_tested_and_removed() {
     assert_eq!(changed.body["state"], "paused", "{changed:?}");
     assert_eq!(changed.body.get("min_level"), None);
     assert_eq!(changed.body["headers"], json!(["Authorization"]));
-    let test = house.call("POST", &format!("{one}/test"), None).await;
-    assert_eq!(test.body["arrived"], false, "{test:?}");
-    assert!(test.body["why"].is_string());
+    let tried = house.call("POST", &format!("{one}/test"), None).await;
+    assert_eq!(tried.body["arrived"], false, "{tried:?}");
+    assert!(tried.body["why"].is_string());
 
     let gone = house.call("DELETE", &one, None).await;
     assert_eq!(gone.status, 204);
