@@ -75,7 +75,7 @@ async fn syslog_over_tcp_is_framed_by_octets_and_waits_until_it_was_read() {
     network.syslog(&to, &messages()).await.unwrap();
     let bytes = reading.await.unwrap();
     assert_eq!(unframed(&bytes), messages());
-    assert!(bytes.starts_with("29 <11>1 - - - - - - \u{feff}größer27 <11>1".as_bytes()));
+    assert!(bytes.starts_with("29 <11>1 - - - - - - \u{feff}größer30 <11>1".as_bytes()));
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ fn queue() -> Value {
 }
 
 fn idempotency_key() -> Value {
-    text("Your unique id, e.g. release-4711; what has it is done once")
+    text("Your unique id; what has it is done once")
 }
 
 pub(super) fn list_apps_input() -> Value {
@@ -108,7 +108,7 @@ pub(super) fn deploy_input() -> Value {
                     {"type": "object", "additionalProperties": {"type": "string"}},
                     {"type": "array", "items": {"type": "object"}}
                 ],
-                "description": "Variables to set, e.g. {\"MODE\":\"fast\"}; others stay"
+                "description": "Variables to set; others stay"
             },
             "secret_env_vars": {"type": "object", "description": "The same, kept out of logs"},
             "replicas": {
