@@ -12,6 +12,7 @@ mod diagnoses;
 mod doors_agree;
 mod environments;
 mod everyday;
+mod forwarding;
 mod health_entries;
 mod hostile_builds;
 mod hostile_logs;

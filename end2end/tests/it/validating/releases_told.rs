@@ -59,6 +59,14 @@ pub(super) async fn about_settings(looker: &mut Looker) -> Result<()> {
             .await?;
     }
 
+    looker
+        .change("settings", json!({"secret_env_vars": {"PIN": "1234"}}))
+        .await?;
+    let words = "though marked secret: PIN";
+    looker
+        .finds("settings", plain, ("secret_values", Warning), words)
+        .await?;
+
     // Of an earlier version that allowed it, say.
     looker.yard.bed.instance.stop().await?;
     let database = looker.yard.bed.instance.data_dir().join("control.db");
