@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use flukedeploy_domain::access::{Actor, Tier};
+use flukedeploy_domain::access::{Action, Actor, Tier};
+use flukedeploy_domain::app::{App, Environment, RunMode};
+use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::forwarder::{
     ForwardFilter, ForwardKind, ForwardState, ForwarderId, ForwarderView, Target,
 };
@@ -10,14 +12,14 @@ use flukedeploy_domain::log_entry::{
     EventType, Level, LogEntry, LogMetadata, LogSource, SourceType,
 };
 use flukedeploy_platform::forwarders::{self, ChangeForwarder, CreateForwarder, NewForwarder};
-use flukedeploy_platform::ports::{LogBatch, LogStore};
+use flukedeploy_platform::ports::{LogBatch, LogStore, Store as _};
 use flukedeploy_platform::secret::Secret;
 use flukedeploy_platform::{Error, Kind};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use time::{Duration, OffsetDateTime};
 
-use crate::bench::{Life, World, settings, until};
+use crate::bench::{Life, World, name, production, settings, until};
 use crate::sinks::Mood;
 
 /// A world whose log store can be written to directly.
@@ -98,6 +100,36 @@ fn lines(app: &str, numbers: std::ops::Range<u32>) -> Vec<String> {
     numbers
         .map(|number| format!("{app} line {number}"))
         .collect()
+}
+
+/// An app of whose making the log says nothing: an entry of today would keep older ones in its block.
+fn silent_app(life: &Life<'_>, app: &str) {
+    let now = life.px.now();
+    let environment = Environment {
+        app: name(app),
+        name: production(),
+        settings: settings(1),
+        settings_version: 1,
+        active_release: None,
+        mode: RunMode::Running,
+        standby: None,
+        probation: None,
+        expires_at: None,
+        created_at: now,
+    };
+    let audit = AuditEntry::new(
+        now,
+        &Actor::system(),
+        Action::CreateApp,
+        format!("app:{app}"),
+        "created".to_owned(),
+    );
+    let app = App {
+        name: name(app),
+        created_at: now,
+    };
+    life.run(life.store.create_app(&app, &environment, &audit))
+        .unwrap();
 }
 
 fn wish(kind: ForwardKind, url: &str) -> CreateForwarder {
@@ -321,7 +353,7 @@ fn what_retention_takes_first_is_counted_and_told() {
     let sinks = &printing.world.sinks;
     sinks.is("away", Mood::Down);
     let life = printing.world.boot();
-    life.create_app("shop", settings(1));
+    silent_app(&life, "shop");
     let away = make(&life, wish(ForwardKind::Webhook, "https://away.example/")).view;
     let old = life.px.now() - Duration::days(3);
     printing.print_at(&life, "shop", old, Level::Info, lines("shop", 0..300));
@@ -423,7 +455,7 @@ fn an_app_keeps_its_log_for_as_long_as_its_settings_say() {
     let printing = Printing::new();
     let life = printing.world.boot();
     for app in ["short", "usual"] {
-        life.create_app(app, settings(1));
+        silent_app(&life, app);
         for days in [40, 5] {
             let at = life.px.now() - Duration::days(days);
             let said = format!("{app} {days} days ago");

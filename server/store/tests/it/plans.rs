@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Row};
 use crate::support::*;
 
 /// Tables with as many rows as there are apps, people or tokens; lists of those read them whole.
-const SMALL: [&str; 12] = [
+const SMALL: [&str; 13] = [
     "sealing",
     "apps",
     "environments",
@@ -17,6 +17,7 @@ const SMALL: [&str; 12] = [
     "audit_head",
     "credentials",
     "leftover_volumes",
+    "log_forwarders",
     "webhooks",
     "w",
     // A list inside of one row.
