@@ -422,7 +422,7 @@ mod tests {
         for (path, text) in [
             ("app/.env", "DB_HOST=db\nexport DB_PASSWORD='x'"),
             ("app/.env.production", "STRIPE_API_KEY=sk"),
-            ("app/.npmrc", "//registry.npmjs.org/:_authToken=npm_x"),
+            ("app/.npmrc", "//registry.example.com/:_authToken=npm_x"),
             (
                 "root/.aws/credentials",
                 "[default]\naws_secret_access_key = x",
@@ -443,7 +443,7 @@ mod tests {
             ("app/.env.example", "TOKEN=x"),
             (
                 "app/.npmrc",
-                "//registry.npmjs.org/:_authToken=${NPM_TOKEN}",
+                "//registry.example.com/:_authToken=${NPM_TOKEN}",
             ),
             ("etc/ssl/certs/ca.pem", "-----BEGIN CERTIFICATE-----"),
             ("srv/credentials", "aws_secret_access_key = x"),
