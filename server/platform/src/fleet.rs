@@ -44,6 +44,8 @@ pub(crate) struct Fleet {
     view: Mutex<View>,
     /// Counts changes; readers wait on it.
     changed: watch::Sender<u64>,
+    /// The shares of before the start are put back; from then on deployments may move them.
+    put_back: watch::Sender<bool>,
     look: Notify,
     /// What is to be told of single replicas, and its listener until it comes.
     told: mpsc::Sender<Change>,
@@ -56,6 +58,7 @@ impl Default for Fleet {
         Self {
             view: Mutex::default(),
             changed: watch::channel(0).0,
+            put_back: watch::channel(false).0,
             look: Notify::new(),
             told,
             listener: Mutex::new(Some(listener)),
@@ -238,6 +241,13 @@ impl Fleet {
 
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Returns once the shares of before the start are put back. A deployment that went on sooner
+    /// could take its own back first, and have it put back over its head for good.
+    pub(crate) async fn shares_put_back(&self) {
+        // It ends with the fleet only.
+        let _ = self.put_back.subscribe().wait_for(|done| *done).await;
     }
 
     /// Rises with every change.
@@ -500,6 +510,7 @@ pub(crate) async fn run(px: Platform) {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
     }
+    px.parts().fleet.put_back.send_replace(true);
     let mut events = px.parts().engine.watch();
     loop {
         let pause = if px.parts().fleet.is_busy() {

@@ -63,6 +63,12 @@ pub(crate) struct Routes {
     last: tokio::sync::Mutex<Option<Last>>,
 }
 
+/// What deployments do to the traffic, at one moment.
+struct Moving {
+    shifts: HashMap<Key, Shift>,
+    paused: HashSet<Key>,
+}
+
 /// The newest table.
 struct Last {
     snapshot: RoutingSnapshot,
@@ -104,19 +110,19 @@ impl Routes {
         }
     }
 
-    fn is_paused(&self, environment: &Environment) -> bool {
-        self.paused
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .contains(&(environment.app.clone(), environment.name.clone()))
-    }
-
-    fn shift(&self, environment: &Environment) -> Option<Shift> {
-        self.shifts
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .get(&(environment.app.clone(), environment.name.clone()))
-            .cloned()
+    fn moving(&self) -> Moving {
+        Moving {
+            shifts: self
+                .shifts
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .clone(),
+            paused: self
+                .paused
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .clone(),
+        }
     }
 
     /// The app, or one environment of it, is no more; another one may come under its name.
@@ -192,18 +198,26 @@ impl Routes {
     }
 
     async fn routes(&self, px: &Platform) -> Result<Vec<Route>, Error> {
+        // Before the environments: a deployment first stores who serves, then takes back its shift.
+        // The other way round, the release of before would get the requests in between.
+        let moving = self.moving();
         let mut routes = Vec::new();
         for environment in px.parts().store.environments().await? {
-            routes.push(self.route(px, environment).await?);
+            routes.push(self.route(px, environment, &moving).await?);
         }
         self.keep_only(&routes);
         routes.sort_by(|a, b| (&a.app, &a.environment).cmp(&(&b.app, &b.environment)));
         Ok(routes)
     }
 
-    async fn route(&self, px: &Platform, environment: Environment) -> Result<Route, Error> {
-        let shift = self.shift(&environment);
-        let traffic = wanted_traffic(&environment, shift.as_ref());
+    async fn route(
+        &self,
+        px: &Platform,
+        environment: Environment,
+        moving: &Moving,
+    ) -> Result<Route, Error> {
+        let key = (environment.app.clone(), environment.name.clone());
+        let traffic = wanted_traffic(&environment, moving.shifts.get(&key));
         let mut upstreams = Vec::new();
         for (number, weight) in traffic.weights {
             let Some(release) = self.release(px, &environment, number).await? else {
@@ -223,7 +237,7 @@ impl Routes {
         }
         let settings = &environment.settings;
         let max_wait_ms = u64::from(settings.rollout.hold_seconds) * 1_000;
-        let hold = if self.is_paused(&environment) {
+        let hold = if moving.paused.contains(&key) {
             Some(Hold {
                 max_wait_ms: max_wait_ms.max(PAUSE_MS),
                 all: true,

@@ -206,6 +206,10 @@ impl Runner {
             runner: self,
             key: &key,
         };
+        tokio::select! {
+            () = px.stopping().cancelled() => return,
+            () = px.parts().fleet.shares_put_back() => {}
+        }
         loop {
             match next(px, &key).await {
                 Ok(Some(deployment)) => run_deployment(px, deployment).await,
