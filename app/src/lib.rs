@@ -13,6 +13,7 @@ mod context;
 mod csrf;
 mod forms;
 mod headers;
+mod origin;
 mod pages;
 mod paths;
 mod render;
@@ -22,5 +23,6 @@ mod session;
 mod shell;
 mod words;
 
+pub use origin::{INTENT, REQUEST_ID, origin_of};
 pub use router::{DashboardSettings, accept_session, dashboard_router};
 pub use session::still_signed_in;

@@ -15,6 +15,7 @@ use tower_sessions::{Expiry, Session, SessionManagerLayer, SessionStore};
 
 use crate::context::{Theme, Visitor};
 use crate::forms::{Posted, Typed};
+use crate::origin::origin_of;
 use crate::router::DashboardSettings;
 use crate::{csrf, paths, render};
 
@@ -132,7 +133,10 @@ pub(crate) async fn gate(
             );
         }
     };
-    let visitor = Visitor { actor, theme };
+    let mut visitor = Visitor { actor, theme };
+    if let Some(actor) = &mut visitor.actor {
+        actor.origin = Some(origin_of(request.headers(), request.extensions()));
+    }
     if visitor.actor.is_some() || is_open(request.uri().path()) {
         request.extensions_mut().insert(visitor);
         return next.run(request).await;

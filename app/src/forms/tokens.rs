@@ -2,9 +2,9 @@
 
 use axum::extract::Path;
 use axum::response::Response;
-use flukedeploy_domain::access::Tier;
+use flukedeploy_domain::access::{Limits, Tier};
 use flukedeploy_platform::Error;
-use flukedeploy_platform::identity::{CreateToken, NewToken, create_token, revoke_token};
+use flukedeploy_platform::tokens::{CreateToken, NewToken, create_token, revoke_token};
 
 use super::Sent;
 use crate::paths;
@@ -56,6 +56,8 @@ async fn make(form: &Sent) -> Result<NewToken, Error> {
         persona: typed.text("persona").map(ToOwned::to_owned),
         tier,
         expires_at: days.map(|days| form.px.now() + time::Duration::days(days)),
+        only: None,
+        limits: Limits::default(),
     };
     create_token(&form.px, actor, cmd).await
 }

@@ -1,5 +1,5 @@
 use flukedeploy_platform::Error;
-use flukedeploy_platform::identity::list_tokens;
+use flukedeploy_platform::tokens::list_tokens;
 use leptos::prelude::*;
 
 use super::{page, parameter};

@@ -1,6 +1,6 @@
 use flukedeploy_domain::access::Tier;
 use flukedeploy_platform::Error;
-use flukedeploy_platform::identity::list_tokens;
+use flukedeploy_platform::tokens::list_tokens;
 use flukedeploy_platform::views::TokenView;
 use leptos::prelude::*;
 use time::OffsetDateTime;

@@ -248,7 +248,7 @@ async fn a_token_is_shown_once_and_can_be_revoked() {
         .chars()
         .take_while(|c| c.is_ascii_alphanumeric() || "_-".contains(*c))
         .collect();
-    let actor = authenticate_token(&stand.px, &secret, Door::Rest)
+    let actor = authenticate_token(&stand.px, &secret, Door::Rest, None)
         .await
         .unwrap();
     browser.get("/tokens").await.lacks(&secret).has("Valid");
@@ -261,7 +261,7 @@ async fn a_token_is_shown_once_and_can_be_revoked() {
         .lacks("<CI>");
     assert_eq!(browser.post(&path, &[]).await.location(), "/tokens");
     assert!(
-        authenticate_token(&stand.px, &secret, Door::Rest)
+        authenticate_token(&stand.px, &secret, Door::Rest, None)
             .await
             .is_err()
     );

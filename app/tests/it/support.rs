@@ -376,6 +376,7 @@ pub(crate) fn admin() -> Actor {
         persona: None,
         tier: Tier::Admin,
         door: Door::Dashboard,
+        ..Actor::system()
     }
 }
 

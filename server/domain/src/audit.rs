@@ -3,7 +3,30 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::access::{Action, Actor};
+use crate::access::{Action, Actor, Origin};
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    #[default]
+    Done,
+    /// The actor may not do this; nothing was changed.
+    Denied,
+}
+
+impl Outcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Denied => "denied",
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        *self == Self::Done
+    }
+}
 
 /// One change of state. Written in the same transaction as the change; the store chains the
 /// entries by hash, so that an edited or missing row shows.
@@ -17,6 +40,12 @@ pub struct AuditEntry {
     pub resource: String,
     /// One sentence. Names of variables, never values.
     pub summary: String,
+    /// Entries of before it was noted were all done.
+    #[serde(default, skip_serializing_if = "Outcome::is_done")]
+    pub outcome: Outcome,
+    /// The request, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 impl AuditEntry {
@@ -33,6 +62,8 @@ impl AuditEntry {
             action,
             resource: resource.into(),
             summary: summary.into(),
+            outcome: Outcome::Done,
+            origin: actor.origin.as_deref().cloned(),
         }
     }
 }

@@ -92,6 +92,10 @@ checked_name!(
     EnvironmentName, "environment", check_environment_name
 );
 checked_name!(
+    /// A group of apps; the same rules as for an app's name.
+    ProjectName, "project", check_app_name
+);
+checked_name!(
     /// A DNS host name in lower case, without port or trailing dot (RFC 1123).
     Hostname, "host", check_hostname
 );

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use flukedeploy_domain::access::Rights;
 use flukedeploy_domain::log_entry::LogFilter;
 use flukedeploy_domain::log_query::TextQuery;
 
@@ -78,12 +79,19 @@ impl<'a> Wanted<'a> {
             min_level: None,
             ..self.query.filter.clone()
         };
-        filter == LogFilter::default() && self.query.text.is_none() && self.service.is_none()
+        filter == LogFilter::default()
+            && self.query.shown.is_none()
+            && self.query.text.is_none()
+            && self.service.is_none()
     }
 
     fn has_origin(&self, origin: &Origin) -> bool {
         let filter = &self.query.filter;
-        filter.matches_origin(&origin.source, &origin.metadata)
+        let metadata = &origin.metadata;
+        let may_be_shown =
+            |rights: &Rights| rights.shows(&metadata.app_name, metadata.environment.as_deref());
+        filter.matches_origin(&origin.source, metadata)
+            && self.query.shown.as_deref().is_none_or(may_be_shown)
             && self
                 .service
                 .is_none_or(|service| origin.service() == Some(service))
@@ -164,7 +172,11 @@ pub(crate) fn sources_in(state: &State, wanted: &Wanted<'_>) -> Vec<Source> {
     let query = wanted.query;
     for (name, app) in &state.apps {
         let asked = query.filter.app_name.as_ref().is_none_or(|app| app == name);
-        if !asked || query.apps.as_ref().is_some_and(|apps| !apps.contains(name)) {
+        let may_be_shown = query
+            .shown
+            .as_ref()
+            .is_none_or(|rights| rights.shows_app(name));
+        if !asked || !may_be_shown {
             continue;
         }
         for segment in &app.segments {

@@ -65,7 +65,10 @@ impl fmt::Debug for ChangeApp {
 ///
 /// Kept until something changes: dashboards and agents ask for it all the time.
 pub async fn list_apps(px: &Platform, actor: &Actor) -> Result<Arc<Vec<AppView>>, Error> {
-    authorise(actor, Action::ListApps, Resource::System)?;
+    authorise(px, actor, Action::ListApps, Resource::Shown)?;
+    if !actor.rights.is_everything() {
+        return shown_apps(px, actor).await;
+    }
     // Before the reading, so that what changes meanwhile counts as newer.
     let stamp = Stamp {
         store: px.parts().store.changes(),
@@ -78,11 +81,37 @@ pub async fn list_apps(px: &Platform, actor: &Actor) -> Result<Arc<Vec<AppView>>
     let overviews = px.parts().store.app_overviews().await?;
     let mut views = Vec::with_capacity(overviews.len());
     for overview in &overviews {
-        views.push(environment_view(px, overview, &EnvironmentName::production()).await?);
+        views.push(environment_view(px, actor, overview, &EnvironmentName::production()).await?);
     }
     let views = Arc::new(views);
     px.parts().app_list.keep(stamp, &views);
     Ok(views)
+}
+
+/// The list of one who may not see all: each app by production, or else by the first environment
+/// that may be seen.
+async fn shown_apps(px: &Platform, actor: &Actor) -> Result<Arc<Vec<AppView>>, Error> {
+    let mut views = Vec::new();
+    for overview in px.parts().store.app_overviews().await? {
+        let shown = |name: &EnvironmentName| {
+            let app = overview.app.name.as_str();
+            actor.rights.shows(app, Some(name.as_str()))
+        };
+        let production = EnvironmentName::production();
+        let mut names = overview
+            .environments
+            .iter()
+            .map(|environment| &environment.name);
+        let first = if shown(&production) {
+            Some(&production)
+        } else {
+            names.find(|name| shown(name))
+        };
+        if let Some(name) = first {
+            views.push(environment_view(px, actor, &overview, name).await?);
+        }
+    }
+    Ok(Arc::new(views))
 }
 
 /// What a list was made from.
@@ -135,10 +164,15 @@ pub async fn get_environment(
     name: &AppName,
     environment: &EnvironmentName,
 ) -> Result<AppView, Error> {
-    authorise(actor, Action::ViewApp, Resource::App(name))?;
+    authorise(
+        px,
+        actor,
+        Action::ViewApp,
+        Resource::Environment(name, environment),
+    )?;
     match px.parts().store.app_overview(name).await? {
-        Some(overview) => environment_view(px, &overview, environment).await,
-        None => Err(app_not_found(px, name).await),
+        Some(overview) => environment_view(px, actor, &overview, environment).await,
+        None => Err(app_not_found(px, actor, name).await),
     }
 }
 
@@ -150,8 +184,13 @@ pub async fn list_releases(
     environment: &EnvironmentName,
     limit: u32,
 ) -> Result<Vec<ReleaseView>, Error> {
-    authorise(actor, Action::ViewApp, Resource::App(name))?;
-    let environment = require_environment(px, name, environment).await?;
+    authorise(
+        px,
+        actor,
+        Action::ViewApp,
+        Resource::Environment(name, environment),
+    )?;
+    let environment = require_environment(px, actor, name, environment).await?;
     let releases = px
         .parts()
         .store
@@ -164,7 +203,7 @@ pub async fn list_releases(
 }
 
 pub async fn create_app(px: &Platform, actor: &Actor, new: NewApp) -> Result<AppView, Error> {
-    authorise(actor, Action::CreateApp, Resource::App(&new.name))?;
+    authorise(px, actor, Action::CreateApp, Resource::System)?;
     new.settings.validate().map_err(Error::Invalid)?;
     refuse_own_hosts(px, &new.settings.domains)?;
     let production = EnvironmentName::production();
@@ -210,8 +249,13 @@ pub async fn change_app(
     environment: &EnvironmentName,
     change: ChangeApp,
 ) -> Result<AppView, Error> {
-    authorise(actor, Action::ChangeSettings, Resource::App(name))?;
-    let environment = require_environment(px, name, environment).await?;
+    authorise(
+        px,
+        actor,
+        Action::ChangeSettings,
+        Resource::Environment(name, environment),
+    )?;
+    let environment = require_environment(px, actor, name, environment).await?;
     if let Some(version) = change.if_version
         && version != environment.settings_version
     {
@@ -261,8 +305,8 @@ pub async fn change_app(
 
 /// Removes the app and everything that runs for it. Unfinished deployments are cancelled first.
 pub async fn delete_app(px: &Platform, actor: &Actor, name: &AppName) -> Result<(), Error> {
-    authorise(actor, Action::DeleteApp, Resource::App(name))?;
-    require_environment(px, name, &EnvironmentName::production()).await?;
+    authorise(px, actor, Action::DeleteApp, Resource::App(name))?;
+    require_environment(px, actor, name, &EnvironmentName::production()).await?;
     px.parts().runner.stop_app(px, actor, name, None).await?;
     let audit = AuditEntry::new(
         px.now(),
@@ -373,30 +417,50 @@ pub(crate) fn refuse_own_hosts(px: &Platform, domains: &[Hostname]) -> Result<()
 
 pub(crate) async fn require_environment(
     px: &Platform,
+    actor: &Actor,
     app: &AppName,
     environment: &EnvironmentName,
 ) -> Result<Environment, Error> {
     match px.parts().store.environment(app, environment).await? {
         Some(environment) => Ok(environment),
         None => match px.parts().store.app_overview(app).await? {
-            Some(overview) => Err(no_such_environment(&overview, environment)),
-            None => Err(app_not_found(px, app).await),
+            Some(overview) => Err(no_such_environment(actor, &overview, environment)),
+            None => Err(app_not_found(px, actor, app).await),
         },
     }
 }
 
-fn no_such_environment(overview: &AppOverview, environment: &EnvironmentName) -> Error {
-    let names = overview.environments.iter();
+/// Names only environments that the actor may see.
+fn no_such_environment(
+    actor: &Actor,
+    overview: &AppOverview,
+    environment: &EnvironmentName,
+) -> Error {
+    let app = overview.app.name.as_str();
+    let names = overview
+        .environments
+        .iter()
+        .map(|known| known.name.as_str());
     Error::EnvironmentNotFound {
-        app: overview.app.name.to_string(),
+        app: app.to_owned(),
         name: environment.to_string(),
-        known: names.map(|known| known.name.to_string()).collect(),
+        known: names
+            .filter(|known| actor.rights.shows(app, Some(known)))
+            .map(ToOwned::to_owned)
+            .collect(),
     }
 }
 
-async fn app_not_found(px: &Platform, name: &AppName) -> Error {
+/// Names only apps that the actor may see.
+pub(crate) async fn app_not_found(px: &Platform, actor: &Actor, name: &AppName) -> Error {
     let near = match px.parts().store.app_names().await {
-        Ok(names) => near_names(name.as_str(), names.iter().map(AppName::as_str)),
+        Ok(names) => near_names(
+            name.as_str(),
+            names
+                .iter()
+                .map(AppName::as_str)
+                .filter(|known| actor.rights.shows_app(known)),
+        ),
         Err(error) => return error.into(),
     };
     Error::AppNotFound {
@@ -405,14 +469,16 @@ async fn app_not_found(px: &Platform, name: &AppName) -> Error {
     }
 }
 
+/// One environment of an app, with the names of those beside it that the actor may see.
 pub(crate) async fn environment_view(
     px: &Platform,
+    actor: &Actor,
     overview: &AppOverview,
     name: &EnvironmentName,
 ) -> Result<AppView, Error> {
     let environments = &overview.environments;
     let Some(index) = environments.iter().position(|e| e.name == *name) else {
-        return Err(no_such_environment(overview, name));
+        return Err(no_such_environment(actor, overview, name));
     };
     let environment = &environments[index];
     let latest = overview.latest.get(index).and_then(Option::as_ref);
@@ -430,6 +496,10 @@ pub(crate) async fn environment_view(
     );
     // Production comes first, the others by name.
     for (index, other) in environments.iter().enumerate() {
+        let app = overview.app.name.as_str();
+        if !actor.rights.shows(app, Some(other.name.as_str())) {
+            continue;
+        }
         let latest = overview.latest.get(index).and_then(Option::as_ref);
         let state = if other.name == *name {
             view.state

@@ -21,7 +21,7 @@ pub struct PutCredential {
 
 /// Without their secrets.
 pub async fn list_credentials(px: &Platform, actor: &Actor) -> Result<Vec<CredentialView>, Error> {
-    authorise(actor, Action::ListCredentials, Resource::System)?;
+    authorise(px, actor, Action::ListCredentials, Resource::System)?;
     let stored = px.parts().store.credentials().await?;
     Ok(stored.iter().map(CredentialView::from).collect())
 }
@@ -31,7 +31,7 @@ pub async fn put_credential(
     actor: &Actor,
     cmd: PutCredential,
 ) -> Result<CredentialView, Error> {
-    authorise(actor, Action::ChangeCredentials, Resource::System)?;
+    authorise(px, actor, Action::ChangeCredentials, Resource::System)?;
     let credential = Credential {
         kind: cmd.kind,
         host: cmd.host.trim().to_ascii_lowercase(),
@@ -58,7 +58,7 @@ pub async fn delete_credential(
     kind: CredentialKind,
     host: &str,
 ) -> Result<(), Error> {
-    authorise(actor, Action::ChangeCredentials, Resource::System)?;
+    authorise(px, actor, Action::ChangeCredentials, Resource::System)?;
     let audit = entry(px, actor, "removed", kind, host);
     if !px
         .parts()

@@ -10,8 +10,8 @@ use flukedeploy_domain::release::volume_name;
 use time::{Duration, OffsetDateTime};
 
 use crate::apps::{
-    ChangeApp, changed_settings, environment_view, get_environment, refuse_own_hosts,
-    require_environment,
+    ChangeApp, app_not_found, changed_settings, environment_view, get_environment,
+    refuse_own_hosts, require_environment,
 };
 use crate::authorise::authorise;
 use crate::error::Error;
@@ -51,15 +51,16 @@ pub async fn list_environments(
     actor: &Actor,
     app: &AppName,
 ) -> Result<Vec<AppView>, Error> {
-    authorise(actor, Action::ViewApp, Resource::App(app))?;
-    // An app without it is none: this also says which names are near.
-    require_environment(px, app, &EnvironmentName::production()).await?;
+    authorise(px, actor, Action::ViewApp, Resource::App(app))?;
     let Some(overview) = px.parts().store.app_overview(app).await? else {
-        return Ok(Vec::new());
+        return Err(app_not_found(px, actor, app).await);
     };
     let mut views = Vec::with_capacity(overview.environments.len());
     for environment in &overview.environments {
-        views.push(environment_view(px, &overview, &environment.name).await?);
+        let name = &environment.name;
+        if actor.rights.shows(app.as_str(), Some(name.as_str())) {
+            views.push(environment_view(px, actor, &overview, name).await?);
+        }
     }
     views.sort_by_key(|view| !view.environment.is_production());
     Ok(views)
@@ -72,8 +73,20 @@ pub async fn create_environment(
     new: NewEnvironment,
 ) -> Result<AppView, Error> {
     let NewEnvironment { app, name, .. } = &new;
-    authorise(actor, Action::ChangeEnvironments, Resource::App(app))?;
-    let base = require_environment(px, app, &new.from).await?;
+    authorise(
+        px,
+        actor,
+        Action::ChangeEnvironments,
+        Resource::Environment(app, name),
+    )?;
+    // It takes over the values of secrets, which what is deployed to it can print.
+    authorise(
+        px,
+        actor,
+        Action::ChangeSettings,
+        Resource::Environment(app, &new.from),
+    )?;
+    let base = require_environment(px, actor, app, &new.from).await?;
     let now = px.now();
     let expires_at = new.ttl_seconds.map(|ttl| end_of(now, ttl)).transpose()?;
     if px.config().host_of(app, name).is_none() {
@@ -143,8 +156,13 @@ pub async fn set_ttl(
     name: &EnvironmentName,
     ttl_seconds: Option<u64>,
 ) -> Result<AppView, Error> {
-    authorise(actor, Action::ChangeEnvironments, Resource::App(app))?;
-    require_environment(px, app, name).await?;
+    authorise(
+        px,
+        actor,
+        Action::ChangeEnvironments,
+        Resource::Environment(app, name),
+    )?;
+    require_environment(px, actor, app, name).await?;
     if name.is_production() {
         return Err(Error::invalid(
             "ttl_seconds",
@@ -173,8 +191,13 @@ pub async fn delete_environment(
     app: &AppName,
     name: &EnvironmentName,
 ) -> Result<(), Error> {
-    authorise(actor, Action::ChangeEnvironments, Resource::App(app))?;
-    require_environment(px, app, name).await?;
+    authorise(
+        px,
+        actor,
+        Action::ChangeEnvironments,
+        Resource::Environment(app, name),
+    )?;
+    require_environment(px, actor, app, name).await?;
     if name.is_production() {
         return Err(Error::invalid(
             "environment",

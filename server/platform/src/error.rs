@@ -1,7 +1,7 @@
 //! What a use case can answer instead of a result. Each door turns it into its own form in one
 //! place; [`Error::public_detail`] is the only text that may leave the process.
 
-use flukedeploy_domain::access::{Action, Tier};
+use flukedeploy_domain::access::{Action, Needed};
 use flukedeploy_domain::deployment::{DeploymentId, IllegalStep};
 use flukedeploy_domain::names::Invalid;
 use thiserror::Error;
@@ -33,10 +33,16 @@ pub enum Error {
     NotFound { what: String },
     #[error("no valid credentials were sent")]
     Unauthenticated { why: &'static str },
-    #[error("the action {} needs the tier {}", .action.as_str(), .needed.as_str())]
-    Forbidden { action: Action, needed: Tier },
+    #[error("the action {} needs {}", .action.as_str(), words_of(*.needed))]
+    Forbidden { action: Action, needed: Needed },
     #[error("too many attempts; try again in {retry_after_seconds} s")]
     TooManyAttempts { retry_after_seconds: u64 },
+    #[error("the token has begun the {limit} deployments that it may begin within {hours} h")]
+    BudgetSpent {
+        limit: u32,
+        hours: u64,
+        retry_after_seconds: u64,
+    },
     #[error("{what} exists already")]
     Exists { what: String },
     #[error("the settings were changed in between; they are at version {current}")]
@@ -66,6 +72,15 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+/// What is needed, for a sentence that goes on from "needs".
+pub(crate) fn words_of(needed: Needed) -> String {
+    match needed {
+        Needed::Tier(tier) => format!("the tier {}", tier.as_str()),
+        Needed::Role(role) => format!("the role {} there", role.as_str()),
+        Needed::WholeInstance => "rights in the whole instance".to_owned(),
+    }
 }
 
 fn join(faults: &[Invalid]) -> String {
@@ -104,7 +119,7 @@ impl Error {
             | Self::NotFound { .. } => Kind::NotFound,
             Self::Unauthenticated { .. } => Kind::Unauthenticated,
             Self::Forbidden { .. } | Self::SetUpLinkInvalid => Kind::Forbidden,
-            Self::TooManyAttempts { .. } => Kind::TooMany,
+            Self::TooManyAttempts { .. } | Self::BudgetSpent { .. } => Kind::TooMany,
             Self::Exists { .. }
             | Self::Stale { .. }
             | Self::IdempotencyKeyReused
@@ -136,6 +151,7 @@ impl Error {
             Self::Unauthenticated { .. } => "unauthorized",
             Self::Forbidden { .. } => "forbidden",
             Self::TooManyAttempts { .. } => "too_many_attempts",
+            Self::BudgetSpent { .. } => "deploy_budget_spent",
             Self::Exists { .. } => "already_exists",
             Self::Stale { .. } => "settings_changed",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
@@ -192,16 +208,28 @@ impl Error {
                 "send the header 'Authorization: Bearer <token>' with a token that is valid now"
                     .to_owned()
             }
-            Self::Forbidden { needed, .. } => {
-                format!(
+            Self::Forbidden { needed, .. } => match needed {
+                Needed::Tier(tier) => format!(
                     "ask an administrator for a token of the tier {}",
-                    needed.as_str()
-                )
-            }
+                    tier.as_str()
+                ),
+                Needed::Role(role) => format!(
+                    "ask an administrator to grant you the role {} there",
+                    role.as_str()
+                ),
+                Needed::WholeInstance => {
+                    "ask an administrator, who may do this, or for rights in the whole instance"
+                        .to_owned()
+                }
+            },
             Self::TooManyAttempts {
                 retry_after_seconds,
             } => {
                 format!("wait {retry_after_seconds} s")
+            }
+            Self::BudgetSpent { .. } => {
+                "wait until an earlier one is out of that time, or ask who made the token"
+                    .to_owned()
             }
             Self::Stale { .. } => "read the settings again and repeat the change".to_owned(),
             Self::IdempotencyKeyReused => "use a new key for a new request".to_owned(),

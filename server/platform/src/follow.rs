@@ -1,13 +1,11 @@
 //! One reader of the log: what is stored, if it wants that first, and then what comes.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use flukedeploy_domain::access::{Action, Actor, Resource};
 use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
 use flukedeploy_domain::log_query::TextQuery;
-use flukedeploy_domain::names::AppName;
 
 use crate::authorise::authorise;
 use crate::error::Error;
@@ -22,8 +20,6 @@ const BURST: usize = 256;
 /// Stored entries that a reader may fall behind and still get. Beyond them, or while others read
 /// from the store, it is told how many it missed.
 const MAX_BEHIND: u64 = 50_000;
-/// Apps whose rights are remembered; names come from whoever asks.
-const MAX_APPS: usize = 10_000;
 
 /// What a reader gets.
 #[derive(Debug, Clone)]
@@ -90,7 +86,6 @@ pub struct Follower {
     dropped: Option<u64>,
     /// Handed on as far as the number says.
     current: Option<(Arc<Recorded>, usize)>,
-    may_see: HashMap<String, bool>,
 }
 
 impl Follower {
@@ -112,7 +107,6 @@ impl Follower {
             is_owed: false,
             dropped: None,
             current: None,
-            may_see: HashMap::new(),
         })
     }
 
@@ -122,13 +116,13 @@ impl Follower {
         std::mem::replace(&mut self.text, text)
     }
 
-    /// Makes a filter the current one.
+    /// Makes a filter the current one. What the actor may not see is left out.
     ///
     /// # Errors
-    /// The actor may not see what the filter asks for; the store does not answer.
+    /// The store does not answer.
     pub async fn select(&mut self, filter: LogFilter, start: Start) -> Result<(), Error> {
-        logs::authorise_filter(&self.actor, &filter)?;
         let text = self.text.as_ref();
+        let shown = logs::shown(&self.actor);
         // What may fail comes first: a refused wish changes nothing.
         match start {
             Start::Now | Start::Tail(0) => {
@@ -137,7 +131,7 @@ impl Follower {
                     self.replay = None;
                     self.position = self.px.parts().journal.stored();
                 } else if let Some(replay) = &mut self.replay {
-                    replay.change_query(&filter, text);
+                    replay.change_query(&filter, text, shown);
                 }
                 self.is_owed = false;
             }
@@ -145,7 +139,7 @@ impl Follower {
                 // What was recorded just now is among the newest, though it may come live.
                 self.px.parts().journal.flush().await;
                 let position = self.px.parts().journal.stored();
-                let page = Replay::newest(&self.px, &filter, text, count).await?;
+                let page = Replay::newest(&self.px, &filter, text, shown, count).await?;
                 // Newest first; and what has a higher number comes live.
                 let lines = page.lines.into_iter().rev();
                 let here = lines.filter(|line| line.cursor.sequence <= position);
@@ -156,7 +150,7 @@ impl Follower {
                 self.is_owed = false;
             }
             Start::Since(since) => {
-                let replay = Replay::since(&self.px, &filter, text, since).await?;
+                let replay = Replay::since(&self.px, &filter, text, shown, since).await?;
                 self.current = None;
                 self.replay = Some(replay);
                 self.is_owed = true;
@@ -175,17 +169,16 @@ impl Follower {
         self.dropped = None;
     }
 
-    /// The actor's rights may have changed: everything is asked anew.
+    /// The actor's rights may have changed: from the next entry on, they are what counts.
     ///
     /// # Errors
-    /// The actor may not see any more what the filter asks for.
+    /// The actor may not read logs any more.
     pub fn rights_changed(&mut self, actor: Actor) -> Result<(), Error> {
-        authorise(&actor, Action::ReadLogs, Resource::System)?;
-        if let Some(filter) = &self.filter {
-            logs::authorise_filter(&actor, filter)?;
-        }
+        authorise(&self.px, &actor, Action::ReadLogs, Resource::Shown)?;
         self.actor = actor;
-        self.may_see.clear();
+        if let Some(replay) = &mut self.replay {
+            replay.narrow(logs::shown(&self.actor));
+        }
         Ok(())
     }
 
@@ -264,7 +257,8 @@ impl Follower {
         };
         let is_near = missed <= MAX_BEHIND;
         let text = self.text.as_ref();
-        let replay = Replay::behind(&self.px, filter, text, self.position, self.is_owed);
+        let shown = logs::shown(&self.actor);
+        let replay = Replay::behind(&self.px, filter, text, shown, self.position, self.is_owed);
         if let Some(replay) = replay.filter(|_| is_near || self.is_owed) {
             self.replay = Some(replay);
             return true;
@@ -304,28 +298,15 @@ impl Follower {
         }
     }
 
-    /// Looked at for each entry and reader: nothing is allocated but for a new app.
-    fn wants(&mut self, entry: &LogEntry) -> bool {
-        let filter = self.filter.as_ref();
-        let text = self.text.as_ref();
+    /// Looked at for each entry and reader: nothing is allocated.
+    fn wants(&self, entry: &LogEntry) -> bool {
+        let metadata = &entry.flukedeploy_metadata;
+        let (filter, text) = (self.filter.as_ref(), self.text.as_ref());
         filter.is_some_and(|filter| filter.matches(entry))
             && text.is_none_or(|text| text.matches_entry(entry))
-            && self.may_see(&entry.flukedeploy_metadata.app_name)
-    }
-
-    /// Asked once for each app until rights change.
-    fn may_see(&mut self, app: &str) -> bool {
-        if let Some(answer) = self.may_see.get(app) {
-            return *answer;
-        }
-        let answer = match app.parse::<AppName>() {
-            Ok(name) => authorise(&self.actor, Action::ReadLogs, Resource::App(&name)),
-            Err(_) => authorise(&self.actor, Action::ReadLogs, Resource::System),
-        };
-        let answer = answer.is_ok();
-        if self.may_see.len() < MAX_APPS {
-            self.may_see.insert(app.to_owned(), answer);
-        }
-        answer
+            && self
+                .actor
+                .rights
+                .shows(&metadata.app_name, metadata.environment.as_deref())
     }
 }

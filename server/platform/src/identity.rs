@@ -1,13 +1,13 @@
 //! Who is it? Accounts, the first sign-in, API tokens.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use flukedeploy_domain::access::{Action, Actor, ActorKind, Door, Resource, Tier};
+use flukedeploy_domain::access::{Action, Actor, ActorKind, Door, Origin, Resource, Rights, Tier};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::names::Invalid;
 use time::OffsetDateTime;
@@ -15,12 +15,10 @@ use time::OffsetDateTime;
 use crate::authorise::authorise;
 use crate::error::Error;
 use crate::platform::Platform;
-use crate::ports::{Account, AuditRow, StoreError, StoredToken};
+use crate::ports::{Account, AuditRow, StoreError};
 use crate::secret::{Secret, matches_hash, random_id, sha256_hex};
-use crate::views::TokenView;
 
 const SET_UP_TOKEN: &str = "set_up_token_hash";
-const AGENT_TOKEN_MADE: &str = "agent_token_made";
 /// Shortest password (NIST SP 800-63B asks for 8 at least; 10 costs nobody anything).
 pub const MIN_PASSWORD: usize = 10;
 /// Longest password, in bytes; hashing has a price.
@@ -33,20 +31,6 @@ pub struct SignedIn {
     pub name: String,
     /// The password's age when the session began: a newer password ends it.
     pub password_changed_at_ms: i64,
-}
-
-/// A new token with its only appearance.
-pub struct NewToken {
-    pub view: TokenView,
-    pub secret: Secret,
-}
-
-#[derive(Debug, Clone)]
-pub struct CreateToken {
-    pub name: String,
-    pub persona: Option<String>,
-    pub tier: Tier,
-    pub expires_at: Option<OffsetDateTime>,
 }
 
 /// Slows down guessing, per account and address together, so that nobody else is locked out.
@@ -108,8 +92,9 @@ pub async fn authenticate_token(
     px: &Platform,
     presented: &str,
     door: Door,
+    origin: Option<Arc<Origin>>,
 ) -> Result<Actor, Error> {
-    Ok(token_standing(px, presented, door).await?.0)
+    Ok(token_standing(px, presented, door, origin).await?.0)
 }
 
 /// [`authenticate_token`] for those who stay connected: also when the token runs out.
@@ -117,6 +102,7 @@ pub async fn token_standing(
     px: &Platform,
     presented: &str,
     door: Door,
+    origin: Option<Arc<Origin>>,
 ) -> Result<(Actor, Option<OffsetDateTime>), Error> {
     const UNKNOWN: Error = Error::Unauthenticated {
         why: "the token is not known",
@@ -131,6 +117,9 @@ pub async fn token_standing(
             persona: None,
             tier: Tier::Admin,
             door,
+            rights: Arc::new(Rights::Everything),
+            chain: Arc::default(),
+            origin,
         };
         return Ok((actor, None));
     }
@@ -150,19 +139,13 @@ pub async fn token_standing(
         return Err(UNKNOWN);
     }
     let now = px.now();
-    if token.revoked_at.is_some() {
-        return Err(Error::Unauthenticated {
-            why: "the token was revoked",
-        });
-    }
-    if token.expires_at.is_some_and(|expires| expires <= now) {
-        return Err(Error::Unauthenticated {
-            why: "the token has expired",
-        });
-    }
     let stale = token
         .last_used_at
         .is_none_or(|last| now - last > time::Duration::minutes(1));
+    let (name, persona) = (token.name.clone(), token.persona.clone());
+    let reach = crate::reach::of_token(px, token).await?;
+    let address = origin.as_ref().and_then(|origin| origin.address.as_deref());
+    reach.allow_address(address.and_then(|text| text.parse().ok()))?;
     if stale && let Err(error) = px.parts().store.touch_token(id, now).await {
         tracing::warn!(
             error = &error as &dyn std::error::Error,
@@ -171,13 +154,16 @@ pub async fn token_standing(
     }
     let actor = Actor {
         kind: ActorKind::Token,
-        id: token.id,
-        name: token.name,
-        persona: token.persona,
-        tier: token.tier,
+        id: id.to_owned(),
+        name,
+        persona,
+        tier: reach.tier,
         door,
+        rights: reach.rights,
+        chain: reach.chain.into(),
+        origin,
     };
-    Ok((actor, token.expires_at))
+    Ok((actor, reach.until))
 }
 
 /// Somebody signed out: what the session had opened ends.
@@ -193,7 +179,11 @@ pub async fn actor_of_session(px: &Platform, session: &SignedIn) -> Result<Optio
     if unix_ms(account.password_changed_at) != session.password_changed_at_ms {
         return Ok(None);
     }
+    let rights = crate::reach::of_account(px, &account).await?;
     Ok(Some(Actor {
+        rights: Arc::new(rights),
+        chain: Arc::default(),
+        origin: None,
         kind: ActorKind::User,
         id: account.id,
         name: account.name,
@@ -316,120 +306,6 @@ pub async fn sign_in(
     }
 }
 
-pub async fn list_tokens(px: &Platform, actor: &Actor) -> Result<Vec<TokenView>, Error> {
-    authorise(actor, Action::ListTokens, Resource::System)?;
-    Ok(px
-        .parts()
-        .store
-        .tokens()
-        .await?
-        .iter()
-        .map(token_view)
-        .collect())
-}
-
-pub async fn create_token(
-    px: &Platform,
-    actor: &Actor,
-    cmd: CreateToken,
-) -> Result<NewToken, Error> {
-    authorise(actor, Action::CreateToken, Resource::System)?;
-    let mut faults = Vec::new();
-    let name = cmd.name.trim();
-    if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
-        faults.push(Invalid::new("name", "must have 1 to 64 characters"));
-    }
-    if cmd.persona.as_ref().is_some_and(|persona| {
-        persona.is_empty()
-            || persona.len() > 32
-            || !persona
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-    }) {
-        faults.push(Invalid::new(
-            "persona",
-            "must have 1 to 32 letters, digits, '_' or '-'",
-        ));
-    }
-    if cmd.expires_at.is_some_and(|expires| expires <= px.now()) {
-        faults.push(Invalid::new("expires_at", "must lie in the future"));
-    }
-    if !faults.is_empty() {
-        return Err(Error::Invalid(faults));
-    }
-    let secret = Secret::random();
-    let token = StoredToken {
-        id: random_id(12),
-        name: name.to_owned(),
-        persona: cmd.persona,
-        tier: cmd.tier,
-        secret_hash: sha256_hex(secret.expose()),
-        created_at: px.now(),
-        created_by: actor.name.clone(),
-        expires_at: cmd.expires_at,
-        revoked_at: None,
-        last_used_at: None,
-    };
-    let audit = AuditEntry::new(
-        px.now(),
-        actor,
-        Action::CreateToken,
-        format!("token:{}", token.id),
-        format!("created the {} token '{}'", token.tier.as_str(), token.name),
-    );
-    px.parts().store.create_token(&token, &audit).await?;
-    crate::changes::tell(px, &audit);
-    Ok(NewToken {
-        view: token_view(&token),
-        secret: Secret::new(format!("fd_{}_{}", token.id, secret.expose())),
-    })
-}
-
-pub async fn revoke_token(px: &Platform, actor: &Actor, id: &str) -> Result<(), Error> {
-    authorise(actor, Action::RevokeToken, Resource::System)?;
-    let audit = AuditEntry::new(
-        px.now(),
-        actor,
-        Action::RevokeToken,
-        format!("token:{id}"),
-        format!("revoked the token {id}"),
-    );
-    if px.parts().store.revoke_token(id, px.now(), &audit).await? {
-        crate::changes::tell(px, &audit);
-        px.parts().rechecks.announce();
-        Ok(())
-    } else {
-        Err(Error::NotFound {
-            what: "token of that id that is still good".to_owned(),
-        })
-    }
-}
-
-/// The first start's token for an agent (tier advanced, persona OPERATOR); made once.
-pub async fn first_agent_token(px: &Platform) -> Result<Option<Secret>, Error> {
-    if px
-        .parts()
-        .store
-        .remembered(AGENT_TOKEN_MADE)
-        .await?
-        .is_some()
-    {
-        return Ok(None);
-    }
-    let cmd = CreateToken {
-        name: "first agent".to_owned(),
-        persona: Some("OPERATOR".to_owned()),
-        tier: Tier::Advanced,
-        expires_at: None,
-    };
-    let token = create_token(px, &Actor::system(), cmd).await?;
-    px.parts()
-        .store
-        .remember(AGENT_TOKEN_MADE, &token.view.id)
-        .await?;
-    Ok(Some(token.secret))
-}
-
 /// Newest first.
 pub async fn audit_trail(
     px: &Platform,
@@ -437,26 +313,12 @@ pub async fn audit_trail(
     limit: u32,
     before: Option<i64>,
 ) -> Result<Vec<AuditRow>, Error> {
-    authorise(actor, Action::ViewAudit, Resource::System)?;
+    authorise(px, actor, Action::ViewAudit, Resource::System)?;
     Ok(px
         .parts()
         .store
         .audit_entries(limit.clamp(1, 500), before)
         .await?)
-}
-
-fn token_view(token: &StoredToken) -> TokenView {
-    TokenView {
-        id: token.id.clone(),
-        name: token.name.clone(),
-        persona: token.persona.clone(),
-        tier: token.tier,
-        created_at: token.created_at,
-        created_by: token.created_by.clone(),
-        expires_at: token.expires_at,
-        revoked_at: token.revoked_at,
-        last_used_at: token.last_used_at,
-    }
 }
 
 fn signed_in(account: &Account) -> SignedIn {

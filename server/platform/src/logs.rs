@@ -1,11 +1,12 @@
 //! Reading log entries: stored and live.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use flukedeploy_domain::access::{Action, Actor, Resource};
+use flukedeploy_domain::access::{Action, Actor, Resource, Rights};
 use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
 use flukedeploy_domain::log_query::TextQuery;
-use flukedeploy_domain::names::{AppName, Invalid, quoted};
+use flukedeploy_domain::names::{Invalid, quoted};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use time::OffsetDateTime;
 
@@ -65,8 +66,8 @@ pub struct LogEntries {
 }
 
 impl ReadLogs {
-    pub(crate) fn query(self, actor: &Actor) -> Result<(LogQuery, Paging), Error> {
-        authorise_filter(actor, &self.filter)?;
+    pub(crate) fn query(self, px: &Platform, actor: &Actor) -> Result<(LogQuery, Paging), Error> {
+        authorise(px, actor, Action::ReadLogs, Resource::Shown)?;
         if self.limit == 0 || self.limit > MAX_PAGE {
             let problem = format!("must be 1 to {MAX_PAGE}, not {}", self.limit);
             return Err(Error::invalid("limit", problem));
@@ -78,7 +79,7 @@ impl ReadLogs {
         }
         let query = LogQuery {
             filter: self.filter,
-            apps: None,
+            shown: shown(actor),
             text: self.text,
             since: self.since,
             until: self.until,
@@ -100,7 +101,7 @@ pub async fn read_logs(
     actor: &Actor,
     request: ReadLogs,
 ) -> Result<LogEntries, Error> {
-    let (query, paging) = request.query(actor)?;
+    let (query, paging) = request.query(px, actor)?;
     px.parts().journal.flush().await;
     let page = px.parts().log_store.page(&query, &paging).await?;
     let is_cut = page.total.is_some_and(|total| !total.is_complete);
@@ -130,7 +131,7 @@ pub async fn histogram(
         let problem = format!("must be 1 to {MAX_BUCKETS}, not {buckets}");
         return Err(Error::invalid("buckets", problem));
     }
-    let (query, _) = request.query(actor)?;
+    let (query, _) = request.query(px, actor)?;
     px.parts().journal.flush().await;
     Ok(px.parts().log_store.histogram(&query, buckets).await?)
 }
@@ -157,6 +158,7 @@ pub async fn hits(
     let mut around = Vec::with_capacity(page.entries.len());
     for entry in &page.entries {
         let query = LogQuery {
+            shown: shown(actor),
             filter: LogFilter {
                 app_name: Some(entry.flukedeploy_metadata.app_name.clone()),
                 ..LogFilter::default()
@@ -187,7 +189,7 @@ pub async fn context(
         let problem = format!("must be 0 to {MAX_CONTEXT}, not {count}");
         return Err(Error::invalid("context", problem));
     }
-    let (query, _) = request.query(actor)?;
+    let (query, _) = request.query(px, actor)?;
     px.parts().journal.flush().await;
     Ok(px.parts().log_store.context(&query, id, count).await?)
 }
@@ -199,7 +201,7 @@ pub async fn export(
     actor: &Actor,
     request: ReadLogs,
 ) -> Result<BoxStream<'static, Result<Vec<LogEntry>, Error>>, Error> {
-    let (mut query, mut paging) = request.query(actor)?;
+    let (mut query, mut paging) = request.query(px, actor)?;
     query.budget = None;
     px.parts().journal.flush().await;
     (paging.order, paging.limit, paging.offset) = (Order::OldestFirst, EXPORT_PAGE, 0);
@@ -261,17 +263,14 @@ pub fn parse_cursor(text: &str) -> Result<Cursor, Invalid> {
 /// Live entries from now on. The caller filters, so that a subscription outlives a change of
 /// filter.
 pub fn subscribe(px: &Platform, actor: &Actor) -> Result<Subscription, Error> {
-    authorise(actor, Action::ReadLogs, Resource::System)?;
+    authorise(px, actor, Action::ReadLogs, Resource::Shown)?;
     Ok(px.parts().journal.subscribe())
 }
 
-/// Checks a filter before it is used on a subscription.
-pub fn authorise_filter(actor: &Actor, filter: &LogFilter) -> Result<(), Error> {
-    match filter.app_name.as_deref().map(str::parse::<AppName>) {
-        Some(Ok(app)) => authorise(actor, Action::ReadLogs, Resource::App(&app)),
-        // An impossible name matches nothing; the contract answers 200 with none.
-        Some(Err(_)) | None => authorise(actor, Action::ReadLogs, Resource::System),
-    }
+/// What the entries are narrowed to that an actor gets; `None`: to nothing. What it may not see is
+/// left out, so that asking for an app says nothing about whether there is one.
+pub(crate) fn shown(actor: &Actor) -> Option<Arc<Rights>> {
+    (!actor.rights.is_everything()).then(|| Arc::clone(&actor.rights))
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ impl Platform {
         tasks.spawn(crate::webhooks::run(self.clone()));
         tasks.spawn(crate::forwarders::run(self.clone()));
         tasks.spawn(crate::retention::run(self.clone()));
+        tasks.spawn(crate::denials::run(self.clone()));
         tasks.spawn(supervise(self.clone()));
     }
 }

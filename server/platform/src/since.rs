@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use flukedeploy_domain::access::Rights;
 use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
 use flukedeploy_domain::log_query::TextQuery;
 use flukedeploy_domain::names::{Invalid, quoted};
@@ -63,10 +64,11 @@ fn time_of_id(id: &str) -> Option<OffsetDateTime> {
     plain.then_some(at)
 }
 
-fn query(filter: &LogFilter, text: Option<&TextQuery>) -> LogQuery {
+fn query(filter: &LogFilter, text: Option<&TextQuery>, shown: Option<Arc<Rights>>) -> LogQuery {
     LogQuery {
         filter: filter.clone(),
         text: text.cloned(),
+        shown,
         budget: Some(BUDGET),
         ..LogQuery::default()
     }
@@ -106,9 +108,10 @@ impl Replay {
         px: &Platform,
         filter: &LogFilter,
         text: Option<&TextQuery>,
+        shown: Option<Arc<Rights>>,
         since: Since,
     ) -> Result<Self, Error> {
-        let mut replay = Self::new(filter, text, 0);
+        let mut replay = Self::new(filter, text, shown, 0);
         match since {
             Since::Time(at) => replay.query.since = Some(at),
             Since::Cursor(cursor) => {
@@ -133,6 +136,7 @@ impl Replay {
         px: &Platform,
         filter: &LogFilter,
         text: Option<&TextQuery>,
+        shown: Option<Arc<Rights>>,
         position: u64,
         owed: bool,
     ) -> Option<Self> {
@@ -144,13 +148,18 @@ impl Replay {
         };
         Some(Self {
             _place: place,
-            ..Self::new(filter, text, position)
+            ..Self::new(filter, text, shown, position)
         })
     }
 
-    fn new(filter: &LogFilter, text: Option<&TextQuery>, after: u64) -> Self {
+    fn new(
+        filter: &LogFilter,
+        text: Option<&TextQuery>,
+        shown: Option<Arc<Rights>>,
+        after: u64,
+    ) -> Self {
         Self {
-            query: query(filter, text),
+            query: query(filter, text, shown),
             after,
             behind: None,
             reading: None,
@@ -163,9 +172,10 @@ impl Replay {
         px: &Platform,
         filter: &LogFilter,
         text: Option<&TextQuery>,
+        shown: Option<Arc<Rights>>,
         count: u32,
     ) -> Result<LogPage, Error> {
-        let query = query(filter, text);
+        let query = query(filter, text, shown);
         let paging = Paging {
             limit: count as usize,
             ..Paging::default()
@@ -174,9 +184,20 @@ impl Replay {
         Ok(px.parts().log_store.page(&query, &paging).await?)
     }
 
-    pub(crate) fn change_query(&mut self, filter: &LogFilter, text: Option<&TextQuery>) {
-        self.query = query(filter, text);
+    pub(crate) fn change_query(
+        &mut self,
+        filter: &LogFilter,
+        text: Option<&TextQuery>,
+        shown: Option<Arc<Rights>>,
+    ) {
+        self.query = query(filter, text, shown);
         // What is being read was asked for by the former.
+        self.reading = None;
+    }
+
+    /// From the next piece on.
+    pub(crate) fn narrow(&mut self, shown: Option<Arc<Rights>>) {
+        self.query.shown = shown;
         self.reading = None;
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flukedeploy_domain::access::Actor;
+use flukedeploy_domain::access::{Actor, Resource, may_know_of};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId};
 use flukedeploy_domain::log_entry::LogFilter;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
@@ -32,13 +32,13 @@ const REACH: u32 = 100;
 /// before it has not.
 pub async fn summarise(px: &Platform, actor: &Actor, request: ReadLogs) -> Result<Summary, Error> {
     let filter = request.filter.clone();
-    let (query, mut paging) = request.query(actor)?;
+    let (query, mut paging) = request.query(px, actor)?;
     px.parts().journal.flush().await;
     (paging.order, paging.limit, paging.offset) = (Order::NewestFirst, MAX_SUMMARISED, 0);
     let mut patterns = Patterns::new(MAX_PATTERNS);
     add(px, &query, paging.limit, &mut patterns).await?;
     let mut summary = patterns.finish();
-    if let Some(former) = former(px, &filter).await? {
+    if let Some(former) = former(px, actor, &filter).await? {
         let known = patterns_of(px, &former).await?;
         // One of which nothing is kept would make everything new.
         if known.entries > 0 {
@@ -73,9 +73,8 @@ struct Former {
     number: ReleaseNo,
 }
 
-/// The release that served before what the filter asks for. The filter has been authorised, so
-/// only an app that it names, or any app where it names none, may be looked at.
-async fn former(px: &Platform, filter: &LogFilter) -> Result<Option<Former>, Error> {
+/// The release that served before what the filter asks for, if the actor may see it.
+async fn former(px: &Platform, actor: &Actor, filter: &LogFilter) -> Result<Option<Former>, Error> {
     let named = match filter.app_name.as_deref().map(str::parse::<AppName>) {
         None => None,
         Some(Ok(app)) => Some(app),
@@ -113,6 +112,10 @@ async fn former(px: &Platform, filter: &LogFilter) -> Result<Option<Former>, Err
         };
         (app, environment, Some(ReleaseNo(release)), None)
     };
+    let target = Resource::Environment(&app, &environment);
+    if !may_know_of(actor, target) {
+        return Ok(None);
+    }
     let releases = store.releases(&app, &environment, REACH).await?;
     let was_healthy = |number: ReleaseNo| {
         let of_number = releases.iter().find(|release| release.number == number);

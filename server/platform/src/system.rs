@@ -108,7 +108,7 @@ pub async fn is_ready(px: &Platform) -> bool {
 }
 
 pub async fn system_view(px: &Platform, actor: &Actor) -> Result<SystemView, Error> {
-    authorise(actor, Action::ViewSystem, Resource::System)?;
+    authorise(px, actor, Action::ViewSystem, Resource::System)?;
     let seen = px.parts().engine_status.get();
     let ingresses = px.parts().traffic.connected();
     let mut problems = Vec::new();

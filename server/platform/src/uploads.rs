@@ -32,7 +32,7 @@ pub async fn receive_upload(
     app: &AppName,
     archive: BoxStream<'static, std::io::Result<Bytes>>,
 ) -> Result<Upload, Error> {
-    authorise(actor, Action::Deploy, Resource::App(app))?;
+    authorise(px, actor, Action::Deploy, Resource::App(app))?;
     let random = u32::try_from(random_u64() & u64::from(u32::MAX)).unwrap_or_default();
     let id = UploadId::new(px.now(), random);
     let received = px

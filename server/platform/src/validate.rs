@@ -37,8 +37,13 @@ pub async fn validate(
     actor: &Actor,
     cmd: Validate,
 ) -> Result<ValidationReport, Error> {
-    authorise(actor, Action::Validate, Resource::App(&cmd.app))?;
-    let environment = require_environment(px, &cmd.app, &cmd.environment).await?;
+    authorise(
+        px,
+        actor,
+        Action::Validate,
+        Resource::Environment(&cmd.app, &cmd.environment),
+    )?;
+    let environment = require_environment(px, actor, &cmd.app, &cmd.environment).await?;
     let serving = match environment.active_release {
         Some(number) => {
             let store = &px.parts().store;

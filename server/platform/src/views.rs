@@ -1,5 +1,8 @@
 //! What the doors show: one shape for page, REST and MCP. Values of variables never appear.
 
+use std::collections::BTreeSet;
+
+use flukedeploy_domain::access::{Limits, Role, Subject, Target};
 use flukedeploy_domain::app::{
     Environment, LogSettings, Objective, PlacementRule, Probation, PublishedPort, Resources,
     RolloutSettings, RunMode, Settings, Standby, Volume,
@@ -286,6 +289,37 @@ pub enum ValidationStatus {
     Failed,
 }
 
+/// A role that somebody has in an app or a project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantView {
+    pub id: String,
+    pub subject: Subject,
+    /// `None`: whoever it was is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_name: Option<String>,
+    pub target: Target,
+    pub role: Role,
+    /// Only in these; absent: in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environments: Option<BTreeSet<EnvironmentName>>,
+    #[serde(with = "timestamp")]
+    pub created_at: OffsetDateTime,
+    pub created_by: String,
+}
+
+/// Where a token may act.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenGrant {
+    pub target: Target,
+    pub role: Role,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environments: Option<BTreeSet<EnvironmentName>>,
+}
+
+fn is_without_limits(limits: &Limits) -> bool {
+    *limits == Limits::default()
+}
+
 /// A token as it is listed; the secret is shown only once, when it is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenView {
@@ -303,6 +337,11 @@ pub struct TokenView {
         with = "timestamp::option"
     )]
     pub expires_at: Option<OffsetDateTime>,
+    /// Where it may act, unless it or its maker is kept to less; absent: in the whole instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<Vec<TokenGrant>>,
+    #[serde(default, skip_serializing_if = "is_without_limits")]
+    pub limits: Limits,
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",

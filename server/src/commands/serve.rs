@@ -15,7 +15,7 @@ use flukedeploy_logs::Logs;
 use flukedeploy_platform::config::{BuildsConfig, PlatformConfig};
 use flukedeploy_platform::ports::SystemClock;
 use flukedeploy_platform::ports::{Absent, Inspector};
-use flukedeploy_platform::{Platform, Ports, identity};
+use flukedeploy_platform::{Platform, Ports, identity, tokens};
 use flukedeploy_sources::{SourceWorkshop, SourcesConfig};
 use flukedeploy_store::SqliteStore;
 use tokio::net::TcpListener;
@@ -287,7 +287,7 @@ async fn first_things(px: &Platform, config: &Config) -> anyhow::Result<()> {
         }
         None => files::remove(&config.set_up_token_file())?,
     }
-    if let Some(token) = identity::first_agent_token(px).await? {
+    if let Some(token) = tokens::first_agent_token(px).await? {
         let header = format!("Authorization: Bearer {}\n", token.expose());
         files::write_private(&config.agent_header_file(), &header)?;
     }

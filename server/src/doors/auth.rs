@@ -1,5 +1,7 @@
 //! Who asks: a bearer token, or the dashboard session that a middleware before us has checked.
 
+use std::sync::Arc;
+
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -7,9 +9,10 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use flukedeploy_app::origin_of;
 use flukedeploy_domain::access::{Actor, Door};
 use flukedeploy_platform::secret::Secret;
-use flukedeploy_platform::{Platform, identity};
+use flukedeploy_platform::{Platform, budgets, identity};
 
 use futures_util::{StreamExt as _, stream};
 use tower_sessions::Session;
@@ -49,11 +52,14 @@ pub async fn require(State(gate): State<Gate>, mut request: Request, next: Next)
         None
     };
     let changes = Changes::from_now(&gate.px);
-    let (actor, credential, until) = match bearer(request.headers()) {
+    let origin = origin_of(request.headers(), request.extensions());
+    let (mut actor, credential, until) = match bearer(request.headers()) {
         Err(problem) => return problem.into_response(),
         Ok(Some(token)) => {
-            match identity::token_standing(&gate.px, token.expose(), gate.door).await {
-                Ok((actor, until)) => (actor, Credential::Token(token, gate.door), until),
+            let from = Some(Arc::clone(&origin));
+            match identity::token_standing(&gate.px, token.expose(), gate.door, from.clone()).await
+            {
+                Ok((actor, until)) => (actor, Credential::Token(token, gate.door, from), until),
                 Err(error) => return Problem::from(error).into_response(),
             }
         }
@@ -69,7 +75,11 @@ pub async fn require(State(gate): State<Gate>, mut request: Request, next: Next)
             None => return Problem::unauthorized("no credentials were sent").into_response(),
         },
     };
-    let tier = actor.tier;
+    if let Err(error) = budgets::admit(&gate.px, &actor) {
+        return Problem::from(error).into_response();
+    }
+    actor.origin = Some(origin);
+    let began = actor.clone();
     request.extensions_mut().insert(actor);
     let mut standing = Standing::new(&gate.px, credential, until, changes);
     let mut answer = std::pin::pin!(next.run(request));
@@ -77,13 +87,12 @@ pub async fn require(State(gate): State<Gate>, mut request: Request, next: Next)
     loop {
         tokio::select! {
             biased;
-            response = &mut answer => return guarded(gate.px, standing, response),
+            response = &mut answer => return guarded(gate.px, standing, began, response),
             () = standing.due() => {}
         }
         match standing.look(&gate.px).await {
-            Ok(Some(now)) if now.tier < tier => {
-                let why = "the token may do less than when the request began";
-                return Problem::unauthorized(why).into_response();
+            Ok(Some(now)) if may_less(&now, &began) => {
+                return Problem::unauthorized(MAY_LESS).into_response();
             }
             Ok(_) => {}
             Err(why) => return Problem::unauthorized(why).into_response(),
@@ -91,9 +100,16 @@ pub async fn require(State(gate): State<Gate>, mut request: Request, next: Next)
     }
 }
 
+const MAY_LESS: &str = "fewer rights are left than when the request began";
+
+/// Whether something may have been taken back since then.
+fn may_less(now: &Actor, then: &Actor) -> bool {
+    now.tier < then.tier || (now.rights != then.rights && !now.rights.is_everything())
+}
+
 /// An answer that is still being made while it is sent, an export say, breaks off when rights are
 /// withdrawn. The log stream looks for itself, and says why.
-fn guarded(px: Platform, standing: Standing, response: Response) -> Response {
+fn guarded(px: Platform, standing: Standing, began: Actor, response: Response) -> Response {
     let kind = response.headers().get(CONTENT_TYPE);
     let is_stream = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
     if is_stream || response.body().size_hint().exact().is_some() {
@@ -101,17 +117,22 @@ fn guarded(px: Platform, standing: Standing, response: Response) -> Response {
     }
     response.map(|body| {
         let data = body.into_data_stream();
-        let state = Some((px, standing, data));
+        let state = Some((px, standing, began, data));
         Body::from_stream(stream::unfold(state, async |state| {
-            let (px, mut standing, mut data) = state?;
+            let (px, mut standing, began, mut data) = state?;
             loop {
                 tokio::select! {
                     biased;
-                    () = standing.due() => if let Err(why) = standing.look(&px).await {
+                    () = standing.due() => {
+                        let why = match standing.look(&px).await {
+                            Err(why) => why,
+                            Ok(Some(now)) if may_less(&now, &began) => MAY_LESS.to_owned(),
+                            Ok(_) => continue,
+                        };
                         return Some((Err(axum::Error::new(Withdrawn(why))), None));
                     },
                     piece = data.next() => {
-                        return Some((piece?, Some((px, standing, data))));
+                        return Some((piece?, Some((px, standing, began, data))));
                     }
                 }
             }
@@ -127,8 +148,11 @@ pub(super) async fn from_token(
     px: &Platform,
     token: &Secret,
     door: Door,
+    headers: &HeaderMap,
+    extensions: &Extensions,
 ) -> Result<Actor, Problem> {
-    Ok(identity::authenticate_token(px, token.expose(), door).await?)
+    let origin = Some(origin_of(headers, extensions));
+    Ok(identity::authenticate_token(px, token.expose(), door, origin).await?)
 }
 
 pub(super) fn session_actor(extensions: &Extensions) -> Option<Actor> {

@@ -12,6 +12,7 @@ mod problem;
 mod query;
 mod requests;
 mod rest;
+mod rights_requests;
 mod sources;
 mod standing;
 mod state;

@@ -1,6 +1,5 @@
 //! What callers send, turned into the commands of the platform; the same for REST and MCP.
 
-use flukedeploy_domain::access::Tier;
 use flukedeploy_domain::app::{MAX_REPLICAS, MERGED_PARTS, RunMode, Settings};
 use flukedeploy_domain::credential::CredentialKind;
 use flukedeploy_domain::deployment::{Queue, Strategy, ValidationLevel};
@@ -8,7 +7,6 @@ use flukedeploy_domain::health::{HealthGate, HealthProbe};
 use flukedeploy_domain::image::ImageRef;
 use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname, Invalid, quoted};
 use flukedeploy_domain::release::ReleaseNo;
-use flukedeploy_domain::timestamp;
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::{ChangeApp, NewApp};
 use flukedeploy_platform::credentials::PutCredential;
@@ -16,7 +14,6 @@ use flukedeploy_platform::deployments::{
     Deploy, Everyday, Promote, Rollback, RollbackTarget, What,
 };
 use flukedeploy_platform::environments::NewEnvironment;
-use flukedeploy_platform::identity::CreateToken;
 use flukedeploy_platform::validate::Validate;
 use serde_json::{Map, Value};
 
@@ -256,33 +253,6 @@ pub(crate) fn put_credential(mut fields: Fields) -> Result<PutCredential, Error>
         username,
         secret,
         known_hosts,
-    })
-}
-
-pub(crate) fn create_token(mut fields: Fields) -> Result<CreateToken, Error> {
-    let name = fields.text("name");
-    if name.is_none() {
-        fields.fault("name", "must be given");
-    }
-    let persona = fields.text("persona");
-    let tier = fields.chosen::<Tier>("tier", "extended, advanced or admin");
-    let expires_at = fields.text("expires_at").and_then(|text| {
-        let at = timestamp::from_wire(&text).ok();
-        if at.is_none() {
-            fields.fault("expires_at", "must be a time like '2030-01-31T12:00:00Z'");
-        }
-        at
-    });
-    let Some(name) = name else {
-        return Err(fields.into_error());
-    };
-    fields.finish()?;
-    // The smallest tier unless more is asked for.
-    Ok(CreateToken {
-        name,
-        persona,
-        tier: tier.unwrap_or(Tier::Extended),
-        expires_at,
     })
 }
 
@@ -736,14 +706,6 @@ mod tests {
             RollbackTarget::Version("v1".to_owned())
         );
         assert_eq!(faults(to(json!({"release": 3, "version": "v1"}))).len(), 1);
-    }
-
-    #[test]
-    fn a_token_is_a_reading_one_unless_more_is_asked_for() {
-        let token = create_token(fields(&json!({"name": "ci"}))).unwrap();
-        assert_eq!(token.tier, Tier::Extended);
-        let bad = json!({"tier": "root", "expires_at": "tomorrow"});
-        assert_eq!(faults(create_token(fields(&bad))).len(), 3);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Whether somebody who stays connected still may: streams and long waits outlive rights.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use flukedeploy_app::still_signed_in;
-use flukedeploy_domain::access::{Actor, Door};
+use flukedeploy_domain::access::{Actor, Door, Origin};
 use flukedeploy_platform::secret::Secret;
 use flukedeploy_platform::{Error, Kind, Platform, identity, rechecks};
 use time::OffsetDateTime;
@@ -20,7 +21,7 @@ const GATHER: Duration = Duration::from_millis(200);
 
 /// How a client is known, so that it can be looked up again.
 pub(super) enum Credential {
-    Token(Secret, Door),
+    Token(Secret, Door, Option<Arc<Origin>>),
     /// `None`: whoever vouched for it keeps no session.
     Session(Option<Session>),
 }
@@ -92,8 +93,8 @@ impl Standing {
         self.is_announced = false;
         self.not_before = Instant::now() + GATHER;
         let found = match &self.credential {
-            Credential::Token(token, door) => {
-                identity::token_standing(px, token.expose(), *door).await
+            Credential::Token(token, door, origin) => {
+                identity::token_standing(px, token.expose(), *door, origin.clone()).await
             }
             Credential::Session(Some(session)) => match still_signed_in(px, session).await {
                 Ok(Some(actor)) => Ok((actor, None)),

@@ -2,11 +2,12 @@
 
 use flukedeploy_domain::app::Settings;
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Source, State, Wishes};
-use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_domain::names::{AppName, EnvironmentName, Invalid};
 use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_domain::timestamp::{from_unix_ms, to_unix_ms};
 use flukedeploy_platform::ports::StoreError;
 use sqlx::SqliteConnection;
+use time::OffsetDateTime;
 
 use crate::apps;
 use crate::columns::{Cause, from_json, from_word, to_json, to_word};
@@ -466,6 +467,45 @@ pub(crate) async fn recent(
         .await
         .doing("reading the recent deployments")?;
     all(&rows, seal)
+}
+
+pub(crate) async fn completed_counts(
+    db: &mut SqliteConnection,
+) -> Result<Vec<(AppName, EnvironmentName, u64)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT app, environment, count(*) AS "count!: i64" FROM deployments
+           WHERE is_final = 1 GROUP BY app, environment"#
+    )
+    .fetch_all(db)
+    .await
+    .doing("counting deployments")?;
+    rows.into_iter()
+        .map(|row| {
+            let wrong = |cause: Invalid| corrupt("deployments", &row.app, cause);
+            let app = row.app.parse().map_err(wrong)?;
+            let environment = row.environment.parse().map_err(wrong)?;
+            Ok((app, environment, u64::try_from(row.count).unwrap_or(0)))
+        })
+        .collect()
+}
+
+/// Begun by one of these tokens or accounts since then.
+pub(crate) async fn begun_by(
+    db: &mut SqliteConnection,
+    id: &str,
+    since: OffsetDateTime,
+) -> Result<u64, StoreError> {
+    let since = to_unix_ms(since);
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!: i64" FROM deployments
+           WHERE begun_by = ? AND initiated_at > ?"#,
+        id,
+        since
+    )
+    .fetch_one(db)
+    .await
+    .doing("counting deployments")?;
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 pub(crate) async fn completed_count(db: &mut SqliteConnection) -> Result<u64, StoreError> {

@@ -27,6 +27,8 @@ mod error;
 #[cfg(feature = "queries")]
 mod forwarders;
 #[cfg(feature = "queries")]
+mod grants;
+#[cfg(feature = "queries")]
 mod idempotency;
 #[cfg(feature = "queries")]
 mod keys;

@@ -1,15 +1,17 @@
 //! The `Store` port: each method one transaction, put together from the functions beside it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use flukedeploy_domain::access::{Grant, GrantRecord, Subject};
 use flukedeploy_domain::app::{App, Environment, RunMode, Settings};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
 use flukedeploy_domain::forwarder::{ForwardProgress, Forwarder, ForwarderId};
-use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_domain::names::{AppName, EnvironmentName, ProjectName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::webhook::{
     Delivery, DeliveryId, Events, Told, Webhook, WebhookEvent, WebhookId,
@@ -29,8 +31,8 @@ use crate::error::{Doing, missing};
 use crate::rotation::{self, Rotated};
 use crate::sessions::SessionStore;
 use crate::{
-    accounts, apps, credentials, deployments, environments, forwarders, idempotency, memory,
-    outbox, releases, schema, tokens, webhooks,
+    accounts, apps, credentials, deployments, environments, forwarders, grants, idempotency,
+    memory, outbox, releases, schema, tokens, webhooks,
 };
 
 const READERS: u32 = 4;
@@ -176,6 +178,7 @@ impl Store for SqliteStore {
         const DOING: &str = "deleting an app";
         let mut db = self.database.write(DOING).await?;
         apps::delete(&mut db, app).await?;
+        grants::remove_empty(&mut db).await?;
         outbox::note(
             &mut db,
             self.database.sealer(),
@@ -400,6 +403,11 @@ impl Store for SqliteStore {
         deployments::recent(&mut db, self.database.sealer(), limit).await
     }
 
+    async fn completed_counts(&self) -> Result<Vec<(AppName, EnvironmentName, u64)>, StoreError> {
+        let mut db = self.database.read("counting deployments").await?;
+        deployments::completed_counts(&mut db).await
+    }
+
     async fn completed_count(&self) -> Result<u64, StoreError> {
         let mut db = self.database.read("counting deployments").await?;
         deployments::completed_count(&mut db).await
@@ -568,11 +576,15 @@ impl Store for SqliteStore {
     async fn create_token(
         &self,
         token: &StoredToken,
+        granted: &[GrantRecord],
         audit: &AuditEntry,
     ) -> Result<(), StoreError> {
         const DOING: &str = "creating a token";
         let mut db = self.database.write(DOING).await?;
         tokens::create(&mut db, token).await?;
+        for grant in granted {
+            grants::put(&mut db, grant).await?;
+        }
         audit::append(&mut db, audit).await?;
         db.commit().await.doing(DOING)
     }
@@ -591,6 +603,97 @@ impl Store for SqliteStore {
         audit::append(&mut db, audit).await?;
         db.commit().await.doing(DOING)?;
         Ok(true)
+    }
+
+    async fn shorten_token(
+        &self,
+        id: &str,
+        until: OffsetDateTime,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "shortening a token";
+        let mut db = self.database.write(DOING).await?;
+        if !tokens::shorten(&mut db, id, until).await? {
+            return Ok(false);
+        }
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(true)
+    }
+
+    async fn deployments_begun(
+        &self,
+        tokens: &[String],
+        since: OffsetDateTime,
+    ) -> Result<u64, StoreError> {
+        let mut db = self.database.read("counting deployments").await?;
+        let mut count = 0;
+        for token in tokens {
+            count += deployments::begun_by(&mut db, token, since).await?;
+        }
+        Ok(count)
+    }
+
+    async fn rights_of(&self, subject: &Subject) -> Result<Vec<Grant>, StoreError> {
+        let mut db = self.database.read("reading what was granted").await?;
+        grants::of(&mut db, subject).await
+    }
+
+    async fn grants(&self) -> Result<Vec<GrantRecord>, StoreError> {
+        let mut db = self.database.read("reading the grants").await?;
+        grants::all(&mut db).await
+    }
+
+    async fn put_grant(&self, grant: &GrantRecord, audit: &AuditEntry) -> Result<(), StoreError> {
+        const DOING: &str = "storing a grant";
+        let mut db = self.database.write(DOING).await?;
+        grants::put(&mut db, grant).await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn delete_grant(&self, id: &str, audit: &AuditEntry) -> Result<bool, StoreError> {
+        const DOING: &str = "withdrawing a grant";
+        let mut db = self.database.write(DOING).await?;
+        if !grants::delete(&mut db, id).await? {
+            return Ok(false);
+        }
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(true)
+    }
+
+    async fn projects(&self) -> Result<Vec<ProjectName>, StoreError> {
+        let mut db = self.database.read("reading the projects").await?;
+        grants::projects(&mut db).await
+    }
+
+    async fn set_project(
+        &self,
+        app: &AppName,
+        project: Option<&ProjectName>,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "putting an app into a project";
+        let mut db = self.database.write(DOING).await?;
+        grants::set_project(&mut db, app, project, audit.at).await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)
+    }
+
+    async fn project_members(&self) -> Result<BTreeMap<AppName, ProjectName>, StoreError> {
+        let mut db = self
+            .database
+            .read("reading what is in the projects")
+            .await?;
+        grants::members(&mut db).await
+    }
+
+    async fn note(&self, audit: &AuditEntry) -> Result<(), StoreError> {
+        const DOING: &str = "writing the audit trail";
+        let mut db = self.database.write(DOING).await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)
     }
 
     async fn credentials(&self) -> Result<Vec<Credential>, StoreError> {

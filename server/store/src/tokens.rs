@@ -1,11 +1,12 @@
 //! API tokens, without their secrets.
 
+use flukedeploy_domain::access::{Limits, Subject};
 use flukedeploy_domain::timestamp::{from_unix_ms, to_unix_ms};
 use flukedeploy_platform::ports::{StoreError, StoredToken};
 use sqlx::SqliteConnection;
 use time::OffsetDateTime;
 
-use crate::columns::{from_word, to_word};
+use crate::columns::{from_json, from_word, to_json, to_word};
 use crate::error::{Doing, corrupt, exists};
 
 struct Row {
@@ -19,12 +20,27 @@ struct Row {
     expires_at: Option<i64>,
     revoked_at: Option<i64>,
     last_used_at: Option<i64>,
+    maker_kind: Option<String>,
+    maker: Option<String>,
+    is_narrowed: i64,
+    limits: Option<String>,
 }
 
 impl TryFrom<Row> for StoredToken {
     type Error = StoreError;
     fn try_from(row: Row) -> Result<Self, StoreError> {
+        let wrong = |cause| corrupt("tokens", &row.id, cause);
+        let maker = match (row.maker_kind.as_deref(), row.maker) {
+            (Some("account"), Some(id)) => Some(Subject::Account(id)),
+            (Some("token"), Some(id)) => Some(Subject::Token(id)),
+            (None, None) => None,
+            _ => return Err(wrong("its maker is not known".into())),
+        };
+        let limits = row.limits.as_deref().map(from_json).transpose();
         Ok(Self {
+            maker,
+            limits: limits.map_err(wrong)?.unwrap_or_default(),
+            is_narrowed: row.is_narrowed != 0,
             tier: from_word(&row.tier).map_err(|cause| corrupt("tokens", &row.id, cause))?,
             id: row.id,
             name: row.name,
@@ -44,7 +60,7 @@ macro_rules! select {
         sqlx::query_as!(
             Row,
             "SELECT id, name, persona, tier, secret_hash, created_at, created_by, expires_at,
-               revoked_at, last_used_at
+               revoked_at, last_used_at, maker_kind, maker, is_narrowed, limits
              FROM tokens " + $rest
             $(, $arg)*
         )
@@ -82,11 +98,16 @@ pub(crate) async fn create(
     let expires_at = token.expires_at.map(to_unix_ms);
     let revoked_at = token.revoked_at.map(to_unix_ms);
     let last_used_at = token.last_used_at.map(to_unix_ms);
+    let maker_kind = token.maker.as_ref().map(Subject::kind);
+    let maker = token.maker.as_ref().map(Subject::id);
+    let limits = (token.limits != Limits::default())
+        .then(|| to_json(&token.limits))
+        .transpose()?;
     let made = sqlx::query!(
         "INSERT INTO tokens
            (id, name, persona, tier, secret_hash, created_at, created_by, expires_at, revoked_at,
-            last_used_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+            last_used_at, maker_kind, maker, is_narrowed, limits)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
         token.id,
         token.name,
         token.persona,
@@ -96,7 +117,11 @@ pub(crate) async fn create(
         token.created_by,
         expires_at,
         revoked_at,
-        last_used_at
+        last_used_at,
+        maker_kind,
+        maker,
+        token.is_narrowed,
+        limits
     )
     .execute(db)
     .await
@@ -122,6 +147,26 @@ pub(crate) async fn revoke(
     .await
     .doing("revoking a token")?;
     Ok(revoked.rows_affected() == 1)
+}
+
+/// False if it is not good after that time anyway.
+pub(crate) async fn shorten(
+    db: &mut SqliteConnection,
+    id: &str,
+    until: OffsetDateTime,
+) -> Result<bool, StoreError> {
+    let until = to_unix_ms(until);
+    let shortened = sqlx::query!(
+        "UPDATE tokens SET expires_at = ?
+         WHERE id = ? AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)",
+        until,
+        id,
+        until
+    )
+    .execute(db)
+    .await
+    .doing("shortening a token")?;
+    Ok(shortened.rows_affected() == 1)
 }
 
 /// Whether the last use on record is so old that this one is worth a write.

@@ -1,8 +1,10 @@
 //! Whatever is asked, the answer is that of a list of all lines that was sorted and filtered.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use flukedeploy_domain::access::{Grant, Rights, Role};
 use flukedeploy_domain::log_entry::{Level, LogEntry, LogFilter, SourceType};
 use flukedeploy_domain::log_query::{TextQuery, search_text};
 use proptest::prelude::*;
@@ -19,7 +21,7 @@ const WORDS: [&str; 8] = [
 
 fn entry() -> impl Strategy<Value = LogEntry> {
     let words = prop::collection::vec(0..WORDS.len(), 0..6);
-    (0..3_u64, 0..4_u64, 0..400_i64, words, 0..12_u8).prop_map(|(app, level, time, words, kind)| {
+    (0..3_u64, 0..4_u64, 0..400_i64, words, 0..14_u8).prop_map(|(app, level, time, words, kind)| {
         let mut entry = line(&format!("app-{app}"), level);
         entry.timestamp = match kind {
             0 => OffsetDateTime::UNIX_EPOCH,
@@ -47,10 +49,25 @@ fn entry() -> impl Strategy<Value = LogEntry> {
             7 => metadata.release = None,
             8 => entry.tags.push("tag".to_owned()),
             9 => entry.source.kind = SourceType::System,
+            10 => metadata.environment = Some("staging".to_owned()),
+            11 => metadata.environment = None,
             _ => {}
         }
         entry
     })
+}
+
+/// All of one app, one environment of another.
+fn some_rights() -> Arc<Rights> {
+    let grant = |app: &str, environments: Option<&str>| Grant {
+        app: app.parse().unwrap(),
+        role: Role::Viewer,
+        environments: environments.map(|name| BTreeSet::from([name.parse().unwrap()])),
+    };
+    Arc::new(Rights::Only(vec![
+        grant("app-0", None),
+        grant("app-2", Some("staging")),
+    ]))
 }
 
 fn query() -> impl Strategy<Value = Query> {
@@ -88,7 +105,7 @@ fn query() -> impl Strategy<Value = Query> {
     (filter, texts, time(), time(), prop::bool::weighted(0.2)).prop_map(
         |(filter, text, since, until, some_apps)| Query {
             filter,
-            apps: some_apps.then(|| BTreeSet::from(["app-0".to_owned(), "app-2".to_owned()])),
+            shown: some_apps.then(some_rights),
             text: text.map(|text| TextQuery::parse(text).unwrap()),
             since: since.map(|ms| from_ns(1_770_200_000_000_000_000 + ms * 1_000_000)),
             until: until.map(|ms| from_ns(1_770_200_000_000_000_000 + ms * 1_000_000)),
@@ -104,7 +121,9 @@ fn expected<'a>(model: &'a [(Cursor, LogEntry)], query: &Query) -> Vec<&'a (Curs
         .filter(|(_, entry)| {
             let app = &entry.flukedeploy_metadata.app_name;
             query.filter.matches(entry)
-                && query.apps.as_ref().is_none_or(|apps| apps.contains(app))
+                && query.shown.as_ref().is_none_or(|rights| {
+                    rights.shows(app, entry.flukedeploy_metadata.environment.as_deref())
+                })
                 && query
                     .text
                     .as_ref()

@@ -124,15 +124,15 @@ impl From<(Deployment, bool)> for Accepted {
 
 /// Starts a deployment and returns at once.
 pub async fn deploy(px: &Platform, actor: &Actor, cmd: Deploy) -> Result<Accepted, Error> {
-    authorise(actor, Action::Deploy, Resource::App(&cmd.app))?;
+    authorise_deploy(px, actor, &cmd)?;
     check_texts(
         cmd.version.as_deref(),
         cmd.reason.as_deref(),
         cmd.idempotency_key.as_deref(),
     )?;
-    let environment = match require_environment(px, &cmd.app, &cmd.environment).await {
+    let environment = match require_environment(px, actor, &cmd.app, &cmd.environment).await {
         Err(Error::AppNotFound { .. }) if cmd.create && cmd.environment.is_production() => {
-            authorise(actor, Action::CreateApp, Resource::App(&cmd.app))?;
+            authorise(px, actor, Action::CreateApp, Resource::System)?;
             let settings = settings_of(&Settings::default(), &cmd)?;
             create_for_deployment(px, actor, &cmd.app, settings).await?
         }
@@ -159,11 +159,28 @@ pub async fn deploy(px: &Platform, actor: &Actor, cmd: Deploy) -> Result<Accepte
         .map(Accepted::from)
 }
 
+/// A deployment that also changes settings takes the right to do that.
+pub(super) fn authorise_deploy(px: &Platform, actor: &Actor, cmd: &Deploy) -> Result<(), Error> {
+    let target = Resource::Environment(&cmd.app, &cmd.environment);
+    authorise(px, actor, Action::Deploy, target)?;
+    let changes_settings =
+        !cmd.env_vars.0.is_empty() || cmd.marks != Marks::default() || cmd.container_port.is_some();
+    if changes_settings {
+        authorise(px, actor, Action::ChangeSettings, target)?;
+    }
+    Ok(())
+}
+
 /// Starts going back to a kept release, with the image, settings and variables it had.
 pub async fn rollback(px: &Platform, actor: &Actor, cmd: Rollback) -> Result<Accepted, Error> {
-    authorise(actor, Action::Rollback, Resource::App(&cmd.app))?;
+    authorise(
+        px,
+        actor,
+        Action::Rollback,
+        Resource::Environment(&cmd.app, &cmd.environment),
+    )?;
     check_texts(None, cmd.reason.as_deref(), cmd.idempotency_key.as_deref())?;
-    let environment = require_environment(px, &cmd.app, &cmd.environment).await?;
+    let environment = require_environment(px, actor, &cmd.app, &cmd.environment).await?;
     let key = idempotency(cmd.idempotency_key.as_deref(), &format!("{cmd:?}"));
     // First of all: once it has succeeded, its target is what serves, and nothing to go back to.
     if let Some(replayed) = replayed(px, actor, key.as_ref()).await? {
@@ -234,6 +251,8 @@ pub(super) async fn open(
     if px.stopping().is_cancelled() {
         return Err(Error::ShuttingDown);
     }
+    let key = request.idempotency.as_ref();
+    let _turn = crate::budgets::allow_deployment(px, actor, key).await?;
     let now = px.now();
     let random = u32::try_from(random_u64() & u64::from(u32::MAX)).unwrap_or_default();
     let deployment = Deployment {
@@ -310,7 +329,7 @@ async fn create_for_deployment(
         Ok(_) | Err(Error::Exists { .. }) => {}
         Err(error) => return Err(error),
     }
-    require_environment(px, app, &EnvironmentName::production()).await
+    require_environment(px, actor, app, &EnvironmentName::production()).await
 }
 
 pub(super) fn settings_of(base: &Settings, cmd: &Deploy) -> Result<Settings, Error> {

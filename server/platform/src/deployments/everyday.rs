@@ -53,12 +53,17 @@ impl What {
 
 /// Starts the act and returns at once.
 pub async fn act(px: &Platform, actor: &Actor, cmd: Everyday) -> Result<Accepted, Error> {
-    authorise(actor, cmd.what.action(), Resource::App(&cmd.app))?;
+    authorise(
+        px,
+        actor,
+        cmd.what.action(),
+        Resource::Environment(&cmd.app, &cmd.environment),
+    )?;
     check_texts(None, cmd.reason.as_deref(), cmd.idempotency_key.as_deref())?;
     if let What::Scale(replicas) = cmd.what {
         check_replicas(replicas).map_err(Error::from)?;
     }
-    let (environment, release) = serving(px, &cmd.app, &cmd.environment).await?;
+    let (environment, release) = serving(px, actor, &cmd.app, &cmd.environment).await?;
     let (source, settings) = what_it_takes(cmd.what, &environment, &release)?;
     let request = Request {
         strategy: settings.usual_strategy(),
@@ -119,7 +124,8 @@ pub(crate) async fn wake(
     app: &AppName,
     environment: &EnvironmentName,
 ) -> Result<(), Error> {
-    let (environment, _) = serving(px, app, environment).await?;
+    let system = Actor::system();
+    let (environment, _) = serving(px, &system, app, environment).await?;
     let unfinished = px.parts().store.unfinished_deployments().await?;
     let is_busy = unfinished
         .iter()
@@ -135,15 +141,16 @@ pub(crate) async fn wake(
         reason: Some("a request came".to_owned()),
         idempotency_key: None,
     };
-    act(px, &Actor::system(), cmd).await.map(|_| ())
+    act(px, &system, cmd).await.map(|_| ())
 }
 
 async fn serving(
     px: &Platform,
+    actor: &Actor,
     app: &AppName,
     environment: &EnvironmentName,
 ) -> Result<(Environment, Release), Error> {
-    let environment = require_environment(px, app, environment).await?;
+    let environment = require_environment(px, actor, app, environment).await?;
     let release = match environment.active_release {
         Some(number) => {
             px.parts()

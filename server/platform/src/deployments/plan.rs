@@ -9,8 +9,10 @@ use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
 use serde::{Deserialize, Serialize};
 
-use super::commands::{Deploy, Rollback, Wanted, find_target, settings_of, strategy_of, way_back};
-use super::promote::{Promote, what_and_where};
+use super::commands::{
+    Deploy, Rollback, Wanted, authorise_deploy, find_target, settings_of, strategy_of, way_back,
+};
+use super::promote::{Promote, authorise_promote, what_and_where};
 use crate::apps::require_environment;
 use crate::authorise::authorise;
 use crate::error::Error;
@@ -58,10 +60,10 @@ pub async fn plan_deploy(
     actor: &Actor,
     cmd: &Deploy,
 ) -> Result<DeploymentPlan, Error> {
-    authorise(actor, Action::Deploy, Resource::App(&cmd.app))?;
-    let environment = match require_environment(px, &cmd.app, &cmd.environment).await {
+    authorise_deploy(px, actor, cmd)?;
+    let environment = match require_environment(px, actor, &cmd.app, &cmd.environment).await {
         Err(Error::AppNotFound { .. }) if cmd.create && cmd.environment.is_production() => {
-            authorise(actor, Action::CreateApp, Resource::App(&cmd.app))?;
+            authorise(px, actor, Action::CreateApp, Resource::System)?;
             None
         }
         other => Some(other?),
@@ -101,8 +103,13 @@ pub async fn plan_rollback(
     actor: &Actor,
     cmd: &Rollback,
 ) -> Result<DeploymentPlan, Error> {
-    authorise(actor, Action::Rollback, Resource::App(&cmd.app))?;
-    let environment = require_environment(px, &cmd.app, &cmd.environment).await?;
+    authorise(
+        px,
+        actor,
+        Action::Rollback,
+        Resource::Environment(&cmd.app, &cmd.environment),
+    )?;
+    let environment = require_environment(px, actor, &cmd.app, &cmd.environment).await?;
     let releases = px
         .parts()
         .store
@@ -125,8 +132,8 @@ pub async fn plan_promote(
     actor: &Actor,
     cmd: &Promote,
 ) -> Result<DeploymentPlan, Error> {
-    authorise(actor, Action::Deploy, Resource::App(&cmd.app))?;
-    let (target, release) = what_and_where(px, cmd).await?;
+    authorise_promote(px, actor, cmd)?;
+    let (target, release) = what_and_where(px, actor, cmd).await?;
     let settings = &target.settings;
     let strategy = strategy_of(settings, cmd.strategy)?;
     let mut plan = plan(px, &cmd.app, Some(&target), settings, strategy).await?;

@@ -35,14 +35,14 @@ pub struct Promote {
 /// # Errors
 /// [`Error::NotNow`] if nothing serves in `from`, or the release was never healthy there.
 pub async fn promote(px: &Platform, actor: &Actor, cmd: Promote) -> Result<Accepted, Error> {
-    authorise(actor, Action::Deploy, Resource::App(&cmd.app))?;
+    authorise_promote(px, actor, &cmd)?;
     check_texts(None, cmd.reason.as_deref(), cmd.idempotency_key.as_deref())?;
     let key = idempotency(cmd.idempotency_key.as_deref(), &format!("{cmd:?}"));
     // First of all: what it took the image from may have gone since.
     if let Some(replayed) = replayed(px, actor, key.as_ref()).await? {
         return Ok(replayed);
     }
-    let (target, release) = what_and_where(px, &cmd).await?;
+    let (target, release) = what_and_where(px, actor, &cmd).await?;
     let settings = target.settings.clone();
     let request = Request {
         strategy: strategy_of(&settings, cmd.strategy)?,
@@ -76,9 +76,20 @@ pub async fn promote(px: &Platform, actor: &Actor, cmd: Promote) -> Result<Accep
     .map(Accepted::from)
 }
 
+/// Whoever promotes deploys to the one environment, and sees the other.
+pub(super) fn authorise_promote(px: &Platform, actor: &Actor, cmd: &Promote) -> Result<(), Error> {
+    let (from, to) = (
+        Resource::Environment(&cmd.app, &cmd.from),
+        Resource::Environment(&cmd.app, &cmd.to),
+    );
+    authorise(px, actor, Action::ViewApp, from)?;
+    authorise(px, actor, Action::Deploy, to)
+}
+
 /// The environment that gets it, and the release it gets.
 pub(super) async fn what_and_where(
     px: &Platform,
+    actor: &Actor,
     cmd: &Promote,
 ) -> Result<(Environment, Release), Error> {
     if cmd.from == cmd.to {
@@ -87,8 +98,8 @@ pub(super) async fn what_and_where(
             "must be another environment than from",
         ));
     }
-    let source = require_environment(px, &cmd.app, &cmd.from).await?;
-    let target = require_environment(px, &cmd.app, &cmd.to).await?;
+    let source = require_environment(px, actor, &cmd.app, &cmd.from).await?;
+    let target = require_environment(px, actor, &cmd.app, &cmd.to).await?;
     let of = called(&cmd.app, &cmd.from);
     let Some(number) = cmd.release.or(source.active_release) else {
         return Err(Error::NotNow(format!(

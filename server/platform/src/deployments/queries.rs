@@ -1,6 +1,6 @@
 //! Looking at deployments.
 
-use flukedeploy_domain::access::{Action, Actor, Resource};
+use flukedeploy_domain::access::{Action, Actor, Resource, Rights, may_know_of};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, DeploymentSummary, PhaseName};
 use flukedeploy_domain::log_entry::LogFilter;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
@@ -13,18 +13,15 @@ use crate::views::{DeploymentLogs, DeploymentStats, PhaseLogs};
 
 /// Most entries shown with one deployment.
 const MAX_DEPLOYMENT_ENTRIES: usize = 5_000;
+/// Newest deployments among which those are looked for that are wanted and may be seen.
+const MOST_SEARCHED: u32 = 1_000;
 
 pub async fn get_deployment(
     px: &Platform,
     actor: &Actor,
     id: &DeploymentId,
 ) -> Result<DeploymentSummary, Error> {
-    let deployment = require(px, id).await?;
-    authorise(
-        actor,
-        Action::ViewDeployment,
-        Resource::App(&deployment.app),
-    )?;
+    let deployment = require(px, actor, Action::ViewDeployment, id).await?;
     Ok((&deployment).into())
 }
 
@@ -62,13 +59,16 @@ pub async fn history(
     limit: u32,
     include_rollbacks: bool,
 ) -> Result<Vec<DeploymentSummary>, Error> {
-    authorise(actor, Action::ViewDeployment, Resource::App(app))?;
+    authorise(px, actor, Action::ViewDeployment, Resource::Shown)?;
     let limit = limit.clamp(1, 100);
-    let wanted = if include_rollbacks { limit } else { 1_000 };
+    // Some of what is read may be left out.
+    let takes_all = include_rollbacks && actor.rights.is_everything();
+    let wanted = if takes_all { limit } else { MOST_SEARCHED };
     let store = &px.parts().store;
     let found = store.deployments_of(app, environment, wanted).await?;
     let (active, ended): (Vec<_>, Vec<_>) = found
         .iter()
+        .filter(|deployment| shows(actor, deployment))
         .filter(|deployment| include_rollbacks || !deployment.is_rollback())
         .partition(|deployment| !deployment.state.is_final());
     let count = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -91,9 +91,10 @@ pub async fn active_deployments(
     px: &Platform,
     actor: &Actor,
 ) -> Result<Vec<DeploymentSummary>, Error> {
-    authorise(actor, Action::ListApps, Resource::System)?;
+    authorise(px, actor, Action::ListApps, Resource::Shown)?;
     let found = px.parts().store.unfinished_deployments().await?;
-    Ok(found.iter().rev().map(brief).collect())
+    let shown = found.iter().rev().filter(|one| shows(actor, one));
+    Ok(shown.map(brief).collect())
 }
 
 /// Newest first, over all apps.
@@ -102,19 +103,34 @@ pub async fn recent_deployments(
     actor: &Actor,
     limit: u32,
 ) -> Result<Vec<DeploymentSummary>, Error> {
-    authorise(actor, Action::ListApps, Resource::System)?;
-    let found = px
-        .parts()
-        .store
-        .recent_deployments(limit.clamp(1, 100))
-        .await?;
-    Ok(found.iter().map(brief).collect())
+    authorise(px, actor, Action::ListApps, Resource::Shown)?;
+    let limit = limit.clamp(1, 100);
+    let wanted = if actor.rights.is_everything() {
+        limit
+    } else {
+        MOST_SEARCHED
+    };
+    let found = px.parts().store.recent_deployments(wanted).await?;
+    let shown = found.iter().filter(|one| shows(actor, one));
+    Ok(shown.take(limit as usize).map(brief).collect())
 }
 
 pub async fn deployment_stats(px: &Platform, actor: &Actor) -> Result<DeploymentStats, Error> {
-    authorise(actor, Action::ListApps, Resource::System)?;
-    let active = px.parts().store.unfinished_deployments().await?.len() as u64;
-    let completed = px.parts().store.completed_count().await?;
+    authorise(px, actor, Action::ListApps, Resource::Shown)?;
+    let unfinished = px.parts().store.unfinished_deployments().await?;
+    let active = unfinished.iter().filter(|one| shows(actor, one)).count() as u64;
+    let store = &px.parts().store;
+    let completed = match &*actor.rights {
+        Rights::Everything => store.completed_count().await?,
+        Rights::Only(_) => {
+            let counts = store.completed_counts().await?;
+            let shown = counts.iter().filter(|(app, environment, _)| {
+                let (app, environment) = (app.as_str(), Some(environment.as_str()));
+                actor.rights.shows(app, environment)
+            });
+            shown.map(|(.., count)| count).sum()
+        }
+    };
     Ok(DeploymentStats {
         active_count: active,
         completed_count: completed,
@@ -129,8 +145,7 @@ pub async fn deployment_logs(
     actor: &Actor,
     id: &DeploymentId,
 ) -> Result<DeploymentLogs, Error> {
-    let deployment = require(px, id).await?;
-    authorise(actor, Action::ReadLogs, Resource::App(&deployment.app))?;
+    let deployment = require(px, actor, Action::ReadLogs, id).await?;
     px.parts().journal.flush().await;
     let query = LogQuery {
         filter: LogFilter {
@@ -168,10 +183,24 @@ pub async fn deployment_logs(
     })
 }
 
-pub(super) async fn require(px: &Platform, id: &DeploymentId) -> Result<Deployment, Error> {
-    px.parts()
-        .store
-        .deployment(id)
-        .await?
-        .ok_or_else(|| Error::DeploymentNotFound { id: id.to_string() })
+/// Whether the actor may see that it exists.
+fn shows(actor: &Actor, deployment: &Deployment) -> bool {
+    let target = Resource::Environment(&deployment.app, &deployment.environment);
+    may_know_of(actor, target)
+}
+
+/// A deployment that the actor may do this to. One that it may not see does not exist for it.
+pub(super) async fn require(
+    px: &Platform,
+    actor: &Actor,
+    action: Action,
+    id: &DeploymentId,
+) -> Result<Deployment, Error> {
+    let found = px.parts().store.deployment(id).await?;
+    let deployment = found
+        .filter(|deployment| shows(actor, deployment))
+        .ok_or_else(|| Error::DeploymentNotFound { id: id.to_string() })?;
+    let target = Resource::Environment(&deployment.app, &deployment.environment);
+    authorise(px, actor, action, target)?;
+    Ok(deployment)
 }

@@ -1,13 +1,12 @@
 //! Cancel, pause, resume, promote: a hand on a deployment that is under way.
 
-use flukedeploy_domain::access::{Action, Actor, Resource};
+use flukedeploy_domain::access::{Action, Actor};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::deployment::{
     Deployment, DeploymentId, DeploymentSummary, PhaseName, State, Wishes,
 };
 
 use super::queries::require;
-use crate::authorise::authorise;
 use crate::error::Error;
 use crate::platform::Platform;
 
@@ -39,12 +38,7 @@ pub async fn cancel(
     actor: &Actor,
     id: &DeploymentId,
 ) -> Result<DeploymentSummary, Error> {
-    let deployment = require(px, id).await?;
-    authorise(
-        actor,
-        Action::CancelDeployment,
-        Resource::App(&deployment.app),
-    )?;
+    let deployment = require(px, actor, Action::CancelDeployment, id).await?;
     let audit = AuditEntry::new(
         px.now(),
         actor,
@@ -56,7 +50,7 @@ pub async fn cancel(
         return Err(Error::AlreadyEnded { id: id.clone() });
     }
     px.parts().runner.cancel(px, &deployment).await;
-    Ok((&require(px, id).await?).into())
+    super::queries::get_deployment(px, actor, id).await
 }
 
 /// Steers a rollout that is waiting for its turn or in its deploy phase.
@@ -69,12 +63,7 @@ pub async fn steer(
     id: &DeploymentId,
     how: Steer,
 ) -> Result<DeploymentSummary, Error> {
-    let deployment = require(px, id).await?;
-    authorise(
-        actor,
-        Action::SteerDeployment,
-        Resource::App(&deployment.app),
-    )?;
+    let deployment = require(px, actor, Action::SteerDeployment, id).await?;
     if deployment.state.is_final() {
         return Err(Error::AlreadyEnded { id: id.clone() });
     }
@@ -124,7 +113,7 @@ pub async fn steer(
         format!("{}s deployment {id}", how.as_str()),
     );
     wish(px, &deployment, wishes, &audit).await?;
-    Ok((&require(px, id).await?).into())
+    super::queries::get_deployment(px, actor, id).await
 }
 
 /// The platform pauses a canary by itself: too few requests came to judge it.

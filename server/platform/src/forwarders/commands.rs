@@ -62,7 +62,7 @@ pub struct TestResult {
 
 /// Oldest first, with how far each has got.
 pub async fn list_forwarders(px: &Platform, actor: &Actor) -> Result<Vec<ForwarderView>, Error> {
-    authorise(actor, Action::ListLogForwarders, Resource::System)?;
+    authorise(px, actor, Action::ListLogForwarders, Resource::System)?;
     let mut views = Vec::new();
     for forwarder in px.parts().store.forwarders().await? {
         views.push(view(px, &forwarder).await?);
@@ -75,7 +75,7 @@ pub async fn get_forwarder(
     actor: &Actor,
     id: &ForwarderId,
 ) -> Result<ForwarderView, Error> {
-    authorise(actor, Action::ListLogForwarders, Resource::System)?;
+    authorise(px, actor, Action::ListLogForwarders, Resource::System)?;
     view(px, &require(px, id).await?).await
 }
 
@@ -84,7 +84,7 @@ pub async fn create_forwarder(
     actor: &Actor,
     cmd: CreateForwarder,
 ) -> Result<NewForwarder, Error> {
-    authorise(actor, Action::ChangeLogForwarders, Resource::System)?;
+    authorise(px, actor, Action::ChangeLogForwarders, Resource::System)?;
     let kind = cmd.target.kind();
     let signing = match (kind, cmd.secret) {
         (ForwardKind::Webhook, given) => Some(given.unwrap_or_else(new_signing_secret)),
@@ -134,7 +134,7 @@ pub async fn change_forwarder(
     id: &ForwarderId,
     cmd: ChangeForwarder,
 ) -> Result<ForwarderView, Error> {
-    authorise(actor, Action::ChangeLogForwarders, Resource::System)?;
+    authorise(px, actor, Action::ChangeLogForwarders, Resource::System)?;
     let before = require(px, id).await?;
     let kind = before.target.kind();
     let mut after = before.clone();
@@ -180,7 +180,7 @@ pub async fn change_forwarder(
 }
 
 pub async fn delete_forwarder(px: &Platform, actor: &Actor, id: &ForwarderId) -> Result<(), Error> {
-    authorise(actor, Action::ChangeLogForwarders, Resource::System)?;
+    authorise(px, actor, Action::ChangeLogForwarders, Resource::System)?;
     let audit = audit(px, actor, id, format!("removed the log forwarder {id}"));
     if px.parts().store.delete_forwarder(id, &audit).await? {
         Ok(())
@@ -196,7 +196,7 @@ pub async fn test_forwarder(
     actor: &Actor,
     id: &ForwarderId,
 ) -> Result<TestResult, Error> {
-    authorise(actor, Action::ChangeLogForwarders, Resource::System)?;
+    authorise(px, actor, Action::ChangeLogForwarders, Resource::System)?;
     let forwarder = require(px, id).await?;
     let audit = audit(px, actor, id, format!("tested the log forwarder {id}"));
     if !px.parts().store.note_forwarder_test(id, &audit).await? {

@@ -1,8 +1,9 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use flukedeploy_domain::access::Rights;
 use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
 use flukedeploy_domain::log_query::TextQuery;
 use time::OffsetDateTime;
@@ -145,8 +146,8 @@ pub enum Order {
 #[derive(Debug, Clone, Default)]
 pub struct LogQuery {
     pub filter: LogFilter,
-    /// Only these apps' lines: what a reader may see. `None`: all.
-    pub apps: Option<BTreeSet<String>>,
+    /// Only lines that these let their reader see. `None`: all.
+    pub shown: Option<Arc<Rights>>,
     pub text: Option<TextQuery>,
     /// Not before this.
     pub since: Option<OffsetDateTime>,

@@ -1,12 +1,14 @@
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
-use flukedeploy_domain::access::Tier;
+use flukedeploy_domain::access::{Grant, GrantRecord, Limits, Subject, Tier};
 use flukedeploy_domain::app::{App, Environment, Probation, RunMode, Settings, Standby};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
 use flukedeploy_domain::forwarder::{ForwardProgress, Forwarder, ForwarderId};
 use flukedeploy_domain::image::PinnedImage;
-use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_domain::names::{AppName, EnvironmentName, ProjectName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::webhook::{Delivery, DeliveryId, Events, Webhook, WebhookId};
 use thiserror::Error;
@@ -143,6 +145,8 @@ pub trait Store: Send + Sync + 'static {
     async fn recent_deployments(&self, limit: u32) -> Result<Vec<Deployment>, StoreError>;
     /// Number of final deployments.
     async fn completed_count(&self) -> Result<u64, StoreError>;
+    /// The same, for each environment that has any.
+    async fn completed_counts(&self) -> Result<Vec<(AppName, EnvironmentName, u64)>, StoreError>;
 
     // Releases.
 
@@ -221,8 +225,13 @@ pub trait Store: Send + Sync + 'static {
     async fn token(&self, id: &str) -> Result<Option<StoredToken>, StoreError>;
     /// Newest first, revoked ones included.
     async fn tokens(&self) -> Result<Vec<StoredToken>, StoreError>;
-    async fn create_token(&self, token: &StoredToken, audit: &AuditEntry)
-    -> Result<(), StoreError>;
+    /// With what it is granted.
+    async fn create_token(
+        &self,
+        token: &StoredToken,
+        grants: &[GrantRecord],
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError>;
     /// False if there is no such token or it was revoked before.
     async fn revoke_token(
         &self,
@@ -245,6 +254,51 @@ pub trait Store: Send + Sync + 'static {
         host: &str,
         audit: &AuditEntry,
     ) -> Result<bool, StoreError>;
+    /// False if there is no such token that is good after `until`.
+    async fn shorten_token(
+        &self,
+        id: &str,
+        until: OffsetDateTime,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError>;
+    /// Deployments that were begun by any of these tokens since then.
+    async fn deployments_begun(
+        &self,
+        tokens: &[String],
+        since: OffsetDateTime,
+    ) -> Result<u64, StoreError>;
+
+    // Rights.
+
+    /// What somebody was granted, projects taken apart into the apps that are in them now.
+    async fn rights_of(&self, subject: &Subject) -> Result<Vec<Grant>, StoreError>;
+    /// Everything that was granted, the newest first.
+    async fn grants(&self) -> Result<Vec<GrantRecord>, StoreError>;
+    /// Takes the place of what the subject had there.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] if there is no such app, project or subject.
+    async fn put_grant(&self, grant: &GrantRecord, audit: &AuditEntry) -> Result<(), StoreError>;
+    /// False if there is none of that id.
+    async fn delete_grant(&self, id: &str, audit: &AuditEntry) -> Result<bool, StoreError>;
+    /// By name.
+    async fn projects(&self) -> Result<Vec<ProjectName>, StoreError>;
+    /// Puts an app into a project, which is made if there is none of that name, or (`None`) into
+    /// none. A project without apps goes.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] if there is no such app.
+    async fn set_project(
+        &self,
+        app: &AppName,
+        project: Option<&ProjectName>,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError>;
+    /// The project of each app that is in one.
+    async fn project_members(&self) -> Result<BTreeMap<AppName, ProjectName>, StoreError>;
+    /// Notes what changed nothing, such as what was refused.
+    async fn note(&self, audit: &AuditEntry) -> Result<(), StoreError>;
+
     async fn touch_token(&self, id: &str, at: OffsetDateTime) -> Result<(), StoreError>;
 
     // Webhooks. Events are queued by the methods above, in the transaction of what they tell about.
@@ -428,6 +482,11 @@ pub struct StoredToken {
     pub expires_at: Option<OffsetDateTime>,
     pub revoked_at: Option<OffsetDateTime>,
     pub last_used_at: Option<OffsetDateTime>,
+    /// Who made it: it never reaches farther than that one does. `None`: the platform itself.
+    pub maker: Option<Subject>,
+    /// It may act only where grants say so.
+    pub is_narrowed: bool,
+    pub limits: Limits,
 }
 
 /// The delivery that is a webhook's next.

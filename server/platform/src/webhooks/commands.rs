@@ -39,7 +39,7 @@ pub struct ChangeWebhook {
 
 /// Oldest first.
 pub async fn list_webhooks(px: &Platform, actor: &Actor) -> Result<Vec<WebhookView>, Error> {
-    authorise(actor, Action::ListWebhooks, Resource::System)?;
+    authorise(px, actor, Action::ListWebhooks, Resource::System)?;
     let webhooks = px.parts().store.webhooks().await?;
     Ok(webhooks.iter().map(WebhookView::from).collect())
 }
@@ -49,7 +49,7 @@ pub async fn get_webhook(
     actor: &Actor,
     id: &WebhookId,
 ) -> Result<WebhookView, Error> {
-    authorise(actor, Action::ListWebhooks, Resource::System)?;
+    authorise(px, actor, Action::ListWebhooks, Resource::System)?;
     Ok((&require(px, id).await?).into())
 }
 
@@ -58,7 +58,7 @@ pub async fn create_webhook(
     actor: &Actor,
     cmd: CreateWebhook,
 ) -> Result<NewWebhook, Error> {
-    authorise(actor, Action::ChangeWebhooks, Resource::System)?;
+    authorise(px, actor, Action::ChangeWebhooks, Resource::System)?;
     let secret = cmd.secret.unwrap_or_else(new_signing_secret);
     check_signing_secret(&secret)?;
     if let Some(app) = &cmd.app
@@ -121,7 +121,7 @@ pub async fn change_webhook(
     id: &WebhookId,
     cmd: ChangeWebhook,
 ) -> Result<WebhookView, Error> {
-    authorise(actor, Action::ChangeWebhooks, Resource::System)?;
+    authorise(px, actor, Action::ChangeWebhooks, Resource::System)?;
     let webhook = require(px, id).await?;
     let active = cmd.active.unwrap_or(webhook.active);
     let events = cmd.events.unwrap_or_else(|| webhook.events.clone());
@@ -144,7 +144,7 @@ pub async fn change_webhook(
 
 /// Its deliveries go with it.
 pub async fn delete_webhook(px: &Platform, actor: &Actor, id: &WebhookId) -> Result<(), Error> {
-    authorise(actor, Action::ChangeWebhooks, Resource::System)?;
+    authorise(px, actor, Action::ChangeWebhooks, Resource::System)?;
     let audit = audit(px, actor, id, format!("removed the webhook {id}"));
     if px.parts().store.delete_webhook(id, &audit).await? {
         crate::changes::tell(px, &audit);
@@ -161,14 +161,14 @@ pub async fn list_deliveries(
     id: &WebhookId,
     limit: u32,
 ) -> Result<Vec<Delivery>, Error> {
-    authorise(actor, Action::ListWebhooks, Resource::System)?;
+    authorise(px, actor, Action::ListWebhooks, Resource::System)?;
     require(px, id).await?;
     Ok(px.parts().store.deliveries(id, limit.clamp(1, 500)).await?)
 }
 
 /// Queues a `webhook.test`, behind what waits already.
 pub async fn test_webhook(px: &Platform, actor: &Actor, id: &WebhookId) -> Result<Delivery, Error> {
-    authorise(actor, Action::ChangeWebhooks, Resource::System)?;
+    authorise(px, actor, Action::ChangeWebhooks, Resource::System)?;
     require_active(px, id).await?;
     let audit = audit(px, actor, id, format!("tested the webhook {id}"));
     Ok(px.parts().store.queue_test(id, &audit).await?)
@@ -176,7 +176,7 @@ pub async fn test_webhook(px: &Platform, actor: &Actor, id: &WebhookId) -> Resul
 
 /// Sends a delivery once more, with the same id and body; one that waits is tried now.
 pub async fn resend(px: &Platform, actor: &Actor, id: &DeliveryId) -> Result<Delivery, Error> {
-    authorise(actor, Action::ChangeWebhooks, Resource::System)?;
+    authorise(px, actor, Action::ChangeWebhooks, Resource::System)?;
     let unknown = || Error::NotFound {
         what: "webhook delivery of that id".to_owned(),
     };

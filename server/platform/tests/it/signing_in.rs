@@ -1,20 +1,23 @@
 //! Tokens, the set-up link, the sign-in limit.
 
-use flukedeploy_domain::access::{Actor, Door, Tier};
-use flukedeploy_platform::identity::{self, CreateToken};
+use flukedeploy_domain::access::{Actor, Door, Limits, Needed, Tier};
+use flukedeploy_platform::identity;
 use flukedeploy_platform::secret::Secret;
+use flukedeploy_platform::tokens::{self, CreateToken};
 use flukedeploy_platform::{Error, deployments, system};
 
 use crate::bench::{Life, World, deploy_of, settings};
 
-fn token(life: &Life<'_>, tier: Tier, lasts: Option<time::Duration>) -> identity::NewToken {
+fn token(life: &Life<'_>, tier: Tier, lasts: Option<time::Duration>) -> tokens::NewToken {
     let cmd = CreateToken {
         name: "agent".to_owned(),
         persona: Some("OPERATOR".to_owned()),
         tier,
         expires_at: lasts.map(|lasts| life.px.now() + lasts),
+        only: None,
+        limits: Limits::default(),
     };
-    life.run(identity::create_token(&life.px, &Actor::system(), cmd))
+    life.run(tokens::create_token(&life.px, &Actor::system(), cmd))
         .unwrap()
 }
 
@@ -29,7 +32,14 @@ fn why(refused: Result<Actor, Error>) -> &'static str {
 fn a_token_is_good_until_it_expires_or_is_revoked() {
     let world = World::new();
     let life = world.boot_quietly(|_| {});
-    let check = |secret: &str| life.run(identity::authenticate_token(&life.px, secret, Door::Rest));
+    let check = |secret: &str| {
+        life.run(identity::authenticate_token(
+            &life.px,
+            secret,
+            Door::Rest,
+            None,
+        ))
+    };
     let brief = token(&life, Tier::Advanced, Some(time::Duration::hours(1)));
     let actor = check(brief.secret.expose()).unwrap();
     assert_eq!(
@@ -42,10 +52,10 @@ fn a_token_is_good_until_it_expires_or_is_revoked() {
     let lasting = token(&life, Tier::Extended, None);
     assert!(check(lasting.secret.expose()).is_ok());
     let id = lasting.view.id.clone();
-    life.run(identity::revoke_token(&life.px, &Actor::system(), &id))
+    life.run(tokens::revoke_token(&life.px, &Actor::system(), &id))
         .unwrap();
     assert_eq!(why(check(lasting.secret.expose())), "the token was revoked");
-    let again = life.run(identity::revoke_token(&life.px, &Actor::system(), &id));
+    let again = life.run(tokens::revoke_token(&life.px, &Actor::system(), &id));
     assert!(matches!(again, Err(Error::NotFound { .. })));
 
     for wrong in [
@@ -70,6 +80,7 @@ fn a_reading_token_changes_nothing() {
             &life.px,
             reader.secret.expose(),
             Door::Mcp,
+            None,
         ))
         .unwrap();
     let refused = life.run(deployments::deploy(
@@ -80,7 +91,7 @@ fn a_reading_token_changes_nothing() {
     assert!(matches!(
         refused,
         Err(Error::Forbidden {
-            needed: Tier::Advanced,
+            needed: Needed::Tier(Tier::Advanced),
             ..
         })
     ));
@@ -90,14 +101,15 @@ fn a_reading_token_changes_nothing() {
             &life.px,
             worker.secret.expose(),
             Door::Mcp,
+            None,
         ))
         .unwrap();
     assert!(life.run(system::system_view(&life.px, &reader)).is_ok());
-    let refused = life.run(identity::list_tokens(&life.px, &worker));
+    let refused = life.run(identity::audit_trail(&life.px, &worker, 10, None));
     assert!(matches!(
         refused,
         Err(Error::Forbidden {
-            needed: Tier::Admin,
+            needed: Needed::Tier(Tier::Admin),
             ..
         })
     ));

@@ -1,16 +1,17 @@
 //! The real store, with a tap on its line.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use flukedeploy_domain::access::{Grant, GrantRecord, Subject};
 use flukedeploy_domain::app::{App, Environment, RunMode, Settings};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
 use flukedeploy_domain::forwarder::{ForwardProgress, Forwarder, ForwarderId};
 use flukedeploy_domain::log_entry::LogFilter;
-use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_domain::names::{AppName, EnvironmentName, ProjectName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::webhook::{Delivery, DeliveryId, Events, Webhook, WebhookId};
 use flukedeploy_logs::Logs;
@@ -95,6 +96,7 @@ tapped! { Store for TappedStore {
     false unfinished_deployments() -> Vec<Deployment>;
     false recent_deployments(limit: u32) -> Vec<Deployment>;
     false completed_count() -> u64;
+    false completed_counts() -> Vec<(AppName, EnvironmentName, u64)>;
     true create_release(release: &NewRelease) -> Release;
     false release(
         app: &AppName, environment: &EnvironmentName, number: ReleaseNo) -> Option<Release>;
@@ -113,7 +115,18 @@ tapped! { Store for TappedStore {
     true set_password(account_id: &str, password_hash: &str, audit: &AuditEntry) -> ();
     false token(id: &str) -> Option<StoredToken>;
     false tokens() -> Vec<StoredToken>;
-    true create_token(token: &StoredToken, audit: &AuditEntry) -> ();
+    true create_token(
+        token: &StoredToken, grants: &[GrantRecord], audit: &AuditEntry) -> ();
+    true shorten_token(id: &str, until: OffsetDateTime, audit: &AuditEntry) -> bool;
+    false deployments_begun(tokens: &[String], since: OffsetDateTime) -> u64;
+    false rights_of(subject: &Subject) -> Vec<Grant>;
+    false grants() -> Vec<GrantRecord>;
+    true put_grant(grant: &GrantRecord, audit: &AuditEntry) -> ();
+    true delete_grant(id: &str, audit: &AuditEntry) -> bool;
+    false projects() -> Vec<ProjectName>;
+    true set_project(app: &AppName, project: Option<&ProjectName>, audit: &AuditEntry) -> ();
+    false project_members() -> BTreeMap<AppName, ProjectName>;
+    false note(audit: &AuditEntry) -> ();
     true revoke_token(id: &str, at: OffsetDateTime, audit: &AuditEntry) -> bool;
     false credentials() -> Vec<Credential>;
     true put_credential(credential: &Credential, audit: &AuditEntry) -> ();

@@ -1,7 +1,7 @@
 //! What the platform says by itself: how replicas are, what was changed, what came and went, and which
 //! requests there were.
 
-use flukedeploy_domain::access::{Actor, Tier};
+use flukedeploy_domain::access::{Actor, Limits, Tier};
 use flukedeploy_domain::app::EnvVars;
 use flukedeploy_domain::credential::CredentialKind;
 use flukedeploy_domain::deployment::{HealthStatus, Queue, State};
@@ -11,9 +11,9 @@ use flukedeploy_domain::webhook::Events;
 use flukedeploy_platform::apps::{self, ChangeApp};
 use flukedeploy_platform::credentials::{PutCredential, delete_credential, put_credential};
 use flukedeploy_platform::deployments::{Everyday, What, act};
-use flukedeploy_platform::identity::{CreateToken, create_token, revoke_token};
 use flukedeploy_platform::logs::{self, ReadLogs};
 use flukedeploy_platform::ports::{IngressNews, Order, RequestBatch};
+use flukedeploy_platform::tokens::{CreateToken, create_token, revoke_token};
 use flukedeploy_platform::webhooks::{
     ChangeWebhook, CreateWebhook, change_webhook, create_webhook, delete_webhook,
 };
@@ -293,6 +293,8 @@ fn changes_are_told_by_name_and_never_by_value() {
         persona: None,
         tier: Tier::Advanced,
         expires_at: None,
+        only: None,
+        limits: Limits::default(),
     };
     let token = life.run(create_token(&life.px, &admin, token)).unwrap();
     life.run(revoke_token(&life.px, &admin, &token.view.id))

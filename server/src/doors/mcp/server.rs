@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::http::request::Parts;
-use flukedeploy_domain::access::{Actor, Resource, is_allowed};
+use flukedeploy_domain::access::{Actor, may_somewhere};
 use flukedeploy_domain::names::near_names;
 use flukedeploy_platform::{Error, Platform};
 use futures_util::FutureExt;
@@ -118,7 +118,7 @@ impl ServerHandler for McpServer {
 
 /// The rule is the platform's own; here it only decides what is listed.
 fn may_use(actor: &Actor, spec: &ToolSpec) -> bool {
-    is_allowed(actor, spec.action, Resource::System)
+    may_somewhere(actor, spec.action)
 }
 
 /// The caller that the gate in front of us has put into the HTTP request.

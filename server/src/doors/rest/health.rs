@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{Extensions, HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use flukedeploy_domain::access::{Actor, Door};
+use flukedeploy_domain::access::{Action, Actor, Door, Resource, lacks};
 use flukedeploy_domain::timestamp;
 use flukedeploy_platform::views::SystemView;
 use flukedeploy_platform::{Platform, system};
@@ -49,19 +49,20 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let px = &state.px;
     let actor = match auth::bearer(&headers)? {
-        Some(token) => Some(auth::from_token(px, &token, Door::Rest).await?),
+        Some(token) => Some(auth::from_token(px, &token, Door::Rest, &headers, &extensions).await?),
         None => auth::session_actor(&extensions),
     };
     // The one word is for everybody; what stands behind it only for those who may see it.
-    let asked_by = actor.clone().unwrap_or_else(Actor::system);
-    let view = system::system_view(px, &asked_by).await?;
+    let view = system::system_view(px, &Actor::system()).await?;
+    let may_see =
+        actor.is_some_and(|actor| lacks(&actor, Action::ViewSystem, Resource::System).is_none());
     let health = Health::of(&view);
     let mut body = json!({
         "status": health,
         "version": view.version,
         "timestamp": timestamp::to_wire(px.now()),
     });
-    if let (Some(_), Value::Object(body)) = (actor, &mut body)
+    if let (true, Value::Object(body)) = (may_see, &mut body)
         && let Value::Object(details) = details(&state, &view)
     {
         body.extend(details);

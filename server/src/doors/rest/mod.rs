@@ -4,6 +4,7 @@ mod apps;
 mod credentials;
 mod deployments;
 mod environments;
+mod grants;
 mod health;
 mod log_forwarders;
 mod logs;

@@ -4,14 +4,14 @@ use axum::Router;
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{any, delete, get, patch, post};
+use axum::routing::{any, delete, get, patch, post, put};
 use flukedeploy_domain::access::Door;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    apps, credentials, deployments, environments, health, log_forwarders, logs, system, tokens,
-    uploads, webhooks,
+    apps, credentials, deployments, environments, grants, health, log_forwarders, logs, system,
+    tokens, uploads, webhooks,
 };
 use crate::doors::auth::{Gate, require};
 use crate::doors::body::limit_declared;
@@ -114,6 +114,11 @@ fn with_token() -> Router<AppState> {
         .route("/log-forwarders/{id}/test", post(log_forwarders::test))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}", delete(tokens::revoke))
+        .route("/tokens/{id}/rotate", post(tokens::rotate))
+        .route("/grants", get(grants::list).post(grants::create))
+        .route("/grants/{id}", delete(grants::withdraw))
+        .route("/apps/{name}/grants", get(grants::of_app))
+        .route("/apps/{name}/project", put(grants::set_project))
         .route("/webhooks", get(webhooks::list).post(webhooks::create))
         .route(
             "/webhooks/{id}",

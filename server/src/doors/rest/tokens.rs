@@ -3,15 +3,16 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use flukedeploy_platform::tokens::NewToken;
 use flukedeploy_platform::views::TokenView;
-use flukedeploy_platform::{Platform, identity};
+use flukedeploy_platform::{Platform, tokens};
 use serde::Serialize;
 
 use super::path::TokenPath;
 use crate::doors::auth::Caller;
 use crate::doors::body::JsonBody;
 use crate::doors::problem::Problem;
-use crate::doors::requests;
+use crate::doors::rights_requests;
 
 #[derive(Serialize)]
 pub(super) struct TokenList {
@@ -31,10 +32,10 @@ pub(super) async fn list(
     State(px): State<Platform>,
     Caller(actor): Caller,
 ) -> Result<Json<TokenList>, Problem> {
-    let tokens = identity::list_tokens(&px, &actor).await?;
+    let found = tokens::list_tokens(&px, &actor).await?;
     Ok(Json(TokenList {
-        total: tokens.len(),
-        tokens,
+        total: found.len(),
+        tokens: found,
     }))
 }
 
@@ -43,15 +44,29 @@ pub(super) async fn create(
     Caller(actor): Caller,
     JsonBody(body): JsonBody,
 ) -> Result<(StatusCode, Json<TokenCreated>), Problem> {
-    let new = identity::create_token(&px, &actor, requests::create_token(body)?).await?;
+    let new = tokens::create_token(&px, &actor, rights_requests::create_token(body)?).await?;
+    Ok(shown_once(new))
+}
+
+/// A token in the place of an old one.
+pub(super) async fn rotate(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    TokenPath(id): TokenPath,
+    JsonBody(body): JsonBody,
+) -> Result<(StatusCode, Json<TokenCreated>), Problem> {
+    let overlap = rights_requests::rotate_token(body)?;
+    let new = tokens::rotate_token(&px, &actor, &id, overlap).await?;
+    Ok(shown_once(new))
+}
+
+fn shown_once(new: NewToken) -> (StatusCode, Json<TokenCreated>) {
     let token = new.secret.expose().to_owned();
-    Ok((
-        StatusCode::CREATED,
-        Json(TokenCreated {
-            view: new.view,
-            token,
-        }),
-    ))
+    let created = TokenCreated {
+        view: new.view,
+        token,
+    };
+    (StatusCode::CREATED, Json(created))
 }
 
 pub(super) async fn revoke(
@@ -59,6 +74,6 @@ pub(super) async fn revoke(
     Caller(actor): Caller,
     TokenPath(id): TokenPath,
 ) -> Result<StatusCode, Problem> {
-    identity::revoke_token(&px, &actor, &id).await?;
+    tokens::revoke_token(&px, &actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,9 +1,10 @@
 //! One client of the log stream, from its first frame to its last.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use flukedeploy_domain::access::Actor;
+use flukedeploy_domain::access::{Actor, Origin};
 use flukedeploy_domain::names::Invalid;
 use flukedeploy_platform::follow::Follower;
 use flukedeploy_platform::secret::Secret;
@@ -173,6 +174,7 @@ impl Connection {
         selection: Result<Selection, Vec<Invalid>>,
     ) -> Result<std::convert::Infallible, End> {
         let px = self.state.px.clone();
+        let origin = Arc::clone(&presented.origin);
         let known = match presented.known(&px).await? {
             Some((actor, standing)) => Some(self.welcome(&px, actor, standing)?),
             None => None,
@@ -185,7 +187,7 @@ impl Connection {
         let selection = selection.map_err(|faults| End::bad_request(&faults))?;
         let mut known = match known {
             Some(known) => known,
-            None => self.authenticate(&px).await?,
+            None => self.authenticate(&px, origin).await?,
         };
         let Selection {
             filter,
@@ -198,7 +200,7 @@ impl Connection {
     }
 
     /// Waits for `{"action":"auth","token":…}`.
-    async fn authenticate(&mut self, px: &Platform) -> Result<Known, End> {
+    async fn authenticate(&mut self, px: &Platform, origin: Arc<Origin>) -> Result<Known, End> {
         let late = End::unauthorized("no token came within 5 seconds");
         let deadline = Instant::now() + AUTH_TIME;
         loop {
@@ -210,7 +212,7 @@ impl Connection {
             match request {
                 None => {}
                 Some(Request::Auth(token)) => {
-                    let (actor, standing) = by_token(px, Secret::new(token)).await?;
+                    let (actor, standing) = by_token(px, Secret::new(token), origin).await?;
                     let known = self.welcome(px, actor, standing)?;
                     self.send(frames::authenticated()).await?;
                     return Ok(known);

@@ -17,12 +17,12 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
 use flukedeploy_domain::access::Actor;
-use flukedeploy_domain::access::Tier;
+use flukedeploy_domain::access::{Limits, Tier};
 use flukedeploy_logs::Logs;
 use flukedeploy_platform::config::{BuildsConfig, PlatformConfig};
-use flukedeploy_platform::identity::{self, CreateToken};
 use flukedeploy_platform::ports::SystemClock;
 use flukedeploy_platform::secret::{Secret, random_id};
+use flukedeploy_platform::tokens::{self, CreateToken};
 use flukedeploy_platform::{Platform, Ports};
 use flukedeploy_store::SqliteStore;
 use http_body_util::BodyExt;
@@ -96,8 +96,10 @@ impl House {
             persona: None,
             tier,
             expires_at: None,
+            only: None,
+            limits: Limits::default(),
         };
-        let new = identity::create_token(&self.px, &Actor::system(), cmd)
+        let new = tokens::create_token(&self.px, &Actor::system(), cmd)
             .await
             .unwrap();
         new.secret.expose().to_owned()

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
-use flukedeploy_domain::access::{Actor, Tier};
-use flukedeploy_platform::identity::{self, CreateToken};
+use flukedeploy_domain::access::{Actor, Limits, Tier};
+use flukedeploy_platform::tokens::{self, CreateToken};
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -444,8 +444,10 @@ async fn a_token_that_runs_out_ends_what_it_opened() {
         persona: None,
         tier: Tier::Advanced,
         expires_at: Some(house.px.now() + Duration::from_secs(2)),
+        only: None,
+        limits: Limits::default(),
     };
-    let token = identity::create_token(&house.px, &Actor::system(), cmd).await;
+    let token = tokens::create_token(&house.px, &Actor::system(), cmd).await;
     let token = token.unwrap().secret.expose().to_owned();
     let mut client = Client::connect(address, "/", Some(&token)).await;
     assert_eq!(client.next().await["authenticated"], true);

@@ -27,6 +27,9 @@ fn token(id: &str) -> StoredToken {
         expires_at: Some(NOW + Duration::days(30)),
         revoked_at: None,
         last_used_at: None,
+        maker: None,
+        is_narrowed: false,
+        limits: Default::default(),
     }
 }
 
@@ -94,14 +97,14 @@ async fn tokens_are_listed_newest_first_and_revoked_once() {
     let (_dir, store) = open().await;
     for id in ["t1", "t2"] {
         store
-            .create_token(&token(id), &audit("create"))
+            .create_token(&token(id), &[], &audit("create"))
             .await
             .unwrap();
     }
     assert!(store.token("t1").await.unwrap() == Some(token("t1")));
     assert!(store.token("t3").await.unwrap().is_none());
     let error = store
-        .create_token(&token("t1"), &audit("again"))
+        .create_token(&token("t1"), &[], &audit("again"))
         .await
         .unwrap_err();
     assert!(matches!(error, StoreError::Exists { .. }), "{error:?}");
@@ -124,7 +127,7 @@ async fn tokens_are_listed_newest_first_and_revoked_once() {
 async fn the_last_use_is_kept_to_the_minute_and_never_goes_back() {
     let (_dir, store) = open().await;
     store
-        .create_token(&token("t1"), &audit("create"))
+        .create_token(&token("t1"), &[], &audit("create"))
         .await
         .unwrap();
     for (at, kept) in [(0, 0), (59, 0), (60, 60), (30, 60), (600, 600)] {

@@ -133,12 +133,18 @@ async fn no_change_without_its_entry() {
         expires_at: None,
         revoked_at: None,
         last_used_at: None,
+        maker: None,
+        is_narrowed: false,
+        limits: Default::default(),
     };
     store
         .create_account(&account, true, &audit("account"))
         .await
         .unwrap();
-    store.create_token(&token, &audit("token")).await.unwrap();
+    store
+        .create_token(&token, &[], &audit("token"))
+        .await
+        .unwrap();
     let mut db = raw(&dir.path()).await;
     sqlx::raw_sql(
         "CREATE TRIGGER no_more BEFORE INSERT ON audit_entries
@@ -173,7 +179,7 @@ async fn no_change_without_its_entry() {
             .map(|_| ()),
         store.create_account(&second_account, false, &entry).await,
         store.set_password("a1", "new", &entry).await,
-        store.create_token(&second_token, &entry).await,
+        store.create_token(&second_token, &[], &entry).await,
         store.revoke_token("t1", NOW, &entry).await.map(|_| ()),
     ];
     for result in refused {

@@ -80,6 +80,8 @@ pub(crate) fn actor(id: &str) -> Actor {
         persona: Some("OPERATOR".to_owned()),
         tier: Tier::Advanced,
         door: Door::Rest,
+        rights: std::sync::Arc::default(),
+        ..Actor::system()
     }
 }
 

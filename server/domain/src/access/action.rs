@@ -1,91 +1,8 @@
-//! Who acts, what they want to do, and the rule that decides.
+//! Everything that can be done, and what it takes.
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::AppName;
-
-/// How much a token may do. An account of a person has its own row here: administrators.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Tier {
-    /// Reads.
-    Extended,
-    /// Reads and changes apps.
-    Advanced,
-    /// Everything, tokens and the system included.
-    Admin,
-}
-
-impl Tier {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Extended => "extended",
-            Self::Advanced => "advanced",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-/// The way a request came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Door {
-    Dashboard,
-    Rest,
-    Stream,
-    Mcp,
-    Cli,
-    /// The platform itself: the reconciler, an automatic return.
-    System,
-}
-
-impl Door {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Dashboard => "dashboard",
-            Self::Rest => "rest",
-            Self::Stream => "stream",
-            Self::Mcp => "mcp",
-            Self::Cli => "cli",
-            Self::System => "system",
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ActorKind {
-    User,
-    Token,
-    System,
-}
-
-/// Who acts. Made only where a credential was checked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Actor {
-    pub kind: ActorKind,
-    /// Account or token id; never a secret.
-    pub id: String,
-    /// Shown to people: account or token name.
-    pub name: String,
-    /// The agent's role, e.g. `OPERATOR`.
-    pub persona: Option<String>,
-    pub tier: Tier,
-    pub door: Door,
-}
-
-impl Actor {
-    pub fn system() -> Self {
-        Self {
-            kind: ActorKind::System,
-            id: "system".to_owned(),
-            name: "FlukeDeploy".to_owned(),
-            persona: None,
-            tier: Tier::Admin,
-            door: Door::System,
-        }
-    }
-}
+use super::{Role, Tier};
 
 /// Everything that can be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -121,10 +38,27 @@ pub enum Action {
     ChangeWebhooks,
     ListLogForwarders,
     ChangeLogForwarders,
+    /// Who may do what in an app.
+    ListGrants,
+    ChangeGrants,
+    /// Put apps into projects.
+    ChangeProjects,
+}
+
+/// Where an actor must be allowed to act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Whoever has the tier; the use case is about the actor's own things, or leaves out what it may
+    /// not see.
+    Anybody,
+    /// With this role in the app or environment it is about.
+    Role(Role),
+    /// The whole instance.
+    Instance,
 }
 
 impl Action {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::ListApps,
         Self::ViewApp,
         Self::CreateApp,
@@ -152,6 +86,9 @@ impl Action {
         Self::ChangeWebhooks,
         Self::ListLogForwarders,
         Self::ChangeLogForwarders,
+        Self::ListGrants,
+        Self::ChangeGrants,
+        Self::ChangeProjects,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -183,6 +120,9 @@ impl Action {
             Self::ChangeWebhooks => "change_webhooks",
             Self::ListLogForwarders => "list_log_forwarders",
             Self::ChangeLogForwarders => "change_log_forwarders",
+            Self::ListGrants => "list_grants",
+            Self::ChangeGrants => "change_grants",
+            Self::ChangeProjects => "change_projects",
         }
     }
 
@@ -205,69 +145,54 @@ impl Action {
             | Self::Scale
             | Self::Restart
             | Self::StopStart
-            | Self::ChangeEnvironments => Tier::Advanced,
-            Self::ViewAudit
+            | Self::ChangeEnvironments
             | Self::ListTokens
             | Self::CreateToken
             | Self::RevokeToken
+            | Self::ListGrants => Tier::Advanced,
+            Self::ViewAudit
             | Self::ListCredentials
             | Self::ChangeCredentials
             | Self::ListWebhooks
             | Self::ChangeWebhooks
             | Self::ListLogForwarders
-            | Self::ChangeLogForwarders => Tier::Admin,
-        }
-    }
-}
-
-/// What the action is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resource<'a> {
-    /// The instance as a whole.
-    System,
-    App(&'a AppName),
-}
-
-/// The one rule. Grants per app and environment will narrow it; they belong here and nowhere else.
-pub fn is_allowed(actor: &Actor, action: Action, _resource: Resource<'_>) -> bool {
-    actor.tier >= action.needed_tier()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn actor(tier: Tier) -> Actor {
-        Actor {
-            tier,
-            ..Actor::system()
+            | Self::ChangeLogForwarders
+            | Self::ChangeGrants
+            | Self::ChangeProjects => Tier::Admin,
         }
     }
 
-    #[test]
-    fn a_reading_token_cannot_change_anything() {
-        let app = "shop".parse().unwrap();
-        for action in Action::ALL {
-            let reads = matches!(
-                action,
-                Action::ListApps
-                    | Action::ViewApp
-                    | Action::Validate
-                    | Action::ViewDeployment
-                    | Action::ReadLogs
-                    | Action::ViewSystem
-            );
-            assert_eq!(
-                is_allowed(&actor(Tier::Extended), action, Resource::App(&app)),
-                reads,
-                "{action:?}"
-            );
-            assert!(is_allowed(&actor(Tier::Admin), action, Resource::App(&app)));
+    /// Where the actor must be allowed to act.
+    pub fn scope(self) -> Scope {
+        match self {
+            Self::ListApps | Self::ListTokens | Self::CreateToken | Self::RevokeToken => {
+                Scope::Anybody
+            }
+            Self::ViewApp | Self::Validate | Self::ViewDeployment | Self::ReadLogs => {
+                Scope::Role(Role::Viewer)
+            }
+            Self::Deploy
+            | Self::Rollback
+            | Self::CancelDeployment
+            | Self::SteerDeployment
+            | Self::Scale
+            | Self::Restart
+            | Self::StopStart => Scope::Role(Role::Deployer),
+            Self::ChangeSettings
+            | Self::ChangeEnvironments
+            | Self::DeleteApp
+            | Self::ListGrants => Scope::Role(Role::Maintainer),
+            Self::CreateApp
+            | Self::ViewSystem
+            | Self::ViewAudit
+            | Self::ListCredentials
+            | Self::ChangeCredentials
+            | Self::ListWebhooks
+            | Self::ChangeWebhooks
+            | Self::ListLogForwarders
+            | Self::ChangeLogForwarders
+            | Self::ChangeGrants
+            | Self::ChangeProjects => Scope::Instance,
         }
-        assert!(!is_allowed(
-            &actor(Tier::Advanced),
-            Action::CreateToken,
-            Resource::System
-        ));
     }
 }
