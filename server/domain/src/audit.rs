@@ -23,6 +23,10 @@ impl Outcome {
         }
     }
 
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde calls it with a reference"
+    )]
     fn is_done(&self) -> bool {
         *self == Self::Done
     }

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::platform::Platform;
 use crate::ports::StoredToken;
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 /// Tokens whose requests are counted at a time.
 const COUNTED: usize = 10_000;
 
@@ -61,7 +61,7 @@ pub fn admit(px: &Platform, actor: &Actor) -> Result<(), Error> {
             };
         } else if window.count >= limit {
             return Err(Error::TooManyAttempts {
-                retry_after_seconds: (MINUTE - age).as_secs() + 1,
+                retry_after_seconds: MINUTE.saturating_sub(age).as_secs() + 1,
             });
         }
     }

@@ -14,7 +14,7 @@ use crate::platform::Platform;
 /// Refusals that wait to be written.
 const WAITING: usize = 1_024;
 /// The same refusal is written once in so long.
-const AGAIN: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_mins(1);
 /// Different refusals that are remembered.
 const REMEMBERED: usize = 10_000;
 

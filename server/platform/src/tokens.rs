@@ -150,12 +150,9 @@ pub async fn create_token(
     let mut granted = Vec::new();
     let mut summary = format!("created the {} token '{}'", token.tier.as_str(), token.name);
     if let Some(only) = cmd.only {
-        summary.push_str(&format!(
-            " with the role {} in {}{}",
-            only.role.as_str(),
-            list(&only.targets),
-            places(only.environments.as_ref())
-        ));
+        let (role, targets) = (only.role.as_str(), list(&only.targets));
+        let places = places(only.environments.as_ref());
+        summary = format!("{summary} with the role {role} in {targets}{places}");
         for target in only.targets {
             let new = NewGrant {
                 subject: Subject::Token(token.id.clone()),

@@ -2,7 +2,7 @@
 
 use flukedeploy_domain::app::Settings;
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Source, State, Wishes};
-use flukedeploy_domain::names::{AppName, EnvironmentName, Invalid};
+use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_domain::timestamp::{from_unix_ms, to_unix_ms};
 use flukedeploy_platform::ports::StoreError;
@@ -469,24 +469,22 @@ pub(crate) async fn recent(
     all(&rows, seal)
 }
 
-pub(crate) async fn completed_counts(
+pub(crate) async fn completed_count_of(
     db: &mut SqliteConnection,
-) -> Result<Vec<(AppName, EnvironmentName, u64)>, StoreError> {
-    let rows = sqlx::query!(
-        r#"SELECT app, environment, count(*) AS "count!: i64" FROM deployments
-           WHERE is_final = 1 GROUP BY app, environment"#
+    app: &AppName,
+    environment: &EnvironmentName,
+) -> Result<u64, StoreError> {
+    let (app, environment) = (app.as_str(), environment.as_str());
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!: i64" FROM deployments
+           WHERE app = ? AND environment = ? AND is_final = 1"#,
+        app,
+        environment
     )
-    .fetch_all(db)
+    .fetch_one(db)
     .await
     .doing("counting deployments")?;
-    rows.into_iter()
-        .map(|row| {
-            let wrong = |cause: Invalid| corrupt("deployments", &row.app, cause);
-            let app = row.app.parse().map_err(wrong)?;
-            let environment = row.environment.parse().map_err(wrong)?;
-            Ok((app, environment, u64::try_from(row.count).unwrap_or(0)))
-        })
-        .collect()
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// Begun by one of these tokens or accounts since then.

@@ -52,17 +52,18 @@ pub(crate) async fn all(db: &mut SqliteConnection) -> Result<Vec<GrantRecord>, S
     let rows = sqlx::query_as!(
         Row,
         "SELECT id, subject_kind, subject, app, project, role, environments, created_at, created_by
-         FROM grants ORDER BY created_at DESC, id"
+         FROM grants"
     )
     .fetch_all(db)
     .await
     .doing("reading the grants")?;
-    rows.into_iter()
-        .map(|row| {
-            let id = row.id.clone();
-            row.record().map_err(|cause| corrupt("grants", id, cause))
-        })
-        .collect()
+    let read = rows.into_iter().map(|row| {
+        let id = row.id.clone();
+        row.record().map_err(|cause| corrupt("grants", id, cause))
+    });
+    let mut grants = read.collect::<Result<Vec<_>, _>>()?;
+    grants.sort_by(|a, b| (b.created_at, &a.id).cmp(&(a.created_at, &b.id)));
+    Ok(grants)
 }
 
 pub(crate) async fn of(

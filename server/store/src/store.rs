@@ -403,9 +403,13 @@ impl Store for SqliteStore {
         deployments::recent(&mut db, self.database.sealer(), limit).await
     }
 
-    async fn completed_counts(&self) -> Result<Vec<(AppName, EnvironmentName, u64)>, StoreError> {
+    async fn completed_count_of(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+    ) -> Result<u64, StoreError> {
         let mut db = self.database.read("counting deployments").await?;
-        deployments::completed_counts(&mut db).await
+        deployments::completed_count_of(&mut db, app, environment).await
     }
 
     async fn completed_count(&self) -> Result<u64, StoreError> {

@@ -54,7 +54,7 @@ impl Grant {
         }
         let environments = match (&self.environments, &other.environments) {
             (None, some) | (some, None) => some.clone(),
-            (Some(these), Some(those)) => Some(these & those),
+            (Some(one), Some(other)) => Some(one & other),
         };
         if environments.as_ref().is_some_and(BTreeSet::is_empty) {
             return None;
@@ -140,10 +140,10 @@ impl Rights {
     pub fn and(&self, other: &Self) -> Self {
         match (self, other) {
             (Self::Everything, rights) | (rights, Self::Everything) => rights.clone(),
-            (Self::Only(these), Self::Only(those)) => {
-                let pairs = these
+            (Self::Only(one), Self::Only(other)) => {
+                let pairs = one
                     .iter()
-                    .flat_map(|this| those.iter().filter_map(|that| this.and(that)));
+                    .flat_map(|mine| other.iter().filter_map(|its| mine.and(its)));
                 Self::Only(pairs.fold(Vec::new(), |mut all, grant| {
                     if !all.contains(&grant) {
                         all.push(grant);

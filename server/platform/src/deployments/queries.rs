@@ -1,6 +1,7 @@
 //! Looking at deployments.
 
 use flukedeploy_domain::access::{Action, Actor, Resource, Rights, may_know_of};
+use flukedeploy_domain::app::Environment;
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, DeploymentSummary, PhaseName};
 use flukedeploy_domain::log_entry::LogFilter;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
@@ -123,12 +124,13 @@ pub async fn deployment_stats(px: &Platform, actor: &Actor) -> Result<Deployment
     let completed = match &*actor.rights {
         Rights::Everything => store.completed_count().await?,
         Rights::Only(_) => {
-            let counts = store.completed_counts().await?;
-            let shown = counts.iter().filter(|(app, environment, _)| {
-                let (app, environment) = (app.as_str(), Some(environment.as_str()));
-                actor.rights.shows(app, environment)
-            });
-            shown.map(|(.., count)| count).sum()
+            let mut count = 0;
+            for Environment { app, name, .. } in store.environments().await? {
+                if may_know_of(actor, Resource::Environment(&app, &name)) {
+                    count += store.completed_count_of(&app, &name).await?;
+                }
+            }
+            count
         }
     };
     Ok(DeploymentStats {

@@ -145,8 +145,11 @@ pub trait Store: Send + Sync + 'static {
     async fn recent_deployments(&self, limit: u32) -> Result<Vec<Deployment>, StoreError>;
     /// Number of final deployments.
     async fn completed_count(&self) -> Result<u64, StoreError>;
-    /// The same, for each environment that has any.
-    async fn completed_counts(&self) -> Result<Vec<(AppName, EnvironmentName, u64)>, StoreError>;
+    async fn completed_count_of(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+    ) -> Result<u64, StoreError>;
 
     // Releases.
 

@@ -96,7 +96,7 @@ tapped! { Store for TappedStore {
     false unfinished_deployments() -> Vec<Deployment>;
     false recent_deployments(limit: u32) -> Vec<Deployment>;
     false completed_count() -> u64;
-    false completed_counts() -> Vec<(AppName, EnvironmentName, u64)>;
+    false completed_count_of(app: &AppName, environment: &EnvironmentName) -> u64;
     true create_release(release: &NewRelease) -> Release;
     false release(
         app: &AppName, environment: &EnvironmentName, number: ReleaseNo) -> Option<Release>;

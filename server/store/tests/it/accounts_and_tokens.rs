@@ -29,7 +29,7 @@ fn token(id: &str) -> StoredToken {
         last_used_at: None,
         maker: None,
         is_narrowed: false,
-        limits: Default::default(),
+        limits: flukedeploy_domain::access::Limits::default(),
     }
 }
 

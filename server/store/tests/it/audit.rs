@@ -135,7 +135,7 @@ async fn no_change_without_its_entry() {
         last_used_at: None,
         maker: None,
         is_narrowed: false,
-        limits: Default::default(),
+        limits: flukedeploy_domain::access::Limits::default(),
     };
     store
         .create_account(&account, true, &audit("account"))

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Row};
 use crate::support::*;
 
 /// Tables with as many rows as there are apps, people or tokens; lists of those read them whole.
-const SMALL: [&str; 13] = [
+const SMALL: [&str; 15] = [
     "sealing",
     "apps",
     "environments",
@@ -18,6 +18,8 @@ const SMALL: [&str; 13] = [
     "credentials",
     "leftover_volumes",
     "log_forwarders",
+    "grants",
+    "projects",
     "webhooks",
     "w",
     // A list inside of one row.
@@ -77,7 +79,7 @@ async fn overviews_of_many_apps_take_one_index_step_for_each() {
         "CREATE TEMP TABLE n AS
            WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)
            SELECT i FROM n;
-         INSERT INTO apps SELECT 'app-' || i, created_at FROM n, apps WHERE i BETWEEN 1 AND 199;
+         INSERT INTO apps (name, created_at) SELECT 'app-' || i, created_at FROM n, apps WHERE i BETWEEN 1 AND 199;
          INSERT INTO environments (app, name, settings, settings_version, created_at)
            SELECT 'app-' || i, name, json_set(settings, '$.env_vars', json('{}')), 1, created_at
            FROM n, environments
