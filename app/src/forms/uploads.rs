@@ -67,7 +67,7 @@ async fn keep(
         Some((chunk, receiver))
     });
     let (kept, whole) = tokio::join!(
-        receive_upload(&sent.px, actor, &app, archive.boxed()),
+        receive_upload(&sent.px, actor, &app, Some(&environment), archive.boxed()),
         pass_on(field, sender)
     );
     if !whole {

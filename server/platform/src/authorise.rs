@@ -33,10 +33,12 @@ pub fn authorise(
                 known: Vec::new(),
             }
         }
-        Resource::App(app) | Resource::Environment(app, _) => Error::AppNotFound {
-            name: app.to_string(),
-            near: Vec::new(),
-        },
+        Resource::App(app) | Resource::SomeOf(app) | Resource::Environment(app, _) => {
+            Error::AppNotFound {
+                name: app.to_string(),
+                near: Vec::new(),
+            }
+        }
         Resource::System | Resource::Shown => Error::Forbidden { action, needed },
     })
 }

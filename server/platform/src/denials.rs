@@ -54,7 +54,7 @@ impl Denials {
     ) {
         let resource = match resource {
             Resource::System | Resource::Shown => "system".to_owned(),
-            Resource::App(app) => format!("app:{app}"),
+            Resource::App(app) | Resource::SomeOf(app) => format!("app:{app}"),
             Resource::Environment(app, environment) => format!("app:{app}/{environment}"),
         };
         if !self.is_new((actor.id.clone(), action, resource.clone())) {

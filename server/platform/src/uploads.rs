@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use flukedeploy_domain::access::{Action, Actor, Resource};
 use flukedeploy_domain::build::UploadId;
-use flukedeploy_domain::names::AppName;
+use flukedeploy_domain::names::{AppName, EnvironmentName};
 use futures_util::stream::BoxStream;
 use serde::Serialize;
 
@@ -25,14 +25,20 @@ pub struct Upload {
     pub sha256: String,
 }
 
-/// Keeps an archive (tar or tar.gz) for a deployment of `app` within a day.
+/// Keeps an archive (tar or tar.gz) for a deployment of `app` within a day; `environment`: if it
+/// is known already where it will be deployed.
 pub async fn receive_upload(
     px: &Platform,
     actor: &Actor,
     app: &AppName,
+    environment: Option<&EnvironmentName>,
     archive: BoxStream<'static, std::io::Result<Bytes>>,
 ) -> Result<Upload, Error> {
-    authorise(px, actor, Action::Deploy, Resource::App(app))?;
+    let target = match environment {
+        Some(environment) => Resource::Environment(app, environment),
+        None => Resource::SomeOf(app),
+    };
+    authorise(px, actor, Action::Deploy, target)?;
     let random = u32::try_from(random_u64() & u64::from(u32::MAX)).unwrap_or_default();
     let id = UploadId::new(px.now(), random);
     let received = px

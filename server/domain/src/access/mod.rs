@@ -136,6 +136,8 @@ pub enum Resource<'a> {
     Shown,
     /// An app as a whole. To look at it, any part of it is enough.
     App(&'a AppName),
+    /// Any environment of an app: which one is not decided yet.
+    SomeOf(&'a AppName),
     Environment(&'a AppName, &'a EnvironmentName),
 }
 
@@ -166,6 +168,9 @@ pub fn lacks(actor: &Actor, action: Action, resource: Resource<'_>) -> Option<Ne
             };
             (!has_it).then_some(Needed::Role(role))
         }
+        (Scope::Role(role), Resource::SomeOf(app)) => {
+            (!actor.rights.holds_in(app, role)).then_some(Needed::Role(role))
+        }
         (Scope::Role(role), Resource::Environment(app, environment)) => {
             (!actor.rights.covers(app, environment, role)).then_some(Needed::Role(role))
         }
@@ -187,7 +192,7 @@ pub fn may_somewhere(actor: &Actor, action: Action) -> bool {
 pub fn may_know_of(actor: &Actor, resource: Resource<'_>) -> bool {
     match resource {
         Resource::System | Resource::Shown => true,
-        Resource::App(app) => actor.rights.shows_app(app.as_str()),
+        Resource::App(app) | Resource::SomeOf(app) => actor.rights.shows_app(app.as_str()),
         Resource::Environment(app, environment) => {
             actor.rights.shows(app.as_str(), Some(environment.as_str()))
         }

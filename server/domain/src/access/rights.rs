@@ -119,6 +119,11 @@ impl Rights {
                 .any(|grant| grant.role >= role && grant.is_for(environment.as_str()))
     }
 
+    /// Whether the role is held in any environment of an app.
+    pub fn holds_in(&self, app: &AppName, role: Role) -> bool {
+        self.is_everything() || self.grants(app.as_str()).any(|grant| grant.role >= role)
+    }
+
     /// Whether the role is held in an app as a whole, all environments included.
     pub fn covers_app(&self, app: &AppName, role: Role) -> bool {
         self.is_everything()

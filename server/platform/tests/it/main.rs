@@ -25,6 +25,7 @@ mod queueing;
 mod receiver;
 mod reconciling;
 mod redacting;
+mod rights;
 mod shop;
 mod signing_in;
 mod sinks;

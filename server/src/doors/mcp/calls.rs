@@ -8,7 +8,7 @@ use flukedeploy_platform::deployments::{self, Accepted, Rollback};
 use flukedeploy_platform::logs::{ReadLogs, read_logs};
 use flukedeploy_platform::summary::summarise;
 use flukedeploy_platform::views::CheckStatus;
-use flukedeploy_platform::{Error, Platform, apps, validate};
+use flukedeploy_platform::{Error, Platform, apps, environments, validate};
 use serde_json::json;
 
 use super::arguments::{Call, LogsCall, LogsOf, read};
@@ -149,7 +149,8 @@ async fn logs(px: &Platform, actor: &Actor, wanted: LogsCall) -> Result<Outcome,
             (Some(id.to_string()), app.map(|app| app.to_string()), stream)
         }
         LogsOf::App(app) => {
-            apps::get_app(px, actor, &app).await?;
+            // Whoever sees any part of it may ask.
+            environments::list_environments(px, actor, &app).await?;
             let stream = stream_url(px.config(), "app_name", app.as_str());
             (None, Some(app.to_string()), stream)
         }

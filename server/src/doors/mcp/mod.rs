@@ -12,3 +12,5 @@ mod tools;
 mod trim;
 
 pub use endpoint::mcp_router;
+#[cfg(test)]
+pub(in crate::doors) use tools::TOOLS;

@@ -63,9 +63,9 @@ const CHANGES: Hints = Hints {
     open_world: true,
 };
 
-pub(super) struct ToolSpec {
+pub(in crate::doors) struct ToolSpec {
     pub(super) tool: ToolName,
-    pub(super) name: &'static str,
+    pub(in crate::doors) name: &'static str,
     title: &'static str,
     description: &'static str,
     /// What the platform will ask for; decides who gets to see the tool.
@@ -97,7 +97,7 @@ fn object(schema: Value) -> Arc<serde_json::Map<String, Value>> {
 }
 
 /// In a fixed order, so that clients can keep the list in their prompt cache.
-pub(super) const TOOLS: &[ToolSpec] = &[
+pub(in crate::doors) const TOOLS: &[ToolSpec] = &[
     ToolSpec {
         tool: ToolName::ListApps,
         name: "flukedeploy_list_apps",

@@ -15,4 +15,6 @@ mod tokens;
 mod uploads;
 mod webhooks;
 
+#[cfg(test)]
+pub(crate) use routes::GUARDED;
 pub use routes::rest_router;

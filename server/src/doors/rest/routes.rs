@@ -4,7 +4,7 @@ use axum::Router;
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{any, delete, get, patch, post, put};
+use axum::routing::{any, get};
 use flukedeploy_domain::access::Door;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -52,83 +52,85 @@ pub fn rest_router(state: AppState) -> Router {
         .layer(CatchPanicLayer::custom(Problem::of_panic))
 }
 
-fn with_token() -> Router<AppState> {
-    Router::new()
-        .route(
-            "/deployments",
-            post(deployments::create).get(deployments::recent),
-        )
-        .route("/deployments/active", get(deployments::active))
-        .route("/deployments/stats", get(deployments::stats))
-        .route("/deployments/{id}", get(deployments::show))
-        .route("/deployments/{id}/logs", get(deployments::logs))
-        .route("/deployments/{id}/cancel", post(deployments::cancel))
-        .route("/deployments/{id}/pause", post(deployments::pause))
-        .route("/deployments/{id}/resume", post(deployments::resume))
-        .route("/deployments/{id}/promote", post(deployments::promote))
-        .route("/deployments/{id}/receipt", get(deployments::receipt))
-        .route("/apps", get(apps::list).post(apps::create))
-        .route(
-            "/apps/{name}",
-            get(apps::show).patch(apps::change).delete(apps::remove),
-        )
-        .route("/apps/{name}/deployments", get(deployments::of_app))
-        .route("/apps/{name}/releases", get(apps::releases))
-        .route(
-            "/apps/{name}/environments",
-            get(environments::list).post(environments::create),
-        )
-        .route(
-            "/apps/{name}/environments/{environment}",
-            get(environments::show)
-                .patch(environments::change)
-                .delete(environments::remove),
-        )
-        .route("/apps/{name}/promote", post(environments::promote))
-        .route("/apps/{name}/rollback", post(deployments::roll_back))
-        .route("/apps/{name}/scale", post(deployments::scale))
-        .route("/apps/{name}/restart", post(deployments::restart))
-        .route("/apps/{name}/stop", post(deployments::stop))
-        .route("/apps/{name}/sleep", post(deployments::sleep))
-        .route("/apps/{name}/start", post(deployments::start))
-        .route("/apps/{name}/maintenance", post(deployments::maintenance))
-        .route("/apps/{name}/validate", post(apps::validate))
-        .route("/apps/{name}/uploads", post(uploads::create))
-        .route("/apps/{name}/source", post(uploads::deploy))
-        .route("/credentials", get(credentials::list).put(credentials::put))
-        .route("/credentials/{kind}/{host}", delete(credentials::remove))
-        .route("/logs", get(logs::read))
-        .route("/logs/histogram", get(logs::histogram))
-        .route("/logs/export", get(logs::export))
-        .route("/logs/stream", get(stream::server_sent_events))
-        .route(
-            "/log-forwarders",
-            get(log_forwarders::list).post(log_forwarders::create),
-        )
-        .route(
-            "/log-forwarders/{id}",
-            get(log_forwarders::show)
-                .patch(log_forwarders::change)
-                .delete(log_forwarders::remove),
-        )
-        .route("/log-forwarders/{id}/test", post(log_forwarders::test))
-        .route("/tokens", get(tokens::list).post(tokens::create))
-        .route("/tokens/{id}", delete(tokens::revoke))
-        .route("/tokens/{id}/rotate", post(tokens::rotate))
-        .route("/grants", get(grants::list).post(grants::create))
-        .route("/grants/{id}", delete(grants::withdraw))
-        .route("/apps/{name}/grants", get(grants::of_app))
-        .route("/apps/{name}/project", put(grants::set_project))
-        .route("/webhooks", get(webhooks::list).post(webhooks::create))
-        .route(
-            "/webhooks/{id}",
-            patch(webhooks::change).delete(webhooks::remove),
-        )
-        .route("/webhooks/{id}/deliveries", get(webhooks::deliveries))
-        .route("/webhooks/{id}/test", post(webhooks::test))
-        .route("/webhooks/deliveries/{id}/resend", post(webhooks::resend))
-        .route("/audit", get(system::audit))
-        .route("/system", get(system::show))
+/// The routes behind a token, and their list, which tests walk: a route without a rule in the
+/// matrix of rights fails them.
+macro_rules! routes {
+    ($($method:ident $path:literal => $handler:expr,)+) => {
+        fn with_token() -> Router<AppState> {
+            Router::new()$(.route($path, axum::routing::$method($handler)))+
+        }
+
+        #[cfg(test)]
+        pub(crate) const GUARDED: &[(&str, &str)] = &[$((stringify!($method), $path)),+];
+    };
+}
+
+routes! {
+    post "/deployments" => deployments::create,
+    get "/deployments" => deployments::recent,
+    get "/deployments/active" => deployments::active,
+    get "/deployments/stats" => deployments::stats,
+    get "/deployments/{id}" => deployments::show,
+    get "/deployments/{id}/logs" => deployments::logs,
+    post "/deployments/{id}/cancel" => deployments::cancel,
+    post "/deployments/{id}/pause" => deployments::pause,
+    post "/deployments/{id}/resume" => deployments::resume,
+    post "/deployments/{id}/promote" => deployments::promote,
+    get "/deployments/{id}/receipt" => deployments::receipt,
+    get "/apps" => apps::list,
+    post "/apps" => apps::create,
+    get "/apps/{name}" => apps::show,
+    patch "/apps/{name}" => apps::change,
+    delete "/apps/{name}" => apps::remove,
+    get "/apps/{name}/deployments" => deployments::of_app,
+    get "/apps/{name}/releases" => apps::releases,
+    get "/apps/{name}/environments" => environments::list,
+    post "/apps/{name}/environments" => environments::create,
+    get "/apps/{name}/environments/{environment}" => environments::show,
+    patch "/apps/{name}/environments/{environment}" => environments::change,
+    delete "/apps/{name}/environments/{environment}" => environments::remove,
+    post "/apps/{name}/promote" => environments::promote,
+    post "/apps/{name}/rollback" => deployments::roll_back,
+    post "/apps/{name}/scale" => deployments::scale,
+    post "/apps/{name}/restart" => deployments::restart,
+    post "/apps/{name}/stop" => deployments::stop,
+    post "/apps/{name}/sleep" => deployments::sleep,
+    post "/apps/{name}/start" => deployments::start,
+    post "/apps/{name}/maintenance" => deployments::maintenance,
+    post "/apps/{name}/validate" => apps::validate,
+    post "/apps/{name}/uploads" => uploads::create,
+    post "/apps/{name}/source" => uploads::deploy,
+    get "/credentials" => credentials::list,
+    put "/credentials" => credentials::put,
+    delete "/credentials/{kind}/{host}" => credentials::remove,
+    get "/logs" => logs::read,
+    get "/logs/histogram" => logs::histogram,
+    get "/logs/export" => logs::export,
+    get "/logs/stream" => stream::server_sent_events,
+    get "/log-forwarders" => log_forwarders::list,
+    post "/log-forwarders" => log_forwarders::create,
+    get "/log-forwarders/{id}" => log_forwarders::show,
+    patch "/log-forwarders/{id}" => log_forwarders::change,
+    delete "/log-forwarders/{id}" => log_forwarders::remove,
+    post "/log-forwarders/{id}/test" => log_forwarders::test,
+    get "/tokens" => tokens::list,
+    post "/tokens" => tokens::create,
+    delete "/tokens/{id}" => tokens::revoke,
+    post "/tokens/{id}/rotate" => tokens::rotate,
+    get "/grants" => grants::list,
+    post "/grants" => grants::create,
+    delete "/grants/{id}" => grants::withdraw,
+    get "/apps/{name}/grants" => grants::of_app,
+    put "/apps/{name}/project" => grants::set_project,
+    get "/webhooks" => webhooks::list,
+    post "/webhooks" => webhooks::create,
+    patch "/webhooks/{id}" => webhooks::change,
+    delete "/webhooks/{id}" => webhooks::remove,
+    get "/webhooks/{id}/deliveries" => webhooks::deliveries,
+    post "/webhooks/{id}/test" => webhooks::test,
+    post "/webhooks/deliveries/{id}/resend" => webhooks::resend,
+    get "/audit" => system::audit,
+    get "/system" => system::show,
 }
 
 /// Says more to those who send a token.

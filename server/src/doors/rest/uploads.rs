@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use flukedeploy_domain::access::Actor;
-use flukedeploy_domain::names::AppName;
+use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::uploads::{Upload, receive_upload};
 use flukedeploy_platform::{Platform, deployments};
 use futures_util::StreamExt as _;
@@ -37,7 +37,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Upload>), Problem> {
-    let upload = receive(&px, &actor, &name, &headers, body).await?;
+    let upload = receive(&px, &actor, (&name, None), &headers, body).await?;
     Ok((StatusCode::CREATED, Json(upload)))
 }
 
@@ -81,8 +81,9 @@ pub(super) async fn deploy(
     // What is wrong with the rest shows before anything is sent.
     let unsent = "up-0-00000000";
     object.insert("source".to_owned(), json!({ "upload": unsent }));
-    requests::deploy(Fields::new(object.clone()))?;
-    let upload = receive(&px, &actor, &name, &headers, body).await?;
+    let environment = requests::deploy(Fields::new(object.clone()))?.environment;
+    let target = (&name, Some(&environment));
+    let upload = receive(&px, &actor, target, &headers, body).await?;
     object.insert("source".to_owned(), json!({ "upload": upload.upload }));
     let mut cmd = requests::deploy(Fields::new(object))?;
     cmd.idempotency_key = idempotency_key(&headers, None)?;
@@ -93,7 +94,7 @@ pub(super) async fn deploy(
 async fn receive(
     px: &Platform,
     actor: &Actor,
-    name: &AppName,
+    (name, environment): (&AppName, Option<&EnvironmentName>),
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Upload, Problem> {
@@ -108,7 +109,7 @@ async fn receive(
              -H 'Content-Type: application/gzip'",
         ));
     }
-    Ok(receive_upload(px, actor, name, paced(body)).await?)
+    Ok(receive_upload(px, actor, name, environment, paced(body)).await?)
 }
 
 /// The body's bytes; a sender that pauses for too long is cut off.

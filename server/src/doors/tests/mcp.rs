@@ -39,7 +39,7 @@ async fn ask(house: &House, token: &str, era: &str, method: &str, mut params: Va
         .await
 }
 
-async fn tool(house: &House, token: &str, name: &str, arguments: Value) -> Value {
+pub(super) async fn tool(house: &House, token: &str, name: &str, arguments: Value) -> Value {
     let params = json!({"name": name, "arguments": arguments});
     let answer = ask(house, token, "2025-11-25", "tools/call", params).await;
     assert_eq!(answer.status, 200, "{answer:?}");

@@ -2,6 +2,7 @@
 //! stay where they are.
 
 mod log_forwarders;
+mod matrix;
 mod mcp;
 mod outside;
 mod rest;
