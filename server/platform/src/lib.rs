@@ -3,6 +3,7 @@
 //! Doors parse, call a function here and render. The outside (Docker, `SQLite`, the ingress, the
 //! clock) is behind [`ports`]. This crate must never name bollard, sqlx, axum or leptos.
 
+mod ahead;
 pub mod apps;
 pub mod authorise;
 mod changes;

@@ -28,6 +28,7 @@ mod redacting;
 mod shop;
 mod signing_in;
 mod sinks;
+mod standstill;
 mod store;
 mod summing_up;
 mod swarm;
