@@ -58,7 +58,7 @@ function keepWrap() {
 
 // Beside the link to the entry's JSON, once a line is opened.
 function addCopies(body) {
-  const json = body.querySelector(".entry-acts")?.lastElementChild;
+  const json = body.querySelector(":scope > p")?.lastElementChild;
   if (!json || body.querySelector(".copy")) return;
   json.before(copyButton("Copy message", json.href, "message"));
   json.after(copyButton("Copy JSON", json.href));

@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use serde_json::Value;
 use time::{Date, Duration};
 
-use super::logs_wanted::{NEIGHBOURS, Wanted};
+use super::logs_wanted::Wanted;
 use crate::components::{cut, visible};
 use crate::{paths, words};
 
@@ -97,7 +97,7 @@ fn line(entry: &LogEntry, repeats: &[LogEntry], drawing: Drawing<'_>) -> AnyView
         (None, None) => "platform".to_owned(),
     };
     view! {
-        <li class=class id=format!("e-{}", entry.id) data-entry=entry.id.clone() data-also=also>
+        <li class=class id=is_here.then(|| format!("e-{}", entry.id)) data-entry=entry.id.clone() data-also=also>
             <details open=is_here>
                 <summary>
                     <span class=format!("level level-{}", entry.level.as_str())>{entry.level.as_str()}</span>
@@ -149,10 +149,10 @@ fn body(
     });
     // Scripts put the buttons that copy beside these.
     let json = format!("/api/v1/logs?id={}&context=0", paths::encoded(id));
-    let to = on_this_page(drawing.wanted, permalink(entry, drawing.wanted, NEIGHBOURS));
+    let to = format!("?id={0}#e-{0}", paths::encoded(id));
     view! {
         <div class="entry-body">
-            <p class="entry-acts">
+            <p>
                 <a href=to>"Link to this line"</a>
                 <a href=on_this_page(drawing.wanted, around_then(entry, drawing.wanted))>"Everything around then"</a>
                 <a href=json>"JSON"</a>
@@ -160,7 +160,7 @@ fn body(
             {whole}
             {trace}
             {fields}
-            <dl class="entry-facts">{facts(entry, drawing.wanted, is_whole)}</dl>
+            <dl>{facts(entry, drawing.wanted, is_whole)}</dl>
             {(!repeats.is_empty()).then(|| times(repeats))}
         </div>
     }
@@ -183,7 +183,7 @@ fn block(title: &'static str, text: &str, limit: usize) -> impl IntoView + use<>
 /// An address of this very page without what is the same for every line.
 fn on_this_page(wanted: &Wanted, address: String) -> String {
     match address.strip_prefix(wanted.path()) {
-        Some(query) if query.starts_with('?') => query.to_owned(),
+        Some(query) if query.starts_with('?') => query.replace("%3A", ":").replace(".000Z", "Z"),
         _ => address,
     }
 }
@@ -199,7 +199,8 @@ fn facts(entry: &LogEntry, wanted: &Wanted, is_whole: bool) -> Vec<AnyView> {
             facts.push(fact(name, visible(&value).into_owned(), None));
         }
     };
-    plain("Time", Some(words::exact_ms(entry.timestamp)));
+    let time = is_whole.then(|| words::exact_ms(entry.timestamp));
+    plain("Time", time);
     plain("Event", event(entry));
     plain(
         "Phase",
