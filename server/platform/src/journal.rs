@@ -11,7 +11,7 @@
 //!
 //! Secrets are taken out of every entry before it goes anywhere: this is the only way in.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,7 +24,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::live::{Live, Subscription, Told};
+use crate::journal_batch::{Batch, join_small};
+use crate::live::{Live, Subscription};
 use crate::ports::{Clock, LogBatch, LogStore};
 use crate::redaction::{Redaction, Redactor};
 use crate::secret::random_u64;
@@ -34,9 +35,7 @@ const QUEUE: usize = 65_536;
 /// Entries that were read and may wait for the store. More are read when there is room again.
 const READ: usize = 16_384;
 /// Entries that are worth a transaction without waiting for more.
-const BATCH: usize = 2_000;
-/// Text of entries that is written at once; the store takes several times as much.
-const BATCH_BYTES: usize = 8 << 20;
+pub(crate) const BATCH: usize = 2_000;
 /// Writes are so far apart at least, unless they are full or somebody waits: entries come in bursts,
 /// and what is stored together costs one write and wakes every reader once. The first entry after a
 /// pause waits for nothing.
@@ -70,29 +69,20 @@ pub(crate) struct Journal {
     pub(crate) catching_up: Arc<Semaphore>,
 }
 
-enum Message {
+pub(crate) enum Message {
     Entry(Box<LogEntry>),
     Read(Read),
     Flush(oneshot::Sender<()>),
 }
 
 /// Entries that were read somewhere, and where reading goes on behind them.
-struct Read {
-    entries: Vec<LogEntry>,
-    positions: Vec<(String, Vec<u8>)>,
+pub(crate) struct Read {
+    pub(crate) entries: Vec<LogEntry>,
+    pub(crate) positions: Vec<(String, Vec<u8>)>,
     /// They were told already, the first of them under this number.
-    told: Option<u64>,
+    pub(crate) told: Option<u64>,
     /// Given back once they are stored.
-    room: OwnedSemaphorePermit,
-}
-
-/// Entries that are stored together.
-struct Batch {
-    shared: Arc<LogBatch>,
-    told: Vec<Told>,
-    rooms: Vec<OwnedSemaphorePermit>,
-    /// Those that nobody reads again.
-    own: u64,
+    pub(crate) room: OwnedSemaphorePermit,
 }
 
 impl Message {
@@ -324,118 +314,6 @@ fn own_entry(clock: &dyn Clock, level: Level, message: String, metadata: LogMeta
     LogEntry::new(clock.now(), random_u64(), level, message, source, metadata)
 }
 
-/// A batch as it comes together.
-#[derive(Default)]
-struct Gathering {
-    entries: Vec<LogEntry>,
-    bytes: usize,
-    /// The last of each reader counts.
-    positions: HashMap<String, Vec<u8>>,
-    told: Vec<Told>,
-    rooms: Vec<OwnedSemaphorePermit>,
-    own: u64,
-}
-
-impl Gathering {
-    fn add(&mut self, entries: impl Iterator<Item = LogEntry>, number: Option<u64>) {
-        let from = self.entries.len();
-        self.entries.extend(entries);
-        let bytes = |entry: &LogEntry| {
-            let trace = entry.flukedeploy_metadata.stack_trace.as_ref();
-            entry.message.len() + trace.map_or(0, String::len)
-        };
-        self.bytes += self.entries[from..].iter().map(bytes).sum::<usize>();
-        let end = self.entries.len();
-        add_told(&mut self.told, Told { end, number });
-    }
-
-    fn done(self) -> Option<Batch> {
-        if self.entries.is_empty() {
-            return None;
-        }
-        let batch = LogBatch {
-            entries: self.entries,
-            positions: self.positions.into_iter().collect(),
-        };
-        Some(Batch {
-            shared: Arc::new(batch),
-            told: self.told,
-            rooms: self.rooms,
-            own: self.own,
-        })
-    }
-}
-
-impl Batch {
-    /// Of what was recorded; who waits for it is put aside.
-    fn all_of(
-        messages: &mut Vec<Message>,
-        waiting: &mut Vec<oneshot::Sender<()>>,
-    ) -> VecDeque<Self> {
-        let mut batches = VecDeque::new();
-        let mut next = Gathering::default();
-        for message in messages.drain(..) {
-            match message {
-                Message::Entry(entry) => {
-                    next.own += 1;
-                    next.add(std::iter::once(*entry), None);
-                }
-                Message::Read(read) => {
-                    next.positions.extend(read.positions);
-                    next.rooms.push(read.room);
-                    next.add(read.entries.into_iter(), read.told);
-                }
-                Message::Flush(done) => waiting.push(done),
-            }
-            if next.bytes >= BATCH_BYTES {
-                batches.extend(std::mem::take(&mut next).done());
-            }
-        }
-        batches.extend(next.done());
-        batches
-    }
-
-    fn len(&self) -> usize {
-        self.shared.entries.len()
-    }
-
-    /// To live readers, what they have not heard yet.
-    fn tell_unstored(&mut self, live: &Live) {
-        let mut from = 0;
-        for part in &mut self.told {
-            if part.number.is_none() {
-                part.number = Some(live.tell_unstored(&self.shared, from..part.end));
-            }
-            from = part.end;
-        }
-    }
-
-    /// Takes in what came after it.
-    fn join(&mut self, later: Self) {
-        let mut batch = Arc::unwrap_or_clone(std::mem::take(&mut self.shared));
-        let before = batch.entries.len();
-        let more = Arc::unwrap_or_clone(later.shared);
-        batch.entries.extend(more.entries);
-        let mut positions: HashMap<_, _> = batch.positions.into_iter().collect();
-        positions.extend(more.positions);
-        batch.positions = positions.into_iter().collect();
-        self.shared = Arc::new(batch);
-        for part in later.told {
-            let end = before + part.end;
-            add_told(&mut self.told, Told { end, ..part });
-        }
-        self.rooms.extend(later.rooms);
-        self.own += later.own;
-    }
-}
-
-fn add_told(told: &mut Vec<Told>, part: Told) {
-    match told.last_mut() {
-        Some(last) if last.number == part.number => last.end = part.end,
-        _ => told.push(part),
-    }
-}
-
 /// Takes entries out of the queue, stores them in batches and tells the readers.
 struct Writer {
     inbox: mpsc::Receiver<Message>,
@@ -591,19 +469,7 @@ impl Writer {
         let metadata = LogMetadata::new(EventType::PostDeploy, SYSTEM);
         let mut entry = own_entry(&*self.clock, level, text.to_owned(), metadata);
         entry.limit();
-        let batch = LogBatch {
-            entries: vec![entry],
-            positions: Vec::new(),
-        };
-        Batch {
-            shared: Arc::new(batch),
-            told: vec![Told {
-                end: 1,
-                number: None,
-            }],
-            rooms: Vec::new(),
-            own: 1,
-        }
+        Batch::of_own(entry)
     }
 
     /// Whether that is new.
@@ -618,17 +484,6 @@ impl Writer {
 fn answer(waiting: &mut Vec<oneshot::Sender<()>>) {
     for done in waiting.drain(..) {
         let _ = done.send(());
-    }
-}
-
-/// What came in bit by bit is not written so.
-fn join_small(batches: &mut VecDeque<Batch>) {
-    while let [first, second, ..] = batches.make_contiguous()
-        && first.len() + second.len() <= BATCH
-        && let Some(second) = batches.remove(1)
-        && let Some(first) = batches.front_mut()
-    {
-        first.join(second);
     }
 }
 

@@ -22,6 +22,7 @@ mod health_entries;
 pub mod identity;
 mod ingress_news;
 mod journal;
+mod journal_batch;
 mod keeper;
 pub mod live;
 pub mod logs;
