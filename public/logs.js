@@ -20,9 +20,8 @@ const explorer = document.querySelector("[data-explorer]");
 const log = document.getElementById("log");
 if (explorer && log) {
   keepWrap();
-  explorer.addEventListener("click", copy);
   explorer.addEventListener("toggle", fill, true);
-  showCopies(explorer);
+  for (const body of explorer.querySelectorAll("[open] > .entry-body")) addCopies(body);
   if (log.dataset.followLog !== undefined) live();
 }
 document.addEventListener("keydown", (event) => {
@@ -57,31 +56,44 @@ function keepWrap() {
   }
 }
 
-function showCopies(part) {
-  for (const button of part.querySelectorAll("[data-copy-entry]")) button.hidden = false;
+// Beside the link to the entry's JSON, once a line is opened.
+function addCopies(body) {
+  const json = body.querySelector(":scope > p")?.lastElementChild;
+  if (!json || body.querySelector(".copy")) return;
+  json.before(copyButton("Copy message", json.href, "message"));
+  json.after(copyButton("Copy JSON", json.href));
 }
 
-async function copy(event) {
-  const button = event.target.closest("[data-copy-entry]");
-  if (!button) return;
-  const word = button.textContent;
-  try {
-    const answer = await fetch(button.dataset.copyEntry);
-    if (!answer.ok) throw new Error(answer.statusText);
-    const { entry } = await answer.json();
-    await navigator.clipboard.writeText(button.dataset.part ? entry[button.dataset.part] : JSON.stringify(entry, null, 2));
-    button.textContent = "Copied";
-  } catch {
-    button.textContent = "Could not copy";
-  }
-  setTimeout(() => (button.textContent = word), 1500);
+function copyButton(word, address, part) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "copy";
+  button.textContent = word;
+  button.addEventListener("click", async () => {
+    try {
+      const answer = await fetch(address);
+      if (!answer.ok) throw new Error(answer.statusText);
+      const { entry } = await answer.json();
+      await navigator.clipboard.writeText(part ? entry[part] : JSON.stringify(entry, null, 2));
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Could not copy";
+    }
+    setTimeout(() => (button.textContent = word), 1500);
+  });
+  return button;
 }
 
 // A line that came live is short; what is inside comes from the server when it is opened.
 async function fill(event) {
   const inside = event.target;
   const line = inside.closest(".entry");
-  if (!line || !inside.open || inside.querySelector(".entry-body")) return;
+  if (!line || !inside.open) return;
+  const there = inside.querySelector(".entry-body");
+  if (there) {
+    addCopies(there);
+    return;
+  }
   const waiting = document.createElement("p");
   waiting.className = "entry-body";
   waiting.textContent = "…";
@@ -94,7 +106,7 @@ async function fill(event) {
     const body = page.querySelector(".entry-here .entry-body");
     if (!body) throw new Error("no such line");
     waiting.replaceWith(document.importNode(body, true));
-    showCopies(inside);
+    addCopies(inside.querySelector(".entry-body"));
   } catch {
     waiting.remove();
     inside.open = false;
@@ -248,12 +260,11 @@ function live() {
     line.dataset.entry = entry.id;
     line.classList.add(`entry-${entry.level}`);
     if (entry.source.type !== "container") line.classList.add("entry-event");
-    part(".entry-level").classList.add(`level-${entry.level}`);
-    part(".entry-level").textContent = entry.level;
+    part(".level").classList.add(`level-${entry.level}`);
+    part(".level").textContent = entry.level;
     const time = part("time");
     time.dateTime = entry.timestamp;
     time.textContent = entry.timestamp.slice(11, 23);
-    time.title = `${entry.timestamp.slice(0, 10)} ${entry.timestamp.slice(11, 23)} UTC`;
     const app = part(".entry-app");
     if (app) app.textContent = visible(own.app_name);
     const task = entry.source.task_id;

@@ -63,6 +63,8 @@ pub(crate) async fn page(
                 };
                 // Its first appearance is the one in the head, before anything foreign.
                 let html = html.replacen("<noscript></noscript>", head, 1);
+                // Where scripts would take over from the server: none do. What is foreign is escaped.
+                let html = html.replace("<!>", "");
                 Box::pin(stream::once(async move { html }))
                     as Pin<Box<dyn Stream<Item = String> + Send>>
             })

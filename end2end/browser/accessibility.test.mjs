@@ -23,6 +23,9 @@ before(async () => {
   await rest(instance, 'POST', '/apps', { app_name: 'shop-web', container_port: 8080, env_vars: { LOG_LEVEL: 'info' } });
   const credential = { kind: 'registry', host: 'registry.example.com:5000', username: 'ci', secret: 'not-shown' };
   await rest(instance, 'PUT', '/credentials', credential);
+  const forwarder = { kind: 'syslog', url: 'tls://192.0.2.7:6514', app_name: 'shop-web' };
+  const made = await rest(instance, 'POST', '/log-forwarders', forwarder);
+  await rest(instance, 'PATCH', '/apps/shop-web', { secret_env_vars: { API_KEY: 'kept-out-of-logs', SHORT: 'abc' } });
   const ids = [];
   for (const image of ['v1', 'v2', 'crashing']) {
     const { deployment_id: id } = await rest(instance, 'POST', '/deployments', {
@@ -53,6 +56,9 @@ before(async () => {
     '/credentials',
     '/credentials/registry/registry.example.com%3A5000/remove',
     '/system',
+    '/log-forwarders',
+    `/log-forwarders/${made.id}`,
+    `/log-forwarders/${made.id}/delete`,
     '/connect',
     '/nowhere',
   ];

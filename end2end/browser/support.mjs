@@ -23,10 +23,11 @@ const artifacts = join(dirname(fileURLToPath(import.meta.url)), '..', 'artifacts
 /**
  * Starts an instance of its own and describes it: `url`, `token`, `http_port`, `stream_url`, `data_dir`,
  * `log_path`, `images.{v1,slow,v2,crashing}` (`slow` is v1 that answers late), and `stop()`. With a
- * password the account `admin` exists; without, the token of the set-up link is in `data_dir`. `FLUKEDEPLOY_URL` names a running instance to use instead, with
+ * password the account `admin` exists, and `more` is what `serve` is told besides; without, the token of the
+ * set-up link is in `data_dir`. `FLUKEDEPLOY_URL` names a running instance to use instead, with
  * `FLUKEDEPLOY_TOKEN`, `FLUKEDEPLOY_HTTP_PORT`, `FLUKEDEPLOY_IMAGE_V1`, `FLUKEDEPLOY_IMAGE_V2`.
  */
-export async function startInstance({ adminPassword } = {}) {
+export async function startInstance({ adminPassword, more = [] } = {}) {
   const env = process.env;
   if (env.FLUKEDEPLOY_URL) {
     return {
@@ -40,7 +41,7 @@ export async function startInstance({ adminPassword } = {}) {
   if (!env.FLUKEDEPLOY_WITH_INSTANCE) {
     throw new Error('set FLUKEDEPLOY_WITH_INSTANCE to the built with-instance program, or run ./flukedeploy test');
   }
-  const child = spawn(env.FLUKEDEPLOY_WITH_INSTANCE, adminPassword ? [adminPassword] : [], {
+  const child = spawn(env.FLUKEDEPLOY_WITH_INSTANCE, adminPassword ? [adminPassword, ...more] : [], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const exited = once(child, 'exit');

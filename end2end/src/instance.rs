@@ -16,6 +16,7 @@ use crate::api::Api;
 use crate::engine_proxy::EngineProxy;
 use crate::lease::{Lease, Port};
 use crate::mcp::{Era, Mcp};
+use crate::small_disk::SmallDisk;
 use crate::stream::Stream;
 use crate::{lease, sweep};
 
@@ -34,6 +35,8 @@ pub struct Options {
     pub with_engine_proxy: bool,
     /// Takes the engine for one that has only the classic builder; needs `with_engine_proxy`.
     pub without_buildkit: bool,
+    /// Logs lie on a [`SmallDisk`] of their own with so many MiB.
+    pub logs_disk_mb: Option<u64>,
     pub arguments: Vec<String>,
     pub env: Vec<(String, String)>,
 }
@@ -52,6 +55,7 @@ pub struct Instance {
     https: Port,
     directory: PathBuf,
     engine_proxy: Option<EngineProxy>,
+    logs_disk: Option<SmallDisk>,
     child: Option<Child>,
     /// From the start of the process to the first good answer of `/readyz`.
     pub ready_after: Duration,
@@ -81,6 +85,10 @@ impl Instance {
         } else {
             None
         };
+        let logs_disk = options
+            .logs_disk_mb
+            .map(|size| SmallDisk::mount(&logs_dir(&directory), size))
+            .transpose()?;
         let mut instance = Self {
             name,
             token: format!("test-{}", crate::random_name(32)),
@@ -92,6 +100,7 @@ impl Instance {
             https: Port::free()?,
             directory,
             engine_proxy,
+            logs_disk,
             child: None,
             ready_after: Duration::ZERO,
             lease: Some(lease),
@@ -304,6 +313,12 @@ impl Instance {
         Mcp::stdio(self.command("mcp")?).await
     }
 
+    pub fn logs_disk(&self) -> Result<&SmallDisk> {
+        self.logs_disk
+            .as_ref()
+            .context("the instance was started without `logs_disk_mb`")
+    }
+
     pub fn engine_proxy(&self) -> Result<&EngineProxy> {
         self.engine_proxy
             .as_ref()
@@ -342,6 +357,7 @@ impl Drop for Instance {
         if let Some(child) = self.child.as_mut() {
             let _ = child.start_kill();
         }
+        drop(self.logs_disk.take());
         if self.finished {
             let _ = std::fs::remove_dir_all(&self.directory);
         } else {
@@ -358,6 +374,11 @@ impl Drop for Instance {
             lease.forget();
         }
     }
+}
+
+/// Where an instance keeps its logs.
+pub(crate) fn logs_dir(instance: &Path) -> PathBuf {
+    instance.join("data").join("logs")
 }
 
 /// Sweeping is asynchronous, dropping is not: a thread with a runtime of its own does it.

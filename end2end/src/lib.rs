@@ -13,6 +13,7 @@ pub mod load;
 pub mod mcp;
 pub mod registry;
 pub mod signing;
+pub mod small_disk;
 pub mod soak;
 pub mod source_files;
 pub mod ssh_server;

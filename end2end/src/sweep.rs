@@ -166,7 +166,9 @@ pub async fn leftovers(docker: &Docker) {
         }
         match instance(docker, name).await {
             Ok(()) => {
-                let _ = std::fs::remove_dir_all(lease::directory().join(name));
+                let directory = lease::directory().join(name);
+                crate::small_disk::release(&crate::instance::logs_dir(&directory));
+                let _ = std::fs::remove_dir_all(directory);
                 lease.forget();
             }
             Err(error) => eprintln!("could not sweep the leftover instance {name}: {error:#}"),

@@ -86,12 +86,11 @@ pub(super) fn form_of(kind: ForwardKind) -> &'static str {
 }
 
 pub(super) fn mark(forwarder: &ForwarderView) -> Mark {
-    let (works, word) = match forwarder.state {
-        ForwardState::Forwarding => (true, "On"),
-        ForwardState::Failing => (false, "Failing"),
-        ForwardState::Paused => (false, "Off"),
-    };
-    Mark::valid(works, word)
+    match forwarder.state {
+        ForwardState::Forwarding => Mark::valid(true, "On"),
+        ForwardState::Failing => Mark::answers(false, "On", "Failing"),
+        ForwardState::Paused => Mark::valid(false, "Off"),
+    }
 }
 
 /// What it wants, in words.

@@ -244,7 +244,7 @@ fn template(wanted: &Wanted) -> impl IntoView + use<> {
             <li class="entry">
                 <details>
                     <summary>
-                        <span class="entry-level level"></span>
+                        <span class="level"></span>
                         <time></time>
                         {app.then(|| view! { <span class="entry-app"></span> })}
                         <span class="entry-replica"></span>

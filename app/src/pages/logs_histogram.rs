@@ -137,6 +137,10 @@ fn column(
     bar: &Bucket,
     most: u64,
 ) -> impl IntoView + use<> {
+    let all = total(bar);
+    if all == 0 {
+        return ().into_any();
+    }
     let x = BAR * i64::try_from(place).unwrap_or(0);
     let mut top = HEIGHT;
     let parts: Vec<_> = [
@@ -153,7 +157,6 @@ fn column(
         view! { <rect class=class x=x + BAR / 10 y=top width=BAR * 8 / 10 height=height></rect> }
     })
     .collect();
-    let all = total(bar);
     let (from, to) = (grid.at(place), grid.at(place + 1));
     let says = format!(
         "{} to {} UTC: {}{}",
@@ -167,9 +170,6 @@ fn column(
         }
     );
     let hit = view! { <rect class="bar-hit" x=x y=0 width=BAR height=HEIGHT></rect> };
-    if all == 0 {
-        return view! { <g><title>{says}</title>{hit}</g> }.into_any();
-    }
     view! {
         <a class="bar" href=wanted.between(from, to) tabindex="-1"><title>{says}</title>{hit}{parts}</a>
     }

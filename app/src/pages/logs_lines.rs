@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use serde_json::Value;
 use time::{Date, Duration};
 
-use super::logs_wanted::{NEIGHBOURS, Wanted};
+use super::logs_wanted::Wanted;
 use crate::components::{cut, visible};
 use crate::{paths, words};
 
@@ -84,24 +84,24 @@ fn line(entry: &LogEntry, repeats: &[LogEntry], drawing: Drawing<'_>) -> AnyView
     let class = format!("entry entry-{}{kind}{here}", entry.level.as_str());
     let also: Vec<&str> = repeats.iter().map(|entry| entry.id.as_str()).collect();
     let also = (!also.is_empty()).then(|| also.join(" "));
-    let task = entry.source.task_id.clone();
+    let task = entry.source.task_id.as_deref();
     let (short, is_cut) = cut(&entry.message, SHORT);
     let short = format!("{}{}", visible(short), if is_cut { "…" } else { "" });
     let trace = entry.flukedeploy_metadata.stack_trace.as_deref();
     let note = trace.map(|trace| words::count(trace.lines().count() as u64, "line", "lines"));
     let app = (!drawing.wanted.is_of_app)
         .then(|| visible(&entry.flukedeploy_metadata.app_name).into_owned());
-    let replica = match (&task, entry.source.stream.as_deref()) {
+    let replica = match (task, entry.source.stream.as_deref()) {
         (Some(task), _) => short_replica(task),
         (None, Some(stream)) => visible(stream).into_owned(),
         (None, None) => "platform".to_owned(),
     };
     view! {
-        <li class=class id=format!("e-{}", entry.id) data-entry=entry.id.clone() data-also=also data-task=task.unwrap_or_default()>
+        <li class=class id=is_here.then(|| format!("e-{}", entry.id)) data-entry=entry.id.clone() data-also=also>
             <details open=is_here>
                 <summary>
-                    <span class=format!("entry-level level level-{}", entry.level.as_str())>{entry.level.as_str()}</span>
-                    <time datetime=to_wire(entry.timestamp) title=words::exact_ms(entry.timestamp)>{words::clock_ms(entry.timestamp)}</time>
+                    <span class=format!("level level-{}", entry.level.as_str())>{entry.level.as_str()}</span>
+                    <time datetime=to_wire(entry.timestamp)>{words::clock_ms(entry.timestamp)}</time>
                     {app.map(|app| view! { <span class="entry-app">{app}</span> })}
                     <span class="entry-replica">{replica}</span>
                     <span class="entry-text" dir="auto">{short}</span>
@@ -147,21 +147,20 @@ fn body(
     let fields = (!fields.is_empty()).then(|| {
         view! { <table class="entry-fields"><caption class="visually-hidden">"Fields"</caption><tbody>{fields}</tbody></table> }
     });
+    // Scripts put the buttons that copy beside these.
     let json = format!("/api/v1/logs?id={}&context=0", paths::encoded(id));
-    let to = permalink(entry, drawing.wanted, NEIGHBOURS);
+    let to = format!("?id={0}#e-{0}", paths::encoded(id));
     view! {
         <div class="entry-body">
-            <p class="entry-acts">
-                <a class="link" href=to>"Link to this line"</a>
-                <a class="link" href=around_then(entry, drawing.wanted)>"Everything around then"</a>
-                <button type="button" class="copy" hidden data-copy-entry=json.clone() data-part="message">"Copy message"</button>
-                <a class="link" href=json.clone()>"JSON"</a>
-                <button type="button" class="copy" hidden data-copy-entry=json>"Copy JSON"</button>
+            <p>
+                <a href=to>"Link to this line"</a>
+                <a href=on_this_page(drawing.wanted, around_then(entry, drawing.wanted))>"Everything around then"</a>
+                <a href=json>"JSON"</a>
             </p>
             {whole}
             {trace}
             {fields}
-            <dl class="entry-facts">{facts(entry, drawing.wanted)}</dl>
+            <dl>{facts(entry, drawing.wanted, is_whole)}</dl>
             {(!repeats.is_empty()).then(|| times(repeats))}
         </div>
     }
@@ -181,8 +180,17 @@ fn block(title: &'static str, text: &str, limit: usize) -> impl IntoView + use<>
     }
 }
 
-/// What an entry says beside its message; each that can be asked for is a link to its like.
-fn facts(entry: &LogEntry, wanted: &Wanted) -> Vec<AnyView> {
+/// An address of this very page without what is the same for every line.
+fn on_this_page(wanted: &Wanted, address: String) -> String {
+    match address.strip_prefix(wanted.path()) {
+        Some(query) if query.starts_with('?') => query.replace("%3A", ":").replace(".000Z", "Z"),
+        _ => address,
+    }
+}
+
+/// What an entry says beside its message; each that can be asked for is a link to its like. What the
+/// line shows already is only said again where it is the only one that is open.
+fn facts(entry: &LogEntry, wanted: &Wanted, is_whole: bool) -> Vec<AnyView> {
     let metadata = &entry.flukedeploy_metadata;
     let source = &entry.source;
     let mut facts = Vec::with_capacity(14);
@@ -191,7 +199,8 @@ fn facts(entry: &LogEntry, wanted: &Wanted) -> Vec<AnyView> {
             facts.push(fact(name, visible(&value).into_owned(), None));
         }
     };
-    plain("Time", Some(words::exact_ms(entry.timestamp)));
+    let time = is_whole.then(|| words::exact_ms(entry.timestamp));
+    plain("Time", time);
     plain("Event", event(entry));
     plain(
         "Phase",
@@ -210,6 +219,7 @@ fn facts(entry: &LogEntry, wanted: &Wanted) -> Vec<AnyView> {
     let mut linked = |name: &'static str, value: Option<String>, to: &dyn Fn(&str) -> String| {
         if let Some(value) = value {
             let to = to(&value);
+            let to = on_this_page(wanted, to);
             facts.push(fact(name, visible(&value).into_owned(), Some(to)));
         }
     };
@@ -217,7 +227,7 @@ fn facts(entry: &LogEntry, wanted: &Wanted) -> Vec<AnyView> {
         let app = Some(metadata.app_name.clone());
         linked("App", app, &|app| wanted.address(&[("app", Some(app))]));
     }
-    let level = Some(entry.level.as_str().to_owned());
+    let level = is_whole.then(|| entry.level.as_str().to_owned());
     linked("Level", level, &|level| {
         wanted.address(&[("level", Some(level))])
     });
@@ -237,7 +247,9 @@ fn facts(entry: &LogEntry, wanted: &Wanted) -> Vec<AnyView> {
     });
     let to_deployment = |id: &str| format!("{}/{}", paths::DEPLOYMENTS, paths::encoded(id));
     linked("Deployment", metadata.deployment_id.clone(), &to_deployment);
-    facts.push(fact("Id", entry.id.clone(), None));
+    if is_whole {
+        facts.push(fact("Id", entry.id.clone(), None));
+    }
     facts
 }
 
@@ -255,7 +267,7 @@ fn event(entry: &LogEntry) -> Option<String> {
 
 fn fact(name: &'static str, value: String, to: Option<String>) -> AnyView {
     let value = match to {
-        Some(to) => view! { <a class="link" href=to>{value}</a> }.into_any(),
+        Some(to) => view! { <a href=to>{value}</a> }.into_any(),
         None => value.into_any(),
     };
     view! { <div><dt>{name}</dt><dd>{value}</dd></div> }.into_any()

@@ -11,8 +11,11 @@ use tokio::io::AsyncReadExt;
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    // The password of the account `admin`, and behind it what `serve` is to be told.
+    let mut arguments = std::env::args().skip(1);
     let options = Options {
-        admin_password: std::env::args().nth(1),
+        admin_password: arguments.next(),
+        arguments: arguments.collect(),
         ..Options::default()
     };
     let instance = Instance::start("web", options).await?;

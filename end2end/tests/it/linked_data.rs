@@ -3,16 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flukedeploy_end2end::images::Sample;
 use flukedeploy_end2end::instance::Options;
+use flukedeploy_end2end::wait;
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
 
 const LOG_CONTEXT: &str = "https://flukebase.me/schemas/unified-log";
 const DEPLOYMENT_CONTEXT: &str = "https://flukebase.me/schemas/deployment";
+const SOON: Duration = Duration::from_secs(30);
 /// Of every kind: what an entry is about, who said it, and how bad it is.
 const EVENTS: [&str; 12] = [
     "pre_build",
@@ -68,6 +71,72 @@ pub(crate) async fn process(bed: &Bed, documents: &[Value]) -> Result<Vec<Value>
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
+/// Requests as the ingress tells of them: one that the app answered, one that it failed, and one that
+/// the ingress had to answer by itself.
+async fn requests(bed: &Bed) -> Result<Vec<Value>> {
+    let all = json!({"logs": {"access": {"sample_permille": 1000}}});
+    bed.change("shop", all).await?;
+    bed.instance.get_app("shop", "/version").await?;
+    let failing = bed.image(Sample::version("v4").fails_percent(100)).await?;
+    bed.api.deploy_and_wait("shop", &failing).await?;
+    bed.instance.get_app("shop", "/version").await?;
+    bed.act("shop", "stop", &json!({})).await?;
+    bed.instance.get_app("shop", "/stopped").await?;
+    let entries = wait::until("the requests to be told", SOON, || async {
+        let told = bed
+            .api
+            .logs("app_name=shop&stream=access&limit=5000")
+            .await?;
+        let told = told["logs"].as_array().context("no entries")?.clone();
+        let is_last = |entry: &Value| entry["flukedeploy_metadata"]["fields"]["path"] == "/stopped";
+        Ok(told.iter().any(is_last).then_some(told))
+    })
+    .await?;
+    for (what, status, level, code) in [
+        ("answered", 200, "info", None),
+        ("failed", 500, "warn", None),
+        ("stopped", 503, "warn", Some("app_stopped")),
+    ] {
+        let found = entries.iter().find(|entry| {
+            let metadata = &entry["flukedeploy_metadata"];
+            metadata["fields"]["status"] == status && metadata["error_code"].as_str() == code
+        });
+        let entry = found.with_context(|| format!("no request that {what}: {entries:#?}"))?;
+        expect_access(entry, level)?;
+    }
+    Ok(entries)
+}
+
+/// What every entry has to have, and what one about a request has besides.
+fn expect_access(entry: &Value, level: &str) -> Result<()> {
+    let (source, metadata) = (&entry["source"], &entry["flukedeploy_metadata"]);
+    let fields = &metadata["fields"];
+    let texts = [
+        &entry["id"],
+        &entry["timestamp"],
+        &entry["message"],
+        &source["container_name"],
+        &metadata["event_type"],
+        &fields["method"],
+        &fields["path"],
+        &fields["client"],
+    ];
+    ensure!(
+        entry["@context"] == LOG_CONTEXT
+            && !entry["@type"].is_null()
+            && entry["level"] == level
+            && entry["tags"] == json!(["access"])
+            && source["type"] == "system"
+            && source["stream"] == "access"
+            && metadata["app_name"] == "shop"
+            && texts
+                .iter()
+                .all(|text| text.as_str().is_some_and(|text| !text.is_empty())),
+        "{entry:#}"
+    );
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_kind_of_entry_means_something_to_a_standard_processor() -> Result<()> {
     let bed = Bed::start("linked", Options::default()).await?;
@@ -88,8 +157,11 @@ async fn every_kind_of_entry_means_something_to_a_standard_processor() -> Result
     let id = scaled["deployment_id"].as_str().context("no id")?;
     bed.api.wait_final(id).await?;
 
+    let access = requests(&bed).await?;
     let logs = bed.api.logs("app_name=shop&limit=5000").await?;
     let mut documents = logs["logs"].as_array().context("no entries")?.clone();
+    let is_there = |id: &Value| documents.iter().any(|entry| entry["id"] == *id);
+    ensure!(access.iter().all(|entry| is_there(&entry["id"])));
     let seen: BTreeSet<&str> = documents
         .iter()
         .filter_map(|entry| entry["flukedeploy_metadata"]["event_type"].as_str())

@@ -86,7 +86,7 @@ async fn a_replay_joins_what_comes_across_a_kill() -> Result<()> {
 }
 
 /// Signs in and returns the session's cookie.
-async fn sign_in(bed: &Bed, password: &str) -> Result<String> {
+pub(crate) async fn sign_in(bed: &Bed, password: &str) -> Result<String> {
     let address = format!("{}/sign-in", bed.instance.url());
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())

@@ -13,6 +13,7 @@ mod doors_agree;
 mod environments;
 mod everyday;
 mod forwarding;
+mod full_disk;
 mod health_entries;
 mod hostile_builds;
 mod hostile_logs;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use crate::error::{Doing, Error};
 use crate::retention::Removed;
@@ -46,7 +47,15 @@ impl LogStore {
         }
         let space = Space::of(&self.shared.root).doing("asking how much space is left")?;
         let reserve = space.reserve(wanted);
-        if space.free >= reserve {
+        // A little more than where it stopped, so that it does not stop again at once.
+        let enough = if self.is_short.load(Ordering::Relaxed) {
+            reserve + reserve / 8
+        } else {
+            reserve
+        };
+        let is_short = space.free < enough;
+        self.is_short.store(is_short, Ordering::Relaxed);
+        if !is_short {
             return Ok(());
         }
         let text = format!(

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -39,6 +39,8 @@ pub struct LogStore {
     pub(crate) writer: Mutex<Writer>,
     /// Lines behind this number are still wanted by a reader.
     pub(crate) read_up_to: AtomicU64,
+    /// Too little space was left when it was last asked.
+    pub(crate) is_short: AtomicBool,
     sealer: Option<JoinHandle<()>>,
     lock: File,
     /// What the last batch was written from, for the next: fresh memory costs a fault per page.
@@ -94,8 +96,7 @@ impl LogStore {
             (frames, waiting)
         };
         let open_bytes = state.apps.values().map(|app| app.open.bytes()).sum();
-        let wal = Wal::create(root, last_generation + 1, frames, disk.clone())
-            .doing("beginning a write-ahead log")?;
+        let (wal, is_new) = begin_or_resume(root, last_generation, frames, &disk)?;
         let shared = Arc::new(Shared {
             root: root.to_owned(),
             options,
@@ -111,7 +112,7 @@ impl LogStore {
             .spawn(move || sealer.run(&receiver))
             .doing("starting the thread that writes segments")?;
         let writer = Writer {
-            rotate_at: wal.length + shared.options.wal_bytes,
+            rotate_at: wal.length + if is_new { shared.options.wal_bytes } else { 0 },
             wal,
             next_sequence,
             open_bytes,
@@ -120,12 +121,15 @@ impl LogStore {
         for (app, block) in waiting {
             writer.seal(&shared.backlog, app, block);
         }
-        // If it is gone already, closing finds out.
-        let _ = writer.tasks.send(Task::Retire(last_generation));
+        if is_new {
+            // If it is gone already, closing finds out.
+            let _ = writer.tasks.send(Task::Retire(last_generation));
+        }
         Ok(Self {
             shared,
             writer: Mutex::new(writer),
             read_up_to: AtomicU64::new(u64::MAX),
+            is_short: AtomicBool::new(false),
             sealer: Some(sealer),
             lock: lock_file,
             spare: Mutex::default(),
@@ -258,6 +262,32 @@ impl Drop for LogStore {
         if let Err(cause) = flock(&self.lock, FlockOperation::Unlock) {
             tracing::debug!(error = %cause, "the log directory is unlocked when the file is closed");
         }
+    }
+}
+
+/// A new write-ahead log. On a full disk the last one goes on until there is space again: what is
+/// stored is read all the same.
+fn begin_or_resume(
+    root: &Path,
+    last_generation: u64,
+    frames: Vec<Frame>,
+    disk: &Disk,
+) -> Result<(Wal, bool), Error> {
+    let begun = Wal::create(root, last_generation + 1, frames, disk.clone())
+        .doing("beginning a write-ahead log");
+    match begun {
+        Ok(wal) => Ok((wal, true)),
+        Err(error) if error.is_full() => match Wal::resume(root, last_generation, disk.clone()) {
+            Ok(wal) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the disk is full: the log store opens, and stores nothing before there is space"
+                );
+                Ok((wal, false))
+            }
+            Err(_) => Err(error),
+        },
+        Err(error) => Err(error),
     }
 }
 

@@ -356,6 +356,20 @@ impl Wal {
         Ok(wal)
     }
 
+    /// Goes on with the file of an earlier run behind its last sound frame: that needs no space.
+    pub(crate) fn resume(directory: &Path, generation: u64, disk: Disk) -> io::Result<Self> {
+        let path = path_of(directory, generation);
+        let old = OldWal::read(&path)?;
+        Ok(Self {
+            file: open_file(&path, false)?,
+            generation,
+            salt: old.salt,
+            length: old.end() as u64,
+            soiled: true,
+            disk,
+        })
+    }
+
     /// Writes a frame and waits until it is on disk. After a failure the file is as it was before.
     pub(crate) fn append(&mut self, frame: &mut Frame) -> io::Result<()> {
         if self.soiled {
@@ -426,6 +440,15 @@ impl OldWal {
             }
             offset = end;
         }
+    }
+
+    /// Where its last sound frame ends.
+    fn end(&self) -> usize {
+        let mut offset = START_BYTES;
+        while let Some((_, end)) = self.frame(offset) {
+            offset = end;
+        }
+        offset
     }
 
     fn frame(&self, offset: usize) -> Option<(&[u8], usize)> {

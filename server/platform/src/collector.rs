@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 
+use crate::ahead::Ahead;
 use crate::meaning::{Printed, Streams};
 use crate::platform::Platform;
 use crate::ports::{ServiceState, StoreError};
@@ -167,6 +168,7 @@ async fn follow(px: Platform, service: ServiceState) {
         px.parts().runner.runs_until(id)
     };
     let mut streams = Streams::default();
+    let mut ahead = Ahead::new(&px, &service.name);
     let mut printed = Vec::new();
     let mut is_over = false;
     while !is_over {
@@ -188,24 +190,32 @@ async fn follow(px: Platform, service: ServiceState) {
         }
         let until = story();
         let entry_of = |one| entry_of(one, until);
-        record(&px, &mut reading, &mut printed, &entry_of).await;
+        ahead.record(&mut reading, &mut printed, &entry_of).await;
     }
     streams.flush(&mut |one| printed.push(one));
     let until = story();
-    record(&px, &mut reading, &mut printed, &|one| entry_of(one, until)).await;
+    ahead
+        .record(&mut reading, &mut printed, &|one| entry_of(one, until))
+        .await;
 }
 
-/// Records what was printed, and how far it was read, as one.
-pub(crate) async fn record(
+/// Records what was printed, and how far it was read, as one. For those who are waited for: what
+/// has no room while nothing can be stored is lost.
+pub(crate) async fn record_at_once(
     px: &Platform,
     reading: &mut Reading,
     printed: &mut Vec<Printed>,
     entry_of: &(impl Fn(Printed) -> LogEntry + Sync),
 ) {
-    if !printed.is_empty() {
-        let positions = reading.behind(printed);
-        let entries = printed.drain(..).map(entry_of).collect();
-        px.parts().journal.record_read(entries, positions).await;
+    if printed.is_empty() {
+        return;
+    }
+    let positions = reading.behind(printed);
+    let entries: Vec<_> = printed.drain(..).map(entry_of).collect();
+    let journal = &px.parts().journal;
+    match journal.room_at_once(entries.len()).await {
+        Some(room) => journal.record_read(room, entries, positions, None).await,
+        None => journal.lose(entries),
     }
 }
 

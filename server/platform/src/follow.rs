@@ -76,8 +76,8 @@ pub struct Follower {
     text: Option<TextQuery>,
     /// The number up to which everything was dealt with.
     position: u64,
-    /// What was told last of what could not be stored at first.
-    seen_unstored: Option<u64>,
+    /// The first and the last number of what was told before it could be stored, without a gap.
+    heard: Option<(u64, u64)>,
     /// It reads from the store at present.
     replay: Option<Replay>,
     /// It asked for what is stored and has not caught up yet: nothing may be left out.
@@ -102,7 +102,7 @@ impl Follower {
             filter: None,
             text: None,
             position: px.parts().journal.stored(),
-            seen_unstored: None,
+            heard: None,
             replay: None,
             is_owed: false,
             dropped: None,
@@ -227,7 +227,11 @@ impl Follower {
         match recorded.place {
             Place::Read => {}
             Place::Unstored(number) => {
-                self.seen_unstored = Some(number);
+                // Who missed some is told all of them once more when they are stored.
+                self.heard = match self.heard {
+                    Some((first, last)) if number <= last + 1 => Some((first, last.max(number))),
+                    _ => Some((number, number)),
+                };
                 self.current = Some((recorded, 0));
             }
             Place::Stored(first, told_before) => {
@@ -243,11 +247,16 @@ impl Follower {
                 self.is_owed = false;
                 let start = (self.position + 1).saturating_sub(first);
                 self.position = last;
-                if told_before.is_none() || told_before != self.seen_unstored {
+                if !told_before.is_some_and(|number| self.has_heard(number)) {
                     self.current = Some((recorded, usize::try_from(start).unwrap_or(0)));
                 }
             }
         }
+    }
+
+    fn has_heard(&self, number: u64) -> bool {
+        self.heard
+            .is_some_and(|(first, last)| (first..=last).contains(&number))
     }
 
     /// Whether it reads on from the store. Otherwise it is told what it missed.

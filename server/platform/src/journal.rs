@@ -2,7 +2,8 @@
 //!
 //! Readers get what is stored, with the numbers under which it is stored: where somebody read last is
 //! a place that holds after a crash too, and a reader that fell behind reads on from the store. While
-//! nothing can be stored (a full disk), readers get entries all the same.
+//! nothing can be stored (a full disk), readers get entries all the same, and are not told of them
+//! again once they are stored.
 //!
 //! The platform never waits for it: while the store is slow or full, its own entries queue up and
 //! beyond that are lost, counted and told of, and deployments go on. What is read from replicas waits
@@ -10,17 +11,20 @@
 //!
 //! Secrets are taken out of every entry before it goes anywhere: this is the only way in.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use flukedeploy_domain::log_entry::{Level, LogEntry, LogMetadata, LogSource, SourceType};
+use flukedeploy_domain::log_entry::{
+    EventType, Level, LogEntry, LogMetadata, LogSource, SYSTEM, SourceType,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::journal_batch::{Batch, join_small};
 use crate::live::{Live, Subscription};
 use crate::ports::{Clock, LogBatch, LogStore};
 use crate::redaction::{Redaction, Redactor};
@@ -31,13 +35,17 @@ const QUEUE: usize = 65_536;
 /// Entries that were read and may wait for the store. More are read when there is room again.
 const READ: usize = 16_384;
 /// Entries that are worth a transaction without waiting for more.
-const BATCH: usize = 2_000;
+pub(crate) const BATCH: usize = 2_000;
 /// Writes are so far apart at least, unless they are full or somebody waits: entries come in bursts,
 /// and what is stored together costs one write and wakes every reader once. The first entry after a
 /// pause waits for nothing.
 const GATHER: Duration = Duration::from_millis(40);
 /// When entries that could not be stored are tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How often who waits for room asks whether anything is stored.
+const LOOK: Duration = Duration::from_millis(100);
+/// Between what is told to live readers while nothing can be stored.
+const TELL: Duration = Duration::from_millis(2);
 /// How long a reader waits for what was recorded just now.
 const FLUSH: Duration = Duration::from_secs(3);
 /// Live readers that may read from the store at a time; the others wait.
@@ -50,6 +58,8 @@ pub(crate) struct Journal {
     live: Live,
     queue: mpsc::Sender<Message>,
     room: Arc<Semaphore>,
+    /// For what cannot wait.
+    more_room: Arc<Semaphore>,
     lost: Arc<AtomicU64>,
     trouble: Arc<Mutex<Option<String>>>,
     redaction: Redaction,
@@ -59,18 +69,20 @@ pub(crate) struct Journal {
     pub(crate) catching_up: Arc<Semaphore>,
 }
 
-enum Message {
+pub(crate) enum Message {
     Entry(Box<LogEntry>),
     Read(Read),
     Flush(oneshot::Sender<()>),
 }
 
 /// Entries that were read somewhere, and where reading goes on behind them.
-struct Read {
-    entries: Vec<LogEntry>,
-    positions: Vec<(String, Vec<u8>)>,
+pub(crate) struct Read {
+    pub(crate) entries: Vec<LogEntry>,
+    pub(crate) positions: Vec<(String, Vec<u8>)>,
+    /// They were told already, the first of them under this number.
+    pub(crate) told: Option<u64>,
     /// Given back once they are stored.
-    room: OwnedSemaphorePermit,
+    pub(crate) room: OwnedSemaphorePermit,
 }
 
 impl Message {
@@ -100,6 +112,7 @@ impl Journal {
             live: live.clone(),
             lost: Arc::clone(&lost),
             trouble: Arc::clone(&trouble),
+            clock: Arc::clone(&clock),
             next_at: Instant::now(),
             stop,
         };
@@ -109,6 +122,7 @@ impl Journal {
             live,
             queue,
             room: Arc::new(Semaphore::new(READ)),
+            more_room: Arc::new(Semaphore::new(READ)),
             lost,
             trouble,
             redaction: Redaction::default(),
@@ -133,36 +147,87 @@ impl Journal {
         };
         self.lost.fetch_add(1, Ordering::Relaxed);
         if let Message::Entry(entry) = message {
-            self.live.tell_unstored(&Arc::new(LogBatch {
-                entries: vec![*entry],
-                positions: Vec::new(),
-            }));
+            self.tell_unstored(vec![*entry]);
+        }
+    }
+
+    fn tell_unstored(&self, entries: Vec<LogEntry>) -> u64 {
+        let (range, positions) = (0..entries.len(), Vec::new());
+        let batch = Arc::new(LogBatch { entries, positions });
+        self.live.tell_unstored(&batch, range)
+    }
+
+    /// Room for entries that were read: what is read stays where it is meanwhile.
+    pub(crate) async fn room(&self, count: usize) -> Option<OwnedSemaphorePermit> {
+        let room = u32::try_from(count.min(READ)).unwrap_or(u32::MAX);
+        // It is never closed.
+        Arc::clone(&self.room).acquire_many_owned(room).await.ok()
+    }
+
+    /// The same for what cannot wait while nothing can be stored. `None`: there is none.
+    pub(crate) async fn room_at_once(&self, count: usize) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            biased;
+            room = self.room(count) => room,
+            () = self.stands_still(|| true) => {
+                let room = u32::try_from(count).unwrap_or(u32::MAX);
+                Arc::clone(&self.more_room).try_acquire_many_owned(room).ok()
+            }
         }
     }
 
     /// Entries that were read, and the keys and places where reading goes on: all of them are stored
-    /// together, or none. Waits for room: what is read stays where it is meanwhile.
+    /// together, or none. `told`: what [`tell_ahead`](Self::tell_ahead) said, if they were told.
     pub(crate) async fn record_read(
         &self,
+        room: OwnedSemaphorePermit,
         entries: Vec<LogEntry>,
         positions: Vec<(String, Vec<u8>)>,
+        told: Option<u64>,
     ) {
-        let count = entries.len();
-        let room = u32::try_from(count.min(READ)).unwrap_or(u32::MAX);
-        // It is never closed.
-        let Ok(room) = Arc::clone(&self.room).acquire_many_owned(room).await else {
-            return;
-        };
         let Ok(slot) = self.queue.reserve().await else {
-            self.lost.fetch_add(count as u64, Ordering::Relaxed);
+            self.lost.fetch_add(entries.len() as u64, Ordering::Relaxed);
             return;
         };
         let entries = self.take_in_all(entries);
         slot.send(Message::Read(Read {
             entries,
             positions,
+            told,
             room,
         }));
+    }
+
+    /// Comes when live readers are ready for more, or are too slow to wait for them.
+    pub(crate) async fn may_tell_ahead(&self) {
+        let patience = Instant::now() + LOOK;
+        while self.live.is_ahead() && Instant::now() < patience {
+            tokio::time::sleep(TELL).await;
+        }
+    }
+
+    /// Entries for which there is no room now, to live readers; they are recorded later.
+    pub(crate) fn tell_ahead(&self, entries: Vec<LogEntry>) -> u64 {
+        let entries = self.take_in_all(entries);
+        self.tell_unstored(entries)
+    }
+
+    /// Entries that nobody reads again and for which there is no room: they are lost.
+    pub(crate) fn lose(&self, entries: Vec<LogEntry>) {
+        self.lost.fetch_add(entries.len() as u64, Ordering::Relaxed);
+        self.tell_ahead(entries);
+    }
+
+    /// Comes when nothing can be stored and live readers would miss what is printed.
+    pub(crate) async fn must_tell_ahead(&self) {
+        self.stands_still(|| self.live.has_readers()).await;
+    }
+
+    /// Comes when nothing can be stored, and more.
+    pub(crate) async fn stands_still(&self, and: impl Fn() -> bool) {
+        while self.trouble().is_none() || !and() {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     fn take_in(&self, mut entry: LogEntry) -> LogEntry {
@@ -204,27 +269,7 @@ impl Journal {
 
     /// An entry of the platform's own about an app or itself.
     pub(crate) fn note(&self, level: Level, message: impl Into<String>, metadata: LogMetadata) {
-        let kind = if metadata.deployment_id.is_some() {
-            SourceType::Deployment
-        } else {
-            SourceType::System
-        };
-        let source = LogSource {
-            kind,
-            container_name: metadata.app_name.clone(),
-            service_id: None,
-            node_id: None,
-            task_id: None,
-            stream: None,
-        };
-        self.record(LogEntry::new(
-            self.clock.now(),
-            random_u64(),
-            level,
-            message,
-            source,
-            metadata,
-        ));
+        self.record(own_entry(&*self.clock, level, message.into(), metadata));
     }
 
     pub(crate) fn subscribe(&self) -> Subscription {
@@ -252,6 +297,23 @@ impl Journal {
     }
 }
 
+fn own_entry(clock: &dyn Clock, level: Level, message: String, metadata: LogMetadata) -> LogEntry {
+    let kind = if metadata.deployment_id.is_some() {
+        SourceType::Deployment
+    } else {
+        SourceType::System
+    };
+    let source = LogSource {
+        kind,
+        container_name: metadata.app_name.clone(),
+        service_id: None,
+        node_id: None,
+        task_id: None,
+        stream: None,
+    };
+    LogEntry::new(clock.now(), random_u64(), level, message, source, metadata)
+}
+
 /// Takes entries out of the queue, stores them in batches and tells the readers.
 struct Writer {
     inbox: mpsc::Receiver<Message>,
@@ -259,6 +321,7 @@ struct Writer {
     live: Live,
     lost: Arc<AtomicU64>,
     trouble: Arc<Mutex<Option<String>>>,
+    clock: Arc<dyn Clock>,
     /// Not before this, unless somebody waits.
     next_at: Instant,
     stop: CancellationToken,
@@ -269,31 +332,16 @@ impl Writer {
         let mut messages = Vec::with_capacity(BATCH);
         while self.gather(&mut messages).await {
             let mut waiting = Vec::new();
-            let mut entries = Vec::with_capacity(messages.len());
-            // The last of each reader counts.
-            let mut positions = HashMap::new();
-            let mut rooms = Vec::new();
-            for message in messages.drain(..) {
-                match message {
-                    Message::Entry(entry) => entries.push(*entry),
-                    Message::Read(read) => {
-                        positions.extend(read.positions);
-                        entries.extend(read.entries);
-                        rooms.push(read.room);
-                    }
-                    Message::Flush(done) => waiting.push(done),
+            let batches = Batch::all_of(&mut messages, &mut waiting);
+            if !batches.is_empty() {
+                let is_stored = self.store(batches, &mut waiting).await;
+                self.next_at = Instant::now() + GATHER;
+                if !is_stored {
+                    // What comes behind must not be stored either: it would be a gap.
+                    self.lose_rest();
                 }
             }
-            if !entries.is_empty() {
-                let positions = positions.into_iter().collect();
-                self.store(LogBatch { entries, positions }, &mut waiting)
-                    .await;
-                self.next_at = Instant::now() + GATHER;
-            }
-            drop(rooms);
-            for done in waiting {
-                let _ = done.send(());
-            }
+            answer(&mut waiting);
             let missing = self.lost.swap(0, Ordering::Relaxed);
             if missing > 0 {
                 tracing::warn!(entries = missing, "log entries were lost");
@@ -332,39 +380,96 @@ impl Writer {
     }
 
     /// Tries until it works or the platform stops: a full disk gets space again, and what was read
-    /// must not be passed by. Who waits is told at once, and live readers get the entries.
-    async fn store(&mut self, batch: LogBatch, waiting: &mut Vec<oneshot::Sender<()>>) {
-        let batch = Arc::new(batch);
-        let mut told = None;
-        let first = loop {
-            let error = match self.store.append(Arc::clone(&batch)).await {
-                Ok(first) => break first,
+    /// must not be passed by. Who waits is told at once, and live readers get the entries; so they
+    /// do of what comes meanwhile, which is stored afterwards. `false`: the platform stops.
+    async fn store(
+        &mut self,
+        mut batches: VecDeque<Batch>,
+        waiting: &mut Vec<oneshot::Sender<()>>,
+    ) -> bool {
+        while let Some(batch) = batches.front() {
+            let error = match self.store.append(Arc::clone(&batch.shared)).await {
+                Ok(first) => {
+                    self.live.tell(&batch.shared, first, &batch.told);
+                    batches.pop_front();
+                    join_small(&mut batches);
+                    if batches.is_empty() && self.note(None) {
+                        tracing::info!("log entries are stored again");
+                        batches.push_back(self.own(Level::Info, "Log entries are stored again"));
+                    }
+                    continue;
+                }
                 Err(error) => error,
             };
-            told = told.or_else(|| Some(self.live.tell_unstored(&batch)));
             let why = in_full(&error);
             if self.note(Some(why.clone())) {
                 tracing::error!(
                     error = why,
-                    entries = batch.entries.len(),
+                    entries = batch.len(),
                     "log entries cannot be stored; tried again every second"
                 );
+                let text = format!(
+                    "Log entries cannot be stored now ({why}). Deployments and live readers go on, \
+                     and storing does by itself once it works again"
+                );
+                batches.push_back(self.own(Level::Warn, &text));
             }
-            for done in waiting.drain(..) {
-                let _ = done.send(());
+            for batch in &mut batches {
+                batch.tell_unstored(&self.live);
             }
-            tokio::select! {
-                () = self.stop.cancelled() => {
-                    self.lost.fetch_add(batch.entries.len() as u64, Ordering::Relaxed);
-                    return;
-                }
-                () = tokio::time::sleep(AGAIN) => {}
+            answer(waiting);
+            if !self.wait(&mut batches, waiting).await {
+                let own = batches.iter().map(|batch| batch.own).sum();
+                self.lost.fetch_add(own, Ordering::Relaxed);
+                return false;
             }
-        };
-        self.live.tell(&batch, first, told);
-        if self.note(None) {
-            tracing::info!("log entries are stored again");
         }
+        true
+    }
+
+    fn lose_rest(&mut self) {
+        self.inbox.close();
+        while let Ok(message) = self.inbox.try_recv() {
+            let own = u64::from(matches!(message, Message::Entry(_)));
+            self.lost.fetch_add(own, Ordering::Relaxed);
+        }
+    }
+
+    /// Until it is to be tried again; takes in what comes meanwhile. `false`: the platform stops.
+    async fn wait(
+        &mut self,
+        batches: &mut VecDeque<Batch>,
+        waiting: &mut Vec<oneshot::Sender<()>>,
+    ) -> bool {
+        let again = Instant::now() + AGAIN;
+        let mut messages = Vec::new();
+        loop {
+            let entries: usize = batches.iter().map(Batch::len).sum();
+            let has_room = entries < QUEUE;
+            tokio::select! {
+                () = self.stop.cancelled() => return false,
+                () = tokio::time::sleep_until(again) => return true,
+                count = self.inbox.recv_many(&mut messages, BATCH), if has_room => {
+                    if count == 0 {
+                        return false;
+                    }
+                    for mut batch in Batch::all_of(&mut messages, waiting) {
+                        batch.tell_unstored(&self.live);
+                        batches.push_back(batch);
+                    }
+                    answer(waiting);
+                    tokio::time::sleep(TELL).await;
+                }
+            }
+        }
+    }
+
+    /// An entry of the journal about itself.
+    fn own(&self, level: Level, text: &str) -> Batch {
+        let metadata = LogMetadata::new(EventType::PostDeploy, SYSTEM);
+        let mut entry = own_entry(&*self.clock, level, text.to_owned(), metadata);
+        entry.limit();
+        Batch::of_own(entry)
     }
 
     /// Whether that is new.
@@ -373,6 +478,12 @@ impl Writer {
         let is_new = noted.is_some() != trouble.is_some();
         *noted = trouble;
         is_new
+    }
+}
+
+fn answer(waiting: &mut Vec<oneshot::Sender<()>>) {
+    for done in waiting.drain(..) {
+        let _ = done.send(());
     }
 }
 

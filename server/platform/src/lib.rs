@@ -3,6 +3,7 @@
 //! Doors parse, call a function here and render. The outside (Docker, `SQLite`, the ingress, the
 //! clock) is behind [`ports`]. This crate must never name bollard, sqlx, axum or leptos.
 
+mod ahead;
 pub mod apps;
 pub mod authorise;
 pub mod budgets;
@@ -24,6 +25,7 @@ mod health_entries;
 pub mod identity;
 mod ingress_news;
 mod journal;
+mod journal_batch;
 mod keeper;
 pub mod live;
 pub mod logs;

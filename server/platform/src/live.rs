@@ -27,13 +27,21 @@ pub struct Recorded {
 /// Where entries stand in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// From this number on, one by one. If they could not be stored at first, they were told under
-    /// the second number then.
+    /// From this number on, one by one. If they could not be stored at first, they were told then,
+    /// the first of them under the second number.
     Stored(u64, Option<u64>),
     /// Not there yet.
     Unstored(u64),
     /// Anywhere.
     Read,
+}
+
+/// Of the entries of a batch up to here: the number under which they were told before they could be
+/// stored, if they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) end: usize,
+    pub(crate) number: Option<u64>,
 }
 
 impl Recorded {
@@ -89,35 +97,49 @@ impl Live {
         }
     }
 
-    /// Entries that are stored from the number `first` on. `before`: what
-    /// [`tell_unstored`](Self::tell_unstored) returned for them.
-    pub(crate) fn tell(&self, batch: &Arc<LogBatch>, first: u64, before: Option<u64>) {
+    /// Entries that are stored from the number `first` on, and which of them were told before.
+    pub(crate) fn tell(&self, batch: &Arc<LogBatch>, first: u64, told: &[Told]) {
         let count = batch.entries.len() as u64;
         self.stored.store(first + count - 1, Ordering::Release);
-        if before.is_none() {
-            self.told.fetch_add(count, Ordering::Relaxed);
+        let mut from = 0;
+        for part in told {
+            let range = from..part.end;
+            if part.number.is_none() {
+                self.told.fetch_add(range.len() as u64, Ordering::Relaxed);
+            }
+            self.send(batch, range, |at| {
+                Place::Stored(first + at as u64, part.number)
+            });
+            from = part.end;
         }
-        self.send(batch, |at| Place::Stored(first + at as u64, before));
     }
 
-    /// Entries that cannot be stored now.
-    pub(crate) fn tell_unstored(&self, batch: &Arc<LogBatch>) -> u64 {
+    /// Entries that cannot be stored now. The numbers follow each other.
+    pub(crate) fn tell_unstored(&self, batch: &Arc<LogBatch>, range: Range<usize>) -> u64 {
         let number = self.unstored.fetch_add(1, Ordering::Relaxed);
-        let count = batch.entries.len() as u64;
-        self.told.fetch_add(count, Ordering::Relaxed);
-        self.send(batch, |_| Place::Unstored(number));
+        self.told.fetch_add(range.len() as u64, Ordering::Relaxed);
+        self.send(batch, range, |_| Place::Unstored(number));
         number
     }
 
-    fn send(&self, batch: &Arc<LogBatch>, place: impl Fn(usize) -> Place) {
-        let count = batch.entries.len();
-        for at in (0..count).step_by(BATCH) {
-            let range = at..count.min(at + BATCH);
+    fn send(&self, batch: &Arc<LogBatch>, range: Range<usize>, place: impl Fn(usize) -> Place) {
+        for at in range.clone().step_by(BATCH) {
+            let part = at..range.end.min(at + BATCH);
             // No reader is fine.
             let _ = self
                 .sender
-                .send(Recorded::new(Arc::clone(batch), range, place(at)));
+                .send(Recorded::new(Arc::clone(batch), part, place(at)));
         }
+    }
+
+    /// Whether the slowest reader has a good part of what it may lag behind to read.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.sender.len() > LIVE / 4
+    }
+
+    /// Whether anybody listens.
+    pub(crate) fn has_readers(&self) -> bool {
+        self.sender.receiver_count() > 0
     }
 
     pub(crate) fn stored(&self) -> u64 {

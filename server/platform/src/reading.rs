@@ -24,6 +24,7 @@ struct Read {
 }
 
 /// Reading one service. What it says belongs into the same write as the entries it was told.
+#[derive(Clone)]
 pub(crate) struct Reading {
     prefix: String,
     replicas: HashMap<String, Read>,
@@ -88,6 +89,55 @@ impl Reading {
             .into_iter()
             .map(|(task, value)| (format!("{}{task}", self.prefix), value))
             .collect()
+    }
+}
+
+impl Reading {
+    /// Whether another has read something that this one has not.
+    pub(crate) fn is_behind(&self, other: &Self) -> bool {
+        other.replicas.iter().any(|(task, other)| {
+            let own = self.replicas.get(task);
+            own.is_none_or(|own| own.times[0] < other.times[0] || own.times[1] < other.times[1])
+        })
+    }
+
+    /// Goes on to where another is, if that has read more.
+    pub(crate) fn catch_up(&mut self, other: &Self) {
+        for (task, other) in &other.replicas {
+            let Some(own) = self.replicas.get_mut(task) else {
+                self.replicas.insert(task.clone(), *other);
+                continue;
+            };
+            for stream in 0..2 {
+                if own.times[stream] >= other.times[stream] {
+                    continue;
+                }
+                own.times[stream] = other.times[stream];
+                own.places = own.places.zip(other.places).map(|(mut own, other)| {
+                    own[stream] = other[stream];
+                    own
+                });
+            }
+        }
+    }
+
+    /// Whether this was read, as far as can be told.
+    pub(crate) fn has(&self, printed: &Printed) -> bool {
+        let task = printed.task_id.as_deref().unwrap_or_default();
+        let Some(read) = self.replicas.get(task) else {
+            return false;
+        };
+        let stream = usize::from(printed.stderr);
+        let at = nanoseconds(printed.last_at);
+        // Several lines can have one time.
+        let is_before = || match read.places.zip(printed.read) {
+            Some((read, printed)) => {
+                let (read, printed) = (read[stream], printed[stream]);
+                read.file != printed.file || printed.offset <= read.offset
+            }
+            None => true,
+        };
+        at < read.times[stream] || (at == read.times[stream] && is_before())
     }
 }
 

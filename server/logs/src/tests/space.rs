@@ -75,3 +75,65 @@ fn removing_old_lines_makes_space_on_a_full_disk() {
     let rest = entries(&store);
     assert_eq!(rest, lines("shop", removed.lines..stored));
 }
+
+#[test]
+fn a_store_opens_on_a_full_disk_and_goes_on_when_there_is_space() {
+    for space in (300..16_000).step_by(977) {
+        let place = Place::new();
+        let (store, _) = limited(&place, space);
+        let mut stored = 0;
+        while store
+            .append(&lines("shop", stored..stored + 5), &[])
+            .is_ok()
+        {
+            stored += 5;
+        }
+        drop(store);
+        for _ in 0..2 {
+            let (store, _) = limited(&place, 0);
+            assert_eq!(entries(&store), lines("shop", 0..stored), "{space} bytes");
+            let refused = store.append(&lines("shop", stored..stored + 5), &[]);
+            assert!(refused.is_err_and(|error| error.is_full()));
+        }
+        let (store, _) = limited(&place, u64::MAX);
+        for _ in 0..50 {
+            store
+                .append(&lines("shop", stored..stored + 5), &[])
+                .unwrap();
+            stored += 5;
+        }
+        drop(store);
+        assert_eq!(entries(&place.open()), lines("shop", 0..stored));
+    }
+}
+
+#[test]
+fn a_store_that_opened_on_a_full_disk_heals_without_being_opened_again() {
+    let place = Place::new();
+    let (store, _) = limited(&place, 9_000);
+    let mut stored = 0;
+    while store
+        .append(&lines("shop", stored..stored + 5), &[])
+        .is_ok()
+    {
+        stored += 5;
+    }
+    drop(store);
+    let (store, left) = limited(&place, 0);
+    left.store(u64::MAX, Ordering::SeqCst);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let end = stored + 500;
+    while stored < end {
+        assert!(Instant::now() < deadline, "it never healed");
+        if store
+            .append(&lines("shop", stored..stored + 5), &[])
+            .is_ok()
+        {
+            stored += 5;
+        }
+    }
+    // Killed now, and after everything was written to segments.
+    assert_eq!(entries(&place.copy().open()), lines("shop", 0..stored));
+    store.flush().unwrap();
+    assert_eq!(entries(&place.copy().open()), lines("shop", 0..stored));
+}

@@ -243,7 +243,7 @@ async fn watch(
         if is_over || is_interrupted || is_stopping {
             streams.flush(&mut |one| printed.push(one));
         }
-        collector::record(px, &mut reading, &mut printed, &entry_of).await;
+        collector::record_at_once(px, &mut reading, &mut printed, &entry_of).await;
         if is_stopping {
             return Err(Stop::Interrupted);
         }

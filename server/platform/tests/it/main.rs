@@ -29,6 +29,7 @@ mod rights;
 mod shop;
 mod signing_in;
 mod sinks;
+mod standstill;
 mod store;
 mod summing_up;
 mod swarm;
