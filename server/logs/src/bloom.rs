@@ -88,36 +88,41 @@ fn finish(hash: u64) -> u64 {
 pub(crate) struct Hashes {
     /// Open addressing, 0 is free, a power of two long.
     table: Vec<u64>,
-    used: usize,
+    /// All that are in the table, which is mostly free places.
+    distinct: Vec<u64>,
 }
 
 impl Hashes {
     pub(crate) fn new() -> Self {
         Self {
             table: vec![0; 1 << 15],
-            used: 0,
+            distinct: Vec::new(),
         }
     }
 
     pub(crate) fn clear(&mut self) {
         self.table.fill(0);
-        self.used = 0;
+        self.distinct.clear();
     }
 
     pub(crate) fn insert(&mut self, hash: u64) {
         let hash = hash.max(1);
-        if self.used * 2 >= self.table.len() {
-            let doubled = vec![0; self.table.len() * 2];
-            let old = std::mem::replace(&mut self.table, doubled);
-            for hash in old.into_iter().filter(|hash| *hash != 0) {
-                let place = self.place_of(hash);
-                self.table[place] = hash;
-            }
-        }
         let place = self.place_of(hash);
         if self.table[place] == 0 {
             self.table[place] = hash;
-            self.used += 1;
+            self.distinct.push(hash);
+            if self.distinct.len() * 2 > self.table.len() {
+                self.grow();
+            }
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.table = vec![0; self.table.len() * 2];
+        for hash in &self.distinct {
+            let place = self.place_of(*hash);
+            self.table[place] = *hash;
         }
     }
 
@@ -203,9 +208,11 @@ impl Hashes {
     }
 
     pub(crate) fn to_filter(&self) -> Vec<u8> {
-        let lines = (self.used * BITS_PER_WORD).div_ceil(LINE * 8).max(1);
+        let lines = (self.distinct.len() * BITS_PER_WORD)
+            .div_ceil(LINE * 8)
+            .max(1);
         let mut filter = vec![0; lines * LINE];
-        for hash in self.table.iter().filter(|hash| **hash != 0) {
+        for hash in &self.distinct {
             let start = line_of(*hash, lines) * LINE;
             for bit in bits_of(*hash) {
                 filter[start + bit / 8] |= 1 << (bit % 8);
@@ -306,7 +313,7 @@ mod tests {
             let mut hashes = Hashes::new();
             let all = format!("{before}{text}{after}");
             hashes.insert_words(&all, before.len(), before.len() + text.len());
-            let found: BTreeSet<u64> = hashes.table.iter().copied().filter(|hash| *hash != 0).collect();
+            let found: BTreeSet<u64> = hashes.distinct.iter().copied().collect();
             prop_assert_eq!(found, plain_hashes(&text));
         }
     }
@@ -341,7 +348,7 @@ mod tests {
             let text = format!("Word{number} naïve{number} µ_{number}—plain{number}!");
             hashes.insert_words(&text, 0, text.len());
         }
-        assert_eq!(hashes.used, 80_000);
+        assert_eq!(hashes.distinct.len(), 80_000);
         let filter = hashes.to_filter();
         for number in 0..40_000 {
             assert!(may_have(

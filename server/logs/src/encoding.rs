@@ -154,6 +154,8 @@ fn read_section(reader: &mut Reader<'_>) -> Result<Section, Malformed> {
 pub(crate) struct Encoder {
     compressor: Compressor<'static>,
     hashes: Hashes,
+    /// What sections are compressed into: fresh memory costs a fault per page.
+    stored: [Vec<u8>; 3],
 }
 
 impl Encoder {
@@ -161,6 +163,7 @@ impl Encoder {
         Ok(Self {
             compressor: Compressor::new(level)?,
             hashes: Hashes::new(),
+            stored: Default::default(),
         })
     }
 
@@ -180,10 +183,12 @@ impl Encoder {
             }
         }
         let filter = self.hashes.to_filter();
-        let (columns, columns_bytes) = self.section(&write_columns(&block.columns))?;
-        let (texts, texts_bytes) = self.section(block.texts.as_bytes())?;
-        let (extra, extra_bytes) = self.section(&write_extra(&block.extra))?;
-        let parts = [&filter, &columns_bytes, &texts_bytes, &extra_bytes];
+        let [columns_bytes, texts_bytes, extra_bytes] = &mut self.stored;
+        let compressor = &mut self.compressor;
+        let columns = section(compressor, &write_columns(&block.columns), columns_bytes)?;
+        let texts = section(compressor, block.texts.as_bytes(), texts_bytes)?;
+        let extra = section(compressor, &write_extra(&block.extra), extra_bytes)?;
+        let parts = [&filter, columns_bytes, texts_bytes, extra_bytes];
         let length = HEADER_BYTES + parts.iter().map(|part| part.len()).sum::<usize>();
         let (min_time, max_time) = block.times().unwrap_or_default();
         let (min_sequence, max_sequence) = block.sequences().unwrap_or_default();
@@ -212,16 +217,22 @@ impl Encoder {
         }
         Ok((header, bytes))
     }
+}
 
-    fn section(&mut self, raw: &[u8]) -> io::Result<(Section, Vec<u8>)> {
-        let stored = self.compressor.compress(raw)?;
-        let section = Section {
-            stored: to_u32(stored.len()),
-            raw: to_u32(raw.len()),
-            checksum: crc32fast::hash(&stored),
-        };
-        Ok((section, stored))
-    }
+/// Compresses into a buffer that may have been used before.
+fn section(
+    compressor: &mut Compressor<'_>,
+    raw: &[u8],
+    stored: &mut Vec<u8>,
+) -> io::Result<Section> {
+    stored.clear();
+    stored.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+    compressor.compress_to_buffer(raw, stored)?;
+    Ok(Section {
+        stored: to_u32(stored.len()),
+        raw: to_u32(raw.len()),
+        checksum: crc32fast::hash(stored),
+    })
 }
 
 /// Turns sections back; holds what can be used again.

@@ -15,14 +15,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use flukedeploy_domain::log_entry::{Level, LogEntry, LogMetadata, LogSource, SourceType};
+use flukedeploy_domain::log_entry::{self, Level, LogEntry, LogMetadata, LogSource, SourceType};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::live::{Live, Subscription};
-use crate::ports::{Clock, LogBatch, LogStore};
+use crate::ports::{Clock, LogBatch, LogStore, Logged};
 use crate::redaction::{Redaction, Redactor};
 use crate::secret::random_u64;
 
@@ -67,7 +67,7 @@ enum Message {
 
 /// Entries that were read somewhere, and where reading goes on behind them.
 struct Read {
-    entries: Vec<LogEntry>,
+    logged: Vec<Logged>,
     positions: Vec<(String, Vec<u8>)>,
     /// Given back once they are stored.
     room: OwnedSemaphorePermit,
@@ -77,7 +77,7 @@ impl Message {
     fn entries(&self) -> usize {
         match self {
             Self::Entry(_) => 1,
-            Self::Read(read) => read.entries.len(),
+            Self::Read(read) => read.logged.len(),
             Self::Flush(_) => 0,
         }
     }
@@ -133,10 +133,8 @@ impl Journal {
         };
         self.lost.fetch_add(1, Ordering::Relaxed);
         if let Message::Entry(entry) = message {
-            self.live.tell_unstored(&Arc::new(LogBatch {
-                entries: vec![*entry],
-                positions: Vec::new(),
-            }));
+            self.live
+                .tell_unstored(&Arc::new(LogBatch::of(vec![*entry])));
         }
     }
 
@@ -144,10 +142,10 @@ impl Journal {
     /// together, or none. Waits for room: what is read stays where it is meanwhile.
     pub(crate) async fn record_read(
         &self,
-        entries: Vec<LogEntry>,
+        mut logged: Vec<Logged>,
         positions: Vec<(String, Vec<u8>)>,
     ) {
-        let count = entries.len();
+        let count = logged.len();
         let room = u32::try_from(count.min(READ)).unwrap_or(u32::MAX);
         // It is never closed.
         let Ok(room) = Arc::clone(&self.room).acquire_many_owned(room).await else {
@@ -157,9 +155,9 @@ impl Journal {
             self.lost.fetch_add(count as u64, Ordering::Relaxed);
             return;
         };
-        let entries = self.take_in_all(entries);
+        self.take_in_all(&mut logged);
         slot.send(Message::Read(Read {
-            entries,
+            logged,
             positions,
             room,
         }));
@@ -172,26 +170,25 @@ impl Journal {
     }
 
     /// The same for many, which are of one app as a rule.
-    fn take_in_all(&self, entries: Vec<LogEntry>) -> Vec<LogEntry> {
-        let app = |entry: &LogEntry| entry.flukedeploy_metadata.app_name.clone();
+    fn take_in_all(&self, all: &mut [Logged]) {
         let mut known: Option<(Redactor, String)> = None;
-        let mut taken = Vec::with_capacity(entries.len());
-        for mut entry in entries {
+        for logged in all {
             match &known {
-                Some((redactor, of)) if *of == entry.flukedeploy_metadata.app_name => {
-                    redactor.entry(&mut entry);
-                }
+                Some((redactor, of)) if of == logged.app() => redactor.logged(logged),
                 _ => {
-                    let app = app(&entry);
+                    let app = logged.app().to_owned();
                     let redactor = self.redaction.of(&app);
-                    redactor.entry(&mut entry);
+                    redactor.logged(logged);
                     known = Some((redactor, app));
                 }
             }
-            entry.limit();
-            taken.push(entry);
+            match logged {
+                Logged::Entry(entry) => entry.limit(),
+                Logged::Line(line) => {
+                    log_entry::limit(&mut line.message, line.stack_trace.as_mut());
+                }
+            }
         }
-        taken
     }
 
     /// Why entries cannot be stored at present, if they cannot.
@@ -269,24 +266,28 @@ impl Writer {
         let mut messages = Vec::with_capacity(BATCH);
         while self.gather(&mut messages).await {
             let mut waiting = Vec::new();
-            let mut entries = Vec::with_capacity(messages.len());
+            let mut logged = Vec::new();
             // The last of each reader counts.
             let mut positions = HashMap::new();
             let mut rooms = Vec::new();
             for message in messages.drain(..) {
                 match message {
-                    Message::Entry(entry) => entries.push(*entry),
+                    Message::Entry(entry) => logged.push(Logged::Entry(entry)),
                     Message::Read(read) => {
                         positions.extend(read.positions);
-                        entries.extend(read.entries);
+                        if logged.is_empty() {
+                            logged = read.logged;
+                        } else {
+                            logged.extend(read.logged);
+                        }
                         rooms.push(read.room);
                     }
                     Message::Flush(done) => waiting.push(done),
                 }
             }
-            if !entries.is_empty() {
+            if !logged.is_empty() {
                 let positions = positions.into_iter().collect();
-                self.store(LogBatch { entries, positions }, &mut waiting)
+                self.store(LogBatch::new(logged, positions), &mut waiting)
                     .await;
                 self.next_at = Instant::now() + GATHER;
             }
@@ -346,7 +347,7 @@ impl Writer {
             if self.note(Some(why.clone())) {
                 tracing::error!(
                     error = why,
-                    entries = batch.entries.len(),
+                    entries = batch.logged.len(),
                     "log entries cannot be stored; tried again every second"
                 );
             }
@@ -355,7 +356,7 @@ impl Writer {
             }
             tokio::select! {
                 () = self.stop.cancelled() => {
-                    self.lost.fetch_add(batch.entries.len() as u64, Ordering::Relaxed);
+                    self.lost.fetch_add(batch.logged.len() as u64, Ordering::Relaxed);
                     return;
                 }
                 () = tokio::time::sleep(AGAIN) => {}

@@ -49,13 +49,17 @@ impl Recorded {
 
     /// Entries that were read from the store.
     pub(crate) fn read(entries: Vec<LogEntry>) -> Arc<Self> {
-        let (range, positions) = (0..entries.len(), Vec::new());
-        let batch = Arc::new(LogBatch { entries, positions });
-        Self::new(batch, range, Place::Read)
+        let range = 0..entries.len();
+        Self::new(Arc::new(LogBatch::of(entries)), range, Place::Read)
     }
 
     pub fn entries(&self) -> &[LogEntry] {
-        &self.batch.entries[self.range.clone()]
+        &self.batch.entries()[self.range.clone()]
+    }
+
+    /// How many entries that are.
+    pub(crate) fn count(&self) -> usize {
+        self.range.len()
     }
 
     /// The JSON of one of them, UTF-8. Written once, however many readers there are.
@@ -92,7 +96,7 @@ impl Live {
     /// Entries that are stored from the number `first` on. `before`: what
     /// [`tell_unstored`](Self::tell_unstored) returned for them.
     pub(crate) fn tell(&self, batch: &Arc<LogBatch>, first: u64, before: Option<u64>) {
-        let count = batch.entries.len() as u64;
+        let count = batch.logged.len() as u64;
         self.stored.store(first + count - 1, Ordering::Release);
         if before.is_none() {
             self.told.fetch_add(count, Ordering::Relaxed);
@@ -103,17 +107,21 @@ impl Live {
     /// Entries that cannot be stored now.
     pub(crate) fn tell_unstored(&self, batch: &Arc<LogBatch>) -> u64 {
         let number = self.unstored.fetch_add(1, Ordering::Relaxed);
-        let count = batch.entries.len() as u64;
+        let count = batch.logged.len() as u64;
         self.told.fetch_add(count, Ordering::Relaxed);
         self.send(batch, |_| Place::Unstored(number));
         number
     }
 
     fn send(&self, batch: &Arc<LogBatch>, place: impl Fn(usize) -> Place) {
-        let count = batch.entries.len();
+        if self.sender.receiver_count() == 0 {
+            // Nobody reads.
+            return;
+        }
+        let count = batch.logged.len();
         for at in (0..count).step_by(BATCH) {
             let range = at..count.min(at + BATCH);
-            // No reader is fine.
+            // That the last reader just left is fine.
             let _ = self
                 .sender
                 .send(Recorded::new(Arc::clone(batch), range, place(at)));
