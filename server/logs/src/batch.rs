@@ -132,7 +132,8 @@ impl Item for Logged {
 pub(crate) struct Batch<'a, T> {
     pub(crate) items: &'a [T],
     pub(crate) origins: Origins,
-    /// Per item: what takes longest to find out and is needed twice.
+    /// Per item: what is needed twice. Entries are large: going through all of them again would
+    /// bring each from memory again.
     heads: Vec<Head<'a>>,
     /// Per item that has fields, by item: they as JSON.
     fields: Vec<(u32, String)>,
@@ -140,8 +141,12 @@ pub(crate) struct Batch<'a, T> {
 
 struct Head<'a> {
     origin: u32,
+    level: u8,
+    /// There is more than this.
+    has_more: bool,
     time: i64,
     id: Id<'a>,
+    message: &'a str,
 }
 
 impl<'a, T: Item> Batch<'a, T> {
@@ -165,12 +170,17 @@ impl<'a, T: Item> Batch<'a, T> {
                 }
             };
             let time = item.time();
+            let fields = item.fields();
             batch.heads.push(Head {
                 origin,
+                level: level_number(item.level()),
+                has_more: !fields.is_empty()
+                    || item.stack_trace().is_some()
+                    || item.duration().is_some(),
                 time,
                 id: item.id(time),
+                message: item.message(),
             });
-            let fields = item.fields();
             if !fields.is_empty() {
                 batch
                     .fields
@@ -185,17 +195,27 @@ impl<'a, T: Item> Batch<'a, T> {
         let mut fields = self.fields.iter().peekable();
         let items = self.items.iter().zip(&self.heads).enumerate();
         items.map(move |(row, (item, head))| {
-            let own = fields.next_if(|(of, _)| *of == to_u32(row));
-            let line = Line {
+            let mut line = Line {
                 time: head.time,
-                level: level_number(item.level()),
+                level: head.level,
                 id: head.id,
-                duration: item.duration(),
-                message: item.message(),
-                trace: item.stack_trace(),
-                fields: own.map(|(_, json)| json.as_str()),
+                duration: None,
+                message: head.message,
+                trace: None,
+                fields: None,
             };
+            if head.has_more {
+                let own = fields.next_if(|(of, _)| *of == to_u32(row));
+                line.duration = item.duration();
+                line.trace = item.stack_trace();
+                line.fields = own.map(|(_, json)| json.as_str());
+            }
             (head.origin, line)
         })
+    }
+
+    /// Of all messages together.
+    pub(crate) fn message_bytes(&self) -> usize {
+        self.heads.iter().map(|head| head.message.len()).sum()
     }
 }

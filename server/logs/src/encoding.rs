@@ -13,6 +13,7 @@ use std::io;
 use std::sync::Arc;
 
 use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::CParameter;
 
 use crate::block::{Block, Columns, Extra, MAX_ROWS, ODD, Tail};
 use crate::bloom::Hashes;
@@ -24,6 +25,9 @@ pub(crate) const HEADER_BYTES: usize = 112;
 const MAGIC: u32 = u32::from_le_bytes(*b"FLB1");
 /// Far more than any block has: a header that says more is not believed.
 const MAX_SECTION_BYTES: u32 = 256 << 20;
+/// Of the table in which compression looks for what came before: 32 KiB stay in the processor's
+/// nearest memory. Twice that costs a tenth of the time and saves 3 % of the space at most.
+const HASH_BITS: u32 = 13;
 /// 36^9 is less than 2^48.
 const ID_BYTES: usize = 6;
 const ODD_ON_DISK: u64 = (1 << (8 * ID_BYTES)) - 1;
@@ -160,8 +164,10 @@ pub(crate) struct Encoder {
 
 impl Encoder {
     pub(crate) fn new(level: i32) -> io::Result<Self> {
+        let mut compressor = Compressor::new(level)?;
+        compressor.set_parameter(CParameter::HashLog(HASH_BITS))?;
         Ok(Self {
-            compressor: Compressor::new(level)?,
+            compressor,
             hashes: Hashes::new(),
             stored: Default::default(),
         })
@@ -171,12 +177,7 @@ impl Encoder {
     pub(crate) fn encode(&mut self, block: &Block) -> io::Result<(Header, Vec<u8>)> {
         let block: Cow<'_, Block> = block.sorted();
         self.hashes.clear();
-        let mut start = 0;
-        for end in &block.columns.ends {
-            let end = *end as usize;
-            self.hashes.insert_words(&block.texts, start, end);
-            start = end;
-        }
+        self.hashes.insert_all(&block.texts, &block.columns.ends);
         for origin in block.columns.dictionary.list() {
             for feature in origin.features() {
                 self.hashes.insert(feature);

@@ -64,9 +64,9 @@ impl Frame {
         buffer: Vec<u8>,
     ) -> Self {
         let mut frame = Self::within(buffer, LINES);
-        let items = batch.items.iter();
-        let text: usize = items.map(|item| item.message().len() + 24).sum();
-        frame.0.reserve(text);
+        frame
+            .0
+            .reserve(batch.message_bytes() + batch.items.len() * 24);
         frame.0.extend([0; 8]);
         frame.put_positions(positions.iter().map(|(key, value)| (key, value)));
         frame.put_origins(&batch.origins);
