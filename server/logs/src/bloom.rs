@@ -296,13 +296,11 @@ fn first_bit(bits: &mut u64) -> usize {
 /// from `end` on cannot.
 fn words_in(texts: &[u8], base: usize, end: usize) -> u64 {
     let mut last = [0; 64];
-    let bytes = match texts.get(base..).and_then(<[u8]>::first_chunk::<64>) {
-        Some(bytes) => bytes,
-        None => {
-            last[..end - base].copy_from_slice(&texts[base..end]);
-            &last
-        }
-    };
+    let whole = texts.get(base..).and_then(<[u8]>::first_chunk::<64>);
+    let bytes = whole.unwrap_or_else(|| {
+        last[..end - base].copy_from_slice(&texts[base..end]);
+        &last
+    });
     let words = word_bits(bytes);
     if end - base < 64 {
         words & ((1 << (end - base)) - 1)
@@ -317,7 +315,7 @@ fn word_bits(bytes: &[u8; 64]) -> u64 {
     for (flag, byte) in flags.iter_mut().zip(bytes) {
         let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
         let is_digit = byte.wrapping_sub(b'0') < 10;
-        *flag = u8::from(is_letter | is_digit | (*byte == b'_'));
+        *flag = u8::from(is_letter) | u8::from(is_digit) | u8::from(*byte == b'_');
     }
     let (rows, _) = flags.as_chunks::<8>();
     let mut turned = 0;
