@@ -168,10 +168,7 @@ async fn chatter(stand: &Stand, lines: u64) {
         LogEntry::new(now - ago, number, level, message, source, metadata)
     };
     let store = async |entries: Vec<LogEntry>| {
-        let batch = LogBatch {
-            entries,
-            ..LogBatch::default()
-        };
+        let batch = LogBatch::of(entries);
         let stored = stand.logs.append(Arc::new(batch)).await;
         stored.expect("they are stored");
     };

@@ -28,10 +28,7 @@ fn printed(at: OffsetDateTime, number: u64, level: Level, message: &str) -> LogE
 }
 
 async fn store(stand: &Stand, entries: Vec<LogEntry>) {
-    let batch = LogBatch {
-        entries,
-        ..LogBatch::default()
-    };
+    let batch = LogBatch::of(entries);
     stand.logs.append(Arc::new(batch)).await.unwrap();
 }
 

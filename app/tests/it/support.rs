@@ -308,10 +308,7 @@ impl Stand {
             .save_deployment(&deployment)
             .await
             .expect("it is stored");
-        let batch = LogBatch {
-            entries,
-            ..LogBatch::default()
-        };
+        let batch = LogBatch::of(entries);
         self.logs
             .append(Arc::new(batch))
             .await
@@ -330,10 +327,7 @@ impl Stand {
             deployment,
             Some(PhaseName::Deploy),
         );
-        let batch = LogBatch {
-            entries: vec![entry],
-            ..LogBatch::default()
-        };
+        let batch = LogBatch::of(vec![entry]);
         self.logs
             .append(Arc::new(batch))
             .await

@@ -14,6 +14,8 @@ use crate::timestamp;
 pub const CONTEXT: &str = "https://flukebase.me/schemas/unified-log";
 /// Constant of the contract.
 pub const TYPE: &str = "UnifiedLogEntry";
+/// So many numbers make different ids within a millisecond, see [`LogEntry::make_id`].
+pub const ID_NUMBERS: u64 = 36_u64.pow(9);
 /// Stream and tag of entries in which the ingress tells of a request.
 pub const ACCESS: &str = "access";
 /// Name in place of an app's in entries about the platform itself. No app can have it.
@@ -303,13 +305,21 @@ impl LogEntry {
         }
     }
 
-    /// Cuts what is too long to be kept. Comes after secrets were taken out: of one that the cut
-    /// went through, half would stay.
+    /// As [`limit`].
     pub fn limit(&mut self) {
-        cut(&mut self.message, MAX_MESSAGE_BYTES);
-        if let Some(trace) = &mut self.flukedeploy_metadata.stack_trace {
-            cut(trace, MAX_TRACE_BYTES);
-        }
+        limit(
+            &mut self.message,
+            self.flukedeploy_metadata.stack_trace.as_mut(),
+        );
+    }
+}
+
+/// Cuts what is too long to be kept. Comes after secrets were taken out: of one that the cut
+/// went through, half would stay.
+pub fn limit(message: &mut String, stack_trace: Option<&mut String>) {
+    cut(message, MAX_MESSAGE_BYTES);
+    if let Some(trace) = stack_trace {
+        cut(trace, MAX_TRACE_BYTES);
     }
 }
 

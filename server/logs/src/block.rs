@@ -54,22 +54,57 @@ impl<'a> Id<'a> {
     }
 
     fn number(id: &str, time: i64) -> Option<u64> {
-        let (ms, digits) = id.strip_prefix("dep-")?.split_once('-')?;
-        let plain = ms.bytes().all(|b| b.is_ascii_digit()) && (ms == "0" || !ms.starts_with('0'));
-        if !plain || ms.parse() != Ok(time / NS_PER_MS) || digits.len() != ID_DIGITS {
+        // Every line has one: each byte is looked at once.
+        let rest = id.as_bytes().strip_prefix(b"dep-")?;
+        let (rest, digits) = rest.split_last_chunk::<ID_DIGITS>()?;
+        let ms = rest.strip_suffix(b"-")?;
+        if ms.is_empty() || ms.len() > 18 || ms[0] == b'0' && ms.len() > 1 {
             return None;
         }
-        // The first digit counts least.
-        digits.bytes().rev().try_fold(0, |number: u64, digit| {
-            let value = match digit {
-                b'0'..=b'9' => digit - b'0',
-                b'a'..=b'z' => digit - b'a' + 10,
-                _ => return None,
-            };
-            Some(number * 36 + u64::from(value))
-        })
+        let mut value = 0;
+        for digit in ms {
+            let digit = digit.wrapping_sub(b'0');
+            if digit > 9 {
+                return None;
+            }
+            value = value * 10 + i64::from(digit);
+        }
+        (value == time / NS_PER_MS)
+            .then(|| number_of(digits))
+            .flatten()
     }
 }
+
+/// Of digits to the base 36, of which the first counts least.
+fn number_of(digits: &[u8; ID_DIGITS]) -> Option<u64> {
+    let value = |at: usize| u64::from(DIGIT_VALUES[usize::from(digits[at])]);
+    let is_odd = digits
+        .iter()
+        .fold(0, |all, digit| all | DIGIT_VALUES[usize::from(*digit)])
+        & NO_DIGIT
+        != 0;
+    // Three at a time: one multiplication waits for another.
+    let three = |at: usize| value(at) + 36 * value(at + 1) + 36 * 36 * value(at + 2);
+    let number = three(0) + 36_u64.pow(3) * three(3) + 36_u64.pow(6) * three(6);
+    (!is_odd).then_some(number)
+}
+
+const NO_DIGIT: u8 = 0x80;
+/// Of each byte as a digit to the base 36.
+const DIGIT_VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 36 {
+        let digit = if value < 10 {
+            b'0' + value
+        } else {
+            b'a' + value - 10
+        };
+        values[digit as usize] = value;
+        value += 1;
+    }
+    values
+};
 
 /// One line, borrowed, without its sequence number and origin.
 #[derive(Debug, Clone, Copy)]

@@ -36,15 +36,58 @@ pub(crate) fn hash_word(word: &[u8]) -> u64 {
 }
 
 /// Of the word from `start` to `end` of a text.
+#[inline]
 fn hash_word_in(text: &[u8], start: usize, end: usize) -> u64 {
-    const LOWER: u64 = 0x2020_2020_2020_2020;
-    let mut hash = mix(WORD, (end - start) as u64);
+    let length = end - start;
+    // Nearly all are short.
+    if length <= 16
+        && let Some(bytes) = text.get(start..).and_then(<[u8]>::first_chunk::<16>)
+    {
+        let both = u128::from_le_bytes(*bytes);
+        let (first, second) = (lower_half(both), lower_half(both >> 64));
+        if length <= 8 {
+            return finish(mix(BEGUN[length], first & KEPT[length] | LOWER));
+        }
+        let hash = mix(BEGUN[length], first | LOWER);
+        return finish(mix(hash, second & KEPT[length - 8] | LOWER));
+    }
+    let mut hash = mix(WORD, length as u64);
     let mut at = start;
     while at < end {
         hash = mix(hash, eight(text, at, end) | LOWER);
         at += 8;
     }
     finish(hash)
+}
+
+const LOWER: u64 = 0x2020_2020_2020_2020;
+/// What the hash of a word of this length begins with.
+const BEGUN: [u64; 17] = {
+    let mut begun = [0; 17];
+    let mut length = 0;
+    while length < begun.len() {
+        begun[length] = mix(WORD, length as u64);
+        length += 1;
+    }
+    begun
+};
+/// Keeps so many of eight bytes.
+const KEPT: [u64; 9] = {
+    let mut kept = [u64::MAX; 9];
+    let mut count = 0;
+    while count < 8 {
+        kept[count] = (1 << (8 * count)) - 1;
+        count += 1;
+    }
+    kept
+};
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the other half is not asked for"
+)]
+fn lower_half(both: u128) -> u64 {
+    both as u64
 }
 
 /// Up to eight bytes from `at`, those from `end` on as zeros. Reads beyond `end` where the text
@@ -73,7 +116,7 @@ fn padded(tail: &[u8]) -> u64 {
     }
 }
 
-fn mix(hash: u64, value: u64) -> u64 {
+const fn mix(hash: u64, value: u64) -> u64 {
     let hash = (hash ^ value).wrapping_mul(MULTIPLIER);
     hash ^ hash >> 29
 }
@@ -88,43 +131,48 @@ fn finish(hash: u64) -> u64 {
 pub(crate) struct Hashes {
     /// Open addressing, 0 is free, a power of two long.
     table: Vec<u64>,
-    used: usize,
+    /// All that are in the table, which is mostly free places.
+    distinct: Vec<u64>,
 }
 
 impl Hashes {
     pub(crate) fn new() -> Self {
         Self {
             table: vec![0; 1 << 15],
-            used: 0,
+            distinct: Vec::new(),
         }
     }
 
     pub(crate) fn clear(&mut self) {
         self.table.fill(0);
-        self.used = 0;
+        self.distinct.clear();
     }
 
     pub(crate) fn insert(&mut self, hash: u64) {
         let hash = hash.max(1);
-        if self.used * 2 >= self.table.len() {
-            let doubled = vec![0; self.table.len() * 2];
-            let old = std::mem::replace(&mut self.table, doubled);
-            for hash in old.into_iter().filter(|hash| *hash != 0) {
-                let place = self.place_of(hash);
-                self.table[place] = hash;
+        let place = self.place_of(hash);
+        if self.table[place] != hash {
+            self.table[place] = hash;
+            self.distinct.push(hash);
+            if self.distinct.len() * 2 > self.table.len() {
+                self.grow();
             }
         }
-        let place = self.place_of(hash);
-        if self.table[place] == 0 {
-            self.table[place] = hash;
-            self.used += 1;
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.table = vec![0; self.table.len() * 2];
+        for hash in &self.distinct {
+            let place = self.place_of(*hash);
+            self.table[place] = *hash;
         }
     }
 
     fn place_of(&self, hash: u64) -> usize {
         let mask = self.table.len() - 1;
         let mut place = low(hash) & mask;
-        while self.table[place] != 0 && self.table[place] != hash {
+        while self.table[place] != hash && self.table[place] != 0 {
             place = (place + 1) & mask;
         }
         place
@@ -143,27 +191,47 @@ impl Hashes {
         }
     }
 
-    /// Eight bytes at a time become a bit each; words begin and end where bits change.
-    fn insert_ascii_words(&mut self, texts: &[u8], start: usize, end: usize) {
-        let (mut begun, mut is_within) = (start, false);
-        for base in (start..end).step_by(64) {
-            let mut words = 0_u64;
-            for (place, at) in (base..end.min(base + 64)).step_by(8).enumerate() {
-                words |= word_bits(eight(texts, at, end)) << (8 * place);
+    /// The same for every part of a text, each ending where `ends` says.
+    pub(crate) fn insert_all(&mut self, texts: &str, ends: &[u32]) {
+        let is_ascii = texts.is_ascii();
+        let mut start = 0;
+        for end in ends {
+            let end = (*end as usize).min(texts.len());
+            if is_ascii {
+                self.insert_ascii_words(texts.as_bytes(), start, end);
+            } else {
+                self.insert_words(texts, start, end);
             }
-            let mut changes = words ^ (words << 1 | u64::from(is_within));
-            while changes != 0 {
-                let at = base + changes.trailing_zeros() as usize;
-                changes &= changes - 1;
-                if is_within {
-                    self.insert(hash_word_in(texts, begun, at));
+            start = end;
+        }
+    }
+
+    /// 64 bytes at a time become a bit each; words begin and end where bits change.
+    fn insert_ascii_words(&mut self, texts: &[u8], start: usize, end: usize) {
+        // Where a word began that goes on in the next 64 bytes.
+        let mut begun = None;
+        for base in (start..end).step_by(64) {
+            let words = words_in(texts, base, end);
+            let before = words << 1 | u64::from(begun.is_some());
+            let (mut starts, mut ends) = (words & !before, !words & before);
+            if let Some(from) = begun {
+                if ends == 0 {
+                    continue;
                 }
-                begun = at;
-                is_within = !is_within;
+                self.insert(hash_word_in(texts, from, base + first_bit(&mut ends)));
+                begun = None;
+            }
+            while starts != 0 {
+                let from = base + first_bit(&mut starts);
+                if ends == 0 {
+                    begun = Some(from);
+                    break;
+                }
+                self.insert(hash_word_in(texts, from, base + first_bit(&mut ends)));
             }
         }
-        if is_within {
-            self.insert(hash_word_in(texts, begun, end));
+        if let Some(from) = begun {
+            self.insert(hash_word_in(texts, from, end));
         }
     }
 
@@ -203,9 +271,11 @@ impl Hashes {
     }
 
     pub(crate) fn to_filter(&self) -> Vec<u8> {
-        let lines = (self.used * BITS_PER_WORD).div_ceil(LINE * 8).max(1);
+        let lines = (self.distinct.len() * BITS_PER_WORD)
+            .div_ceil(LINE * 8)
+            .max(1);
         let mut filter = vec![0; lines * LINE];
-        for hash in self.table.iter().filter(|hash| **hash != 0) {
+        for hash in &self.distinct {
             let start = line_of(*hash, lines) * LINE;
             for bit in bits_of(*hash) {
                 filter[start + bit / 8] |= 1 << (bit % 8);
@@ -215,19 +285,57 @@ impl Hashes {
     }
 }
 
-/// Which of eight ASCII bytes can be in a word: a bit each, the first byte's the lowest.
-fn word_bits(bytes: u64) -> u64 {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = EACH << 7;
-    // Sets the high bit of the bytes that are at least `least`: ASCII leaves it free.
-    let from = |bytes: u64, least: u8| bytes + EACH * u64::from(0x80 - least);
-    let lower = bytes | (EACH * 0x20);
-    let letters = from(lower, b'a') & !from(lower, b'z' + 1);
-    let digits = from(bytes, b'0') & !from(bytes, b'9' + 1);
-    let underscores = !from(bytes ^ (EACH * u64::from(b'_')), 1);
-    let found = (letters | digits | underscores) & HIGH;
-    // Gathers the high bits in the topmost byte: no two products meet.
-    (found >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+/// Takes the lowest bit that is set.
+fn first_bit(bits: &mut u64) -> usize {
+    let place = bits.trailing_zeros() as usize;
+    *bits &= bits.wrapping_sub(1);
+    place
+}
+
+/// Which of 64 bytes from `base` on can be in a word: a bit each, the first byte's the lowest. Those
+/// from `end` on cannot.
+fn words_in(texts: &[u8], base: usize, end: usize) -> u64 {
+    let mut last = [0; 64];
+    let whole = texts.get(base..).and_then(<[u8]>::first_chunk::<64>);
+    let bytes = whole.unwrap_or_else(|| {
+        last[..end - base].copy_from_slice(&texts[base..end]);
+        &last
+    });
+    let words = word_bits(bytes);
+    if end - base < 64 {
+        words & ((1 << (end - base)) - 1)
+    } else {
+        words
+    }
+}
+
+/// Which of 64 bytes can be in a word. The compiler makes vector code of the first part.
+fn word_bits(bytes: &[u8; 64]) -> u64 {
+    let mut flags = [0; 64];
+    for (flag, byte) in flags.iter_mut().zip(bytes) {
+        let is_letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+        let is_digit = byte.wrapping_sub(b'0') < 10;
+        *flag = u8::from(is_letter) | u8::from(is_digit) | u8::from(*byte == b'_');
+    }
+    let (rows, _) = flags.as_chunks::<8>();
+    let mut turned = 0;
+    for (row, flags) in rows.iter().enumerate() {
+        turned |= u64::from_le_bytes(*flags) << row;
+    }
+    transposed(turned)
+}
+
+/// Eight rows of eight bits, mirrored along their diagonal.
+fn transposed(mut rows: u64) -> u64 {
+    for (distance, swapped) in [
+        (7, 0x00aa_00aa_00aa_00aa),
+        (14, 0x0000_cccc_0000_cccc),
+        (28, 0x0000_0000_f0f0_f0f0),
+    ] {
+        let differ = (rows ^ (rows >> distance)) & swapped;
+        rows ^= differ ^ (differ << distance);
+    }
+    rows
 }
 
 const IS_WORD: [bool; 256] = {
@@ -306,8 +414,14 @@ mod tests {
             let mut hashes = Hashes::new();
             let all = format!("{before}{text}{after}");
             hashes.insert_words(&all, before.len(), before.len() + text.len());
-            let found: BTreeSet<u64> = hashes.table.iter().copied().filter(|hash| *hash != 0).collect();
+            let found: BTreeSet<u64> = hashes.distinct.iter().copied().collect();
             prop_assert_eq!(found, plain_hashes(&text));
+            hashes.clear();
+            let ends = [before.len(), before.len() + text.len(), all.len()];
+            hashes.insert_all(&all, &ends.map(|end| u32::try_from(end).unwrap()));
+            let found: BTreeSet<u64> = hashes.distinct.iter().copied().collect();
+            let parts = [before, text, after];
+            prop_assert_eq!(found, parts.iter().flat_map(|part| plain_hashes(part)).collect());
         }
     }
 
@@ -321,16 +435,14 @@ mod tests {
 
     #[test]
     fn every_character_is_told_apart() {
-        for byte in 0..128_u8 {
-            let bits = word_bits(u64::from_le_bytes([
-                byte, b' ', byte, b'a', b'-', byte, b'_', byte,
-            ]));
+        for byte in 0..=u8::MAX {
             let is = u64::from(IS_WORD[usize::from(byte)]);
-            assert_eq!(
-                bits,
-                is | is << 2 | 1 << 3 | is << 5 | 1 << 6 | is << 7,
-                "{byte}"
-            );
+            for place in [0, 1, 8, 13, 63] {
+                let mut bytes = [b' '; 64];
+                (bytes[place], bytes[7]) = (byte, b'a');
+                assert_eq!(word_bits(&bytes), is << place | 1 << 7, "{byte}");
+            }
+            assert_eq!(word_bits(&[byte; 64]), is * u64::MAX, "{byte}");
         }
     }
 
@@ -341,7 +453,7 @@ mod tests {
             let text = format!("Word{number} naïve{number} µ_{number}—plain{number}!");
             hashes.insert_words(&text, 0, text.len());
         }
-        assert_eq!(hashes.used, 80_000);
+        assert_eq!(hashes.distinct.len(), 80_000);
         let filter = hashes.to_filter();
         for number in 0..40_000 {
             assert!(may_have(

@@ -13,6 +13,7 @@ use std::io;
 use std::sync::Arc;
 
 use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::CParameter;
 
 use crate::block::{Block, Columns, Extra, MAX_ROWS, ODD, Tail};
 use crate::bloom::Hashes;
@@ -24,6 +25,9 @@ pub(crate) const HEADER_BYTES: usize = 112;
 const MAGIC: u32 = u32::from_le_bytes(*b"FLB1");
 /// Far more than any block has: a header that says more is not believed.
 const MAX_SECTION_BYTES: u32 = 256 << 20;
+/// Of the table in which compression looks for what came before: 32 KiB stay in the processor's
+/// nearest memory. Twice that costs a tenth of the time and saves 3 % of the space at most.
+const HASH_BITS: u32 = 13;
 /// 36^9 is less than 2^48.
 const ID_BYTES: usize = 6;
 const ODD_ON_DISK: u64 = (1 << (8 * ID_BYTES)) - 1;
@@ -154,13 +158,18 @@ fn read_section(reader: &mut Reader<'_>) -> Result<Section, Malformed> {
 pub(crate) struct Encoder {
     compressor: Compressor<'static>,
     hashes: Hashes,
+    /// What sections are compressed into: fresh memory costs a fault per page.
+    stored: [Vec<u8>; 3],
 }
 
 impl Encoder {
     pub(crate) fn new(level: i32) -> io::Result<Self> {
+        let mut compressor = Compressor::new(level)?;
+        compressor.set_parameter(CParameter::HashLog(HASH_BITS))?;
         Ok(Self {
-            compressor: Compressor::new(level)?,
+            compressor,
             hashes: Hashes::new(),
+            stored: Default::default(),
         })
     }
 
@@ -168,22 +177,19 @@ impl Encoder {
     pub(crate) fn encode(&mut self, block: &Block) -> io::Result<(Header, Vec<u8>)> {
         let block: Cow<'_, Block> = block.sorted();
         self.hashes.clear();
-        let mut start = 0;
-        for end in &block.columns.ends {
-            let end = *end as usize;
-            self.hashes.insert_words(&block.texts, start, end);
-            start = end;
-        }
+        self.hashes.insert_all(&block.texts, &block.columns.ends);
         for origin in block.columns.dictionary.list() {
             for feature in origin.features() {
                 self.hashes.insert(feature);
             }
         }
         let filter = self.hashes.to_filter();
-        let (columns, columns_bytes) = self.section(&write_columns(&block.columns))?;
-        let (texts, texts_bytes) = self.section(block.texts.as_bytes())?;
-        let (extra, extra_bytes) = self.section(&write_extra(&block.extra))?;
-        let parts = [&filter, &columns_bytes, &texts_bytes, &extra_bytes];
+        let [columns_bytes, texts_bytes, extra_bytes] = &mut self.stored;
+        let compressor = &mut self.compressor;
+        let columns = section(compressor, &write_columns(&block.columns), columns_bytes)?;
+        let texts = section(compressor, block.texts.as_bytes(), texts_bytes)?;
+        let extra = section(compressor, &write_extra(&block.extra), extra_bytes)?;
+        let parts = [&filter, columns_bytes, texts_bytes, extra_bytes];
         let length = HEADER_BYTES + parts.iter().map(|part| part.len()).sum::<usize>();
         let (min_time, max_time) = block.times().unwrap_or_default();
         let (min_sequence, max_sequence) = block.sequences().unwrap_or_default();
@@ -212,16 +218,22 @@ impl Encoder {
         }
         Ok((header, bytes))
     }
+}
 
-    fn section(&mut self, raw: &[u8]) -> io::Result<(Section, Vec<u8>)> {
-        let stored = self.compressor.compress(raw)?;
-        let section = Section {
-            stored: to_u32(stored.len()),
-            raw: to_u32(raw.len()),
-            checksum: crc32fast::hash(&stored),
-        };
-        Ok((section, stored))
-    }
+/// Compresses into a buffer that may have been used before.
+fn section(
+    compressor: &mut Compressor<'_>,
+    raw: &[u8],
+    stored: &mut Vec<u8>,
+) -> io::Result<Section> {
+    stored.clear();
+    stored.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+    compressor.compress_to_buffer(raw, stored)?;
+    Ok(Section {
+        stored: to_u32(stored.len()),
+        raw: to_u32(raw.len()),
+        checksum: crc32fast::hash(stored),
+    })
 }
 
 /// Turns sections back; holds what can be used again.

@@ -70,7 +70,7 @@ impl ports::LogStore for Logs {
     async fn append(&self, batch: Arc<LogBatch>) -> Result<u64, StoreError> {
         self.run("storing log entries", move |store| {
             store.check_space()?;
-            store.append(&batch.entries, &batch.positions)
+            store.append_batch(&batch)
         })
         .await
     }

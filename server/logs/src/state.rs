@@ -68,11 +68,15 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn app(&mut self, root: &Path, name: &str) -> &mut App {
-        // Not `entry`: it would need a new `String` for every line.
+    pub(crate) fn add_app(&mut self, root: &Path, name: &str) {
+        // Not `entry`: it would need a new `String` every time.
         if !self.apps.contains_key(name) {
             self.apps.insert(name.to_owned(), App::new(root, name));
         }
+    }
+
+    pub(crate) fn app(&mut self, root: &Path, name: &str) -> &mut App {
+        self.add_app(root, name);
         self.apps
             .get_mut(name)
             .expect("the app was put there above")

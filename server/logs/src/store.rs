@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::ops::Bound::Included;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::{self, Sender};
@@ -9,9 +10,10 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
 use flukedeploy_domain::log_entry::LogEntry;
+use flukedeploy_platform::ports::LogBatch;
 use rustix::fs::{FlockOperation, flock};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Item};
 use crate::block::Block;
 use crate::disk::Disk;
 use crate::error::{Doing, Error};
@@ -152,33 +154,46 @@ impl LogStore {
         entries: &[LogEntry],
         positions: &[(String, Vec<u8>)],
     ) -> Result<u64, Error> {
+        self.append_items(entries, positions)
+    }
+
+    /// The same for what the platform brings.
+    pub(crate) fn append_batch(&self, batch: &LogBatch) -> Result<u64, Error> {
+        self.append_items(&batch.logged, &batch.positions)
+    }
+
+    fn append_items(
+        &self,
+        items: &[impl Item],
+        positions: &[(String, Vec<u8>)],
+    ) -> Result<u64, Error> {
         check_positions(positions)?;
-        let batch = Batch::of(entries);
+        let batch = Batch::of(items);
         let batch = batch.map_err(|cause| Error::io("encoding log lines", cause.into()))?;
         let buffer = std::mem::take(&mut *lock(&self.spare));
         let mut frame = Frame::lines(&batch, positions, buffer);
         if frame.len() > MAX_FRAME_BYTES {
             let text = format!(
                 "{} log lines with {} bytes at once",
-                entries.len(),
+                items.len(),
                 frame.len()
             );
             return Err(Error::TooLarge(text));
         }
-        if !entries.is_empty() {
+        if !items.is_empty() {
             self.shared
                 .backlog
                 .room(self.shared.options.waiting_bytes)?;
         }
         let mut writer = lock(&self.writer);
         let first = writer.next_sequence;
-        if entries.is_empty() && positions.is_empty() {
+        if items.is_empty() && positions.is_empty() {
             return Ok(first);
         }
         writer.rotate_if_long(&self.shared);
         frame.number(first);
         writer.wal.append(&mut frame).doing("storing log lines")?;
-        writer.next_sequence += entries.len() as u64;
+        writer.next_sequence += items.len() as u64;
         writer.take_in(&self.shared, &batch, positions);
         let buffer = frame.into_buffer();
         if buffer.capacity() <= MAX_SPARE_BYTES {
@@ -305,6 +320,47 @@ fn check_positions(positions: &[(String, Vec<u8>)]) -> Result<(), Error> {
     Err(Error::TooLarge(text))
 }
 
+/// An app that lines of a batch are of: looked up once, and not for each of them.
+struct Filling<'a> {
+    name: &'a str,
+    open: &'a mut Block,
+    waiting: &'a mut Vec<Arc<Block>>,
+}
+
+/// The apps that a batch's lines are of, and per origin of the batch the place of its app.
+fn fillings<'a>(
+    shared: &Shared,
+    state: &'a mut State,
+    batch: &Batch<'_, impl Item>,
+) -> (Vec<Filling<'a>>, Vec<usize>) {
+    let origins = batch.origins.list();
+    let mut names: Vec<&str> = origins.iter().map(|origin| origin.app()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in &names {
+        state.add_app(&shared.root, name);
+    }
+    let filling_of = origins.iter().map(|origin| {
+        let place = names.binary_search(&origin.app());
+        place.unwrap_or(usize::MAX)
+    });
+    let filling_of = filling_of.collect();
+    let filling = |(name, app): (&'a String, &'a mut App)| Filling {
+        name,
+        open: Arc::make_mut(&mut app.open),
+        waiting: &mut app.waiting,
+    };
+    let (Some(least), Some(most)) = (names.first(), names.last()) else {
+        return (Vec::new(), filling_of);
+    };
+    // Both are by name.
+    let apps = state
+        .apps
+        .range_mut::<str, _>((Included(*least), Included(*most)));
+    let wanted = apps.filter(|(name, _)| names.binary_search(&name.as_str()).is_ok());
+    (wanted.map(filling).collect(), filling_of)
+}
+
 impl Writer {
     fn seal(&self, backlog: &Backlog, app: String, block: Arc<Block>) {
         backlog.add(block.bytes());
@@ -313,10 +369,13 @@ impl Writer {
     }
 
     /// Makes lines that are in the write-ahead log visible.
-    fn take_in(&mut self, shared: &Shared, batch: &Batch<'_>, positions: &[(String, Vec<u8>)]) {
-        let origins = batch.origins.list();
-        let first = self.next_sequence - batch.entries.len() as u64;
-        let mut full = Vec::new();
+    fn take_in(
+        &mut self,
+        shared: &Shared,
+        batch: &Batch<'_, impl Item>,
+        positions: &[(String, Vec<u8>)],
+    ) {
+        let first = self.next_sequence - batch.items.len() as u64;
         let mut state = shared.write();
         state.newest = self.next_sequence.saturating_sub(1);
         for (key, value) in positions {
@@ -325,13 +384,37 @@ impl Writer {
                 None => drop(state.positions.insert(key.clone(), value.clone())),
             }
         }
+        let mut full = self.push_lines(shared, &mut state, batch, first);
+        self.close_fullest(shared, &mut state, &mut full);
+        drop(state);
+        for (app, block) in full {
+            self.seal(&shared.backlog, app, block);
+        }
+    }
+
+    /// Puts lines into the open blocks of their apps; returns those that became full.
+    fn push_lines(
+        &mut self,
+        shared: &Shared,
+        state: &mut State,
+        batch: &Batch<'_, impl Item>,
+        first: u64,
+    ) -> Vec<(String, Arc<Block>)> {
+        let origins = batch.origins.list();
+        let mut full = Vec::new();
+        let (mut filling, filling_of) = fillings(shared, state, batch);
         // Per origin of the batch, its place in its app's open block.
         let mut places = vec![None; origins.len()];
         for ((origin, line), sequence) in batch.lines().zip(first..) {
             let origin = origin as usize;
-            let name = origins[origin].app();
-            let app: &mut App = state.app(&shared.root, name);
-            let open = Arc::make_mut(&mut app.open);
+            let Some(Filling {
+                name,
+                open,
+                waiting,
+            }) = filling.get_mut(filling_of[origin])
+            else {
+                continue;
+            };
             let before = open.bytes();
             let place = *places[origin]
                 .get_or_insert_with(|| open.columns.dictionary.of_origin(&origins[origin]));
@@ -339,19 +422,16 @@ impl Writer {
             self.open_bytes += open.bytes() - before;
             if is_full(open.bytes(), open.rows(), shared.options.block_bytes) {
                 self.open_bytes -= open.bytes();
-                let next = app.open.next();
-                full.extend(app.close_open().map(|block| (name.to_owned(), block)));
                 // What filled one block is likely to fill another.
-                app.open = Arc::new(next);
+                let next = open.next();
+                let block = Arc::new(std::mem::replace(*open, next));
+                waiting.push(Arc::clone(&block));
+                full.push(((*name).to_owned(), block));
                 // Its origins are numbered anew.
                 places.fill(None);
             }
         }
-        self.close_fullest(shared, &mut state, &mut full);
-        drop(state);
-        for (app, block) in full {
-            self.seal(&shared.backlog, app, block);
-        }
+        full
     }
 
     fn close_fullest(

@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Item};
 use crate::block::{Block, Id, Line};
 use crate::codec::{Malformed, Reader, put_bytes, put_varint, to_u32, unzigzag, zigzag};
 use crate::disk::{Disk, open_file, remove_if_there, sync_directory};
@@ -59,18 +59,18 @@ impl Frame {
     /// Lines without their sequence number, which [`number`](Self::number) sets; in a buffer that
     /// may have been used before, as [`into_buffer`](Self::into_buffer) gives it back.
     pub(crate) fn lines(
-        batch: &Batch<'_>,
+        batch: &Batch<'_, impl Item>,
         positions: &[(String, Vec<u8>)],
         buffer: Vec<u8>,
     ) -> Self {
         let mut frame = Self::within(buffer, LINES);
-        let entries = batch.entries.iter();
-        let text: usize = entries.map(|entry| entry.message.len() + 24).sum();
-        frame.0.reserve(text);
+        frame
+            .0
+            .reserve(batch.message_bytes() + batch.items.len() * 24);
         frame.0.extend([0; 8]);
         frame.put_positions(positions.iter().map(|(key, value)| (key, value)));
         frame.put_origins(&batch.origins);
-        put_varint(&mut frame.0, batch.entries.len() as u64);
+        put_varint(&mut frame.0, batch.items.len() as u64);
         let mut before = 0;
         for (origin, line) in batch.lines() {
             put_line(&mut frame.0, &mut before, origin, line);

@@ -3,13 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use flukedeploy_domain::log_entry::LogEntry;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::collector;
 use crate::meaning::{Printed, Streams};
 use crate::platform::Platform;
+use crate::ports::Logged;
 use crate::reading::Reading;
 
 /// Before reading that was interrupted is begun anew.
@@ -49,11 +49,11 @@ impl<'a> Ahead<'a> {
         &mut self,
         reading: &mut Reading,
         printed: &mut Vec<Printed>,
-        entry_of: &(impl Fn(Printed) -> LogEntry + Sync),
+        line_of: &mut (impl FnMut(Printed) -> Logged + Send),
     ) {
         if self.told.is_none() {
             let part = std::mem::take(printed);
-            return self.record_part(reading, part, false, entry_of).await;
+            return self.record_part(reading, part, false, line_of).await;
         }
         while let Some(first) = printed.first() {
             let was_told = self.has_told(first);
@@ -62,7 +62,7 @@ impl<'a> Ahead<'a> {
                 .position(|one| self.has_told(one) != was_told)
                 .unwrap_or(printed.len());
             let part = printed.drain(..end).collect();
-            self.record_part(reading, part, was_told, entry_of).await;
+            self.record_part(reading, part, was_told, line_of).await;
         }
         self.told.take_if(|told| !reading.is_behind(&told.up_to));
     }
@@ -78,22 +78,22 @@ impl<'a> Ahead<'a> {
         reading: &mut Reading,
         printed: Vec<Printed>,
         was_told: bool,
-        entry_of: &(impl Fn(Printed) -> LogEntry + Sync),
+        line_of: &mut (impl FnMut(Printed) -> Logged + Send),
     ) {
         if printed.is_empty() || self.gave_up {
             return;
         }
         let positions = reading.behind(&printed);
-        let entries: Vec<_> = printed.into_iter().map(entry_of).collect();
+        let logged: Vec<_> = printed.into_iter().map(&mut *line_of).collect();
         let mut number = self
             .told
             .as_ref()
             .map(|told| told.number)
             .filter(|_| was_told);
-        let room = self.room(reading, &entries, &mut number, entry_of).await;
+        let room = self.room(reading, &logged, &mut number, line_of).await;
         if let Some(room) = room {
             let journal = &self.px.parts().journal;
-            journal.record_read(room, entries, positions, number).await;
+            journal.record_read(room, logged, positions, number).await;
         } else {
             self.gave_up = true;
         }
@@ -104,13 +104,13 @@ impl<'a> Ahead<'a> {
     async fn room(
         &mut self,
         reading: &Reading,
-        entries: &[LogEntry],
+        logged: &[Logged],
         number: &mut Option<u64>,
-        entry_of: &(impl Fn(Printed) -> LogEntry + Sync),
+        line_of: &mut (impl FnMut(Printed) -> Logged + Send),
     ) -> Option<OwnedSemaphorePermit> {
         let journal = &self.px.parts().journal;
         let stop = self.px.stopping();
-        let mut room = std::pin::pin!(journal.room(entries.len()));
+        let mut room = std::pin::pin!(journal.room(logged.len()));
         let mut giving_up = std::pin::pin!(journal.stands_still(|| stop.is_cancelled()));
         tokio::select! {
             biased;
@@ -120,7 +120,7 @@ impl<'a> Ahead<'a> {
         }
         // What waits for the store was told first.
         journal.flush().await;
-        let first = *number.get_or_insert_with(|| journal.tell_ahead(entries.to_vec()));
+        let first = *number.get_or_insert_with(|| journal.tell_ahead(logged.to_vec()));
         let told = self.told.get_or_insert_with(|| Told {
             up_to: reading.clone(),
             number: first,
@@ -130,12 +130,12 @@ impl<'a> Ahead<'a> {
             biased;
             room = &mut room => room,
             () = &mut giving_up => None,
-            () = self.read_on(entry_of) => None,
+            () = self.read_on(line_of) => None,
         }
     }
 
     /// Never ends by itself.
-    async fn read_on(&mut self, entry_of: &(impl Fn(Printed) -> LogEntry + Sync)) {
+    async fn read_on(&mut self, line_of: &mut (impl FnMut(Printed) -> Logged + Send)) {
         let Some(told) = &mut self.told else { return };
         let parts = self.px.parts();
         loop {
@@ -162,8 +162,8 @@ impl<'a> Ahead<'a> {
                 if !printed.is_empty() {
                     // It is the position of who was told, and not stored.
                     drop(told.up_to.behind(&printed));
-                    let entries = printed.drain(..).map(entry_of).collect();
-                    parts.journal.tell_ahead(entries);
+                    let logged = printed.drain(..).map(&mut *line_of).collect();
+                    parts.journal.tell_ahead(logged);
                     parts.journal.may_tell_ahead().await;
                 }
                 if is_over {

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flukedeploy_domain::app::{Environment, Settings};
 use flukedeploy_domain::deployment::{Deployment, PhaseName};
-use flukedeploy_domain::log_entry::{EventType, LogEntry, LogMetadata, LogSource, SourceType};
+use flukedeploy_domain::log_entry::{EventType, LogMetadata, LogSource, SourceType};
 use futures_util::StreamExt as _;
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
@@ -14,12 +15,15 @@ use tokio::task::JoinHandle;
 use crate::ahead::Ahead;
 use crate::meaning::{Printed, Streams};
 use crate::platform::Platform;
-use crate::ports::{ServiceState, StoreError};
-use crate::reading::Reading;
+use crate::ports::{LineOrigin, Logged, ReplicaLine, ServiceState, StoreError};
+use crate::reading::{Reading, nanoseconds};
 
 /// Releases of an environment whose settings are searched for secrets at the start, the newest
 /// first; older ones do not run any more.
 const RELEASES: u32 = 50;
+
+/// Replicas' streams that are remembered with what their lines have in common.
+const MAX_ORIGINS: usize = 256;
 
 /// Follows every release service of the instance. Ends when the platform stops.
 pub(crate) async fn run(px: Platform) {
@@ -149,19 +153,20 @@ async fn follow(px: Platform, service: ServiceState) {
         .parts()
         .engine
         .follow_logs(&service.name, &reading.read_to());
-    let entry_of = |printed: Printed, until: Option<OffsetDateTime>| {
+    let metadata_of = |is_deploying: bool| {
         let mut metadata = LogMetadata {
             environment: environment.clone(),
             release,
             ..LogMetadata::new(EventType::PostDeploy, app.as_str())
         };
-        if until.is_some_and(|until| printed.at <= until) {
+        if is_deploying {
             metadata.deployment_id.clone_from(&deployment);
             metadata.event_type = EventType::DeployStart;
             metadata.phase = Some(PhaseName::Deploy);
         }
-        entry(&service.name, &app, printed, metadata)
+        metadata
     };
+    let mut origins = Origins::new(&service.name, &app, metadata_of);
     // What a release prints while it is being deployed belongs to that story.
     let story = || {
         let id = deployment.as_deref()?;
@@ -189,33 +194,33 @@ async fn follow(px: Platform, service: ServiceState) {
             Some(None) => is_over = true,
         }
         let until = story();
-        let entry_of = |one| entry_of(one, until);
-        ahead.record(&mut reading, &mut printed, &entry_of).await;
+        let mut line_of = |one| origins.logged(one, until);
+        ahead.record(&mut reading, &mut printed, &mut line_of).await;
     }
     streams.flush(&mut |one| printed.push(one));
     let until = story();
-    ahead
-        .record(&mut reading, &mut printed, &|one| entry_of(one, until))
-        .await;
+    let mut line_of = |one| origins.logged(one, until);
+    ahead.record(&mut reading, &mut printed, &mut line_of).await;
 }
 
 /// Records what was printed, and how far it was read, as one. For those who are waited for: what
 /// has no room while nothing can be stored is lost.
-pub(crate) async fn record_at_once(
+pub(crate) async fn record_at_once<F: Fn(bool) -> LogMetadata>(
     px: &Platform,
     reading: &mut Reading,
     printed: &mut Vec<Printed>,
-    entry_of: &(impl Fn(Printed) -> LogEntry + Sync),
+    origins: &mut Origins<'_, F>,
 ) {
     if printed.is_empty() {
         return;
     }
     let positions = reading.behind(printed);
-    let entries: Vec<_> = printed.drain(..).map(entry_of).collect();
+    let lines = printed.drain(..).map(|one| origins.logged(one, None));
+    let logged: Vec<_> = lines.collect();
     let journal = &px.parts().journal;
-    match journal.room_at_once(entries.len()).await {
-        Some(room) => journal.record_read(room, entries, positions, None).await,
-        None => journal.lose(entries),
+    match journal.room_at_once(logged.len()).await {
+        Some(room) => journal.record_read(room, logged, positions, None).await,
+        None => journal.lose(logged),
     }
 }
 
@@ -227,35 +232,111 @@ pub(crate) async fn until(due: Option<Instant>) {
     }
 }
 
-pub(crate) fn entry(
-    service: &str,
-    app: &str,
-    printed: Printed,
-    mut metadata: LogMetadata,
-) -> LogEntry {
-    let meaning = printed.meaning;
-    metadata.error_code = meaning.error_code;
-    metadata.stack_trace = meaning.stack_trace;
-    metadata.fields = meaning.fields;
-    let source = LogSource {
-        kind: SourceType::Container,
-        container_name: app.to_owned(),
-        service_id: Some(service.to_owned()),
-        node_id: printed.node_id.as_deref().map(str::to_owned),
-        task_id: printed.task_id.as_deref().map(str::to_owned),
-        stream: Some(if printed.stderr { "stderr" } else { "stdout" }.to_owned()),
-    };
-    let at = printed.at;
-    // The same for the same line, if it is read again after a crash: whoever listened knows it.
-    let mut hasher = DefaultHasher::new();
-    let replica = (service, &source.task_id, printed.stderr);
-    (replica, at, &meaning.message).hash(&mut hasher);
-    LogEntry::new(
-        at,
-        hasher.finish(),
-        meaning.level,
-        meaning.message,
-        source,
-        metadata,
-    )
+/// What the lines of a service have in common, stream by stream: made once, and not for every line.
+pub(crate) struct Origins<'a, F> {
+    service: &'a str,
+    app: &'a str,
+    /// Gets whether a line belongs to the story of the deployment.
+    metadata_of: F,
+    known: Vec<Known>,
+    /// Place of the one that was asked for last.
+    last: usize,
+}
+
+struct Known {
+    task_id: Option<Arc<str>>,
+    node_id: Option<Arc<str>>,
+    stderr: bool,
+    is_deploying: bool,
+    origin: Arc<LineOrigin>,
+    /// Has taken in what tells the stream from others.
+    hasher: DefaultHasher,
+}
+
+impl Known {
+    fn is_of(&self, printed: &Printed, is_deploying: bool) -> bool {
+        self.stderr == printed.stderr
+            && self.is_deploying == is_deploying
+            && self.task_id == printed.task_id
+            && self.node_id == printed.node_id
+    }
+}
+
+impl<'a, F: Fn(bool) -> LogMetadata> Origins<'a, F> {
+    pub(crate) fn new(service: &'a str, app: &'a str, metadata_of: F) -> Self {
+        Self {
+            service,
+            app,
+            metadata_of,
+            known: Vec::new(),
+            last: 0,
+        }
+    }
+
+    /// What was printed up to `deploying` belongs to the deployment.
+    fn logged(&mut self, printed: Printed, deploying: Option<OffsetDateTime>) -> Logged {
+        let is_deploying = deploying.is_some_and(|until| printed.at <= until);
+        Logged::Line(self.line(printed, is_deploying))
+    }
+
+    fn line(&mut self, printed: Printed, is_deploying: bool) -> ReplicaLine {
+        let known = self.of(&printed, is_deploying);
+        let meaning = printed.meaning;
+        let mut origin = Arc::clone(&known.origin);
+        if meaning.error_code.is_some() {
+            Arc::make_mut(&mut origin).metadata.error_code = meaning.error_code;
+        }
+        let at = nanoseconds(printed.at);
+        // The same for the same line, if it is read again after a crash: whoever listened knows it.
+        let mut hasher = known.hasher.clone();
+        (at, &meaning.message).hash(&mut hasher);
+        ReplicaLine {
+            origin,
+            at,
+            number: hasher.finish(),
+            level: meaning.level,
+            message: meaning.message,
+            stack_trace: meaning.stack_trace,
+            fields: meaning.fields,
+        }
+    }
+
+    fn of(&mut self, printed: &Printed, is_deploying: bool) -> &Known {
+        let is = |known: &Known| known.is_of(printed, is_deploying);
+        if !self.known.get(self.last).is_some_and(is) {
+            self.last = self.known.iter().position(is).unwrap_or_else(|| {
+                if self.known.len() == MAX_ORIGINS {
+                    self.known.clear();
+                }
+                self.known.push(self.new_of(printed, is_deploying));
+                self.known.len() - 1
+            });
+        }
+        &self.known[self.last]
+    }
+
+    fn new_of(&self, printed: &Printed, is_deploying: bool) -> Known {
+        let (task_id, node_id, stderr) = (&printed.task_id, &printed.node_id, printed.stderr);
+        let mut hasher = DefaultHasher::new();
+        (self.service, task_id, stderr).hash(&mut hasher);
+        let source = LogSource {
+            kind: SourceType::Container,
+            container_name: self.app.to_owned(),
+            service_id: Some(self.service.to_owned()),
+            node_id: node_id.as_deref().map(str::to_owned),
+            task_id: task_id.as_deref().map(str::to_owned),
+            stream: Some(if stderr { "stderr" } else { "stdout" }.to_owned()),
+        };
+        Known {
+            task_id: task_id.clone(),
+            node_id: node_id.clone(),
+            stderr,
+            is_deploying,
+            origin: Arc::new(LineOrigin {
+                source,
+                metadata: (self.metadata_of)(is_deploying),
+            }),
+            hasher,
+        }
+    }
 }

@@ -209,14 +209,14 @@ impl Follower {
             return burst;
         };
         let mut at = start;
-        while at < recorded.entries().len() && burst.len() < BURST {
+        while at < recorded.count() && burst.len() < BURST {
             if self.wants(&recorded.entries()[at]) {
                 let recorded = Arc::clone(&recorded);
                 burst.push(Followed::Entry(Shared { recorded, at }));
             }
             at += 1;
         }
-        if at < recorded.entries().len() {
+        if at < recorded.count() {
             self.current = Some((recorded, at));
         }
         burst
@@ -235,7 +235,7 @@ impl Follower {
                 self.current = Some((recorded, 0));
             }
             Place::Stored(first, told_before) => {
-                let last = first + recorded.entries().len() as u64 - 1;
+                let last = first + recorded.count() as u64 - 1;
                 if last <= self.position {
                     return;
                 }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flukedeploy_domain::log_entry::{
-    EventType, Level, LogEntry, LogMetadata, LogSource, SYSTEM, SourceType,
+    self, EventType, Level, LogEntry, LogMetadata, LogSource, SYSTEM, SourceType,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::journal_batch::{Batch, join_small};
 use crate::live::{Live, Subscription};
-use crate::ports::{Clock, LogBatch, LogStore};
+use crate::ports::{Clock, LogBatch, LogStore, Logged};
 use crate::redaction::{Redaction, Redactor};
 use crate::secret::random_u64;
 
@@ -77,7 +77,7 @@ pub(crate) enum Message {
 
 /// Entries that were read somewhere, and where reading goes on behind them.
 pub(crate) struct Read {
-    pub(crate) entries: Vec<LogEntry>,
+    pub(crate) logged: Vec<Logged>,
     pub(crate) positions: Vec<(String, Vec<u8>)>,
     /// They were told already, the first of them under this number.
     pub(crate) told: Option<u64>,
@@ -89,7 +89,7 @@ impl Message {
     fn entries(&self) -> usize {
         match self {
             Self::Entry(_) => 1,
-            Self::Read(read) => read.entries.len(),
+            Self::Read(read) => read.logged.len(),
             Self::Flush(_) => 0,
         }
     }
@@ -147,13 +147,13 @@ impl Journal {
         };
         self.lost.fetch_add(1, Ordering::Relaxed);
         if let Message::Entry(entry) = message {
-            self.tell_unstored(vec![*entry]);
+            self.tell_unstored(vec![Logged::Entry(entry)]);
         }
     }
 
-    fn tell_unstored(&self, entries: Vec<LogEntry>) -> u64 {
-        let (range, positions) = (0..entries.len(), Vec::new());
-        let batch = Arc::new(LogBatch { entries, positions });
+    fn tell_unstored(&self, logged: Vec<Logged>) -> u64 {
+        let range = 0..logged.len();
+        let batch = Arc::new(LogBatch::new(logged, Vec::new()));
         self.live.tell_unstored(&batch, range)
     }
 
@@ -181,17 +181,17 @@ impl Journal {
     pub(crate) async fn record_read(
         &self,
         room: OwnedSemaphorePermit,
-        entries: Vec<LogEntry>,
+        mut logged: Vec<Logged>,
         positions: Vec<(String, Vec<u8>)>,
         told: Option<u64>,
     ) {
         let Ok(slot) = self.queue.reserve().await else {
-            self.lost.fetch_add(entries.len() as u64, Ordering::Relaxed);
+            self.lost.fetch_add(logged.len() as u64, Ordering::Relaxed);
             return;
         };
-        let entries = self.take_in_all(entries);
+        self.take_in_all(&mut logged);
         slot.send(Message::Read(Read {
-            entries,
+            logged,
             positions,
             told,
             room,
@@ -207,15 +207,15 @@ impl Journal {
     }
 
     /// Entries for which there is no room now, to live readers; they are recorded later.
-    pub(crate) fn tell_ahead(&self, entries: Vec<LogEntry>) -> u64 {
-        let entries = self.take_in_all(entries);
-        self.tell_unstored(entries)
+    pub(crate) fn tell_ahead(&self, mut logged: Vec<Logged>) -> u64 {
+        self.take_in_all(&mut logged);
+        self.tell_unstored(logged)
     }
 
     /// Entries that nobody reads again and for which there is no room: they are lost.
-    pub(crate) fn lose(&self, entries: Vec<LogEntry>) {
-        self.lost.fetch_add(entries.len() as u64, Ordering::Relaxed);
-        self.tell_ahead(entries);
+    pub(crate) fn lose(&self, logged: Vec<Logged>) {
+        self.lost.fetch_add(logged.len() as u64, Ordering::Relaxed);
+        self.tell_ahead(logged);
     }
 
     /// Comes when nothing can be stored and live readers would miss what is printed.
@@ -237,26 +237,25 @@ impl Journal {
     }
 
     /// The same for many, which are of one app as a rule.
-    fn take_in_all(&self, entries: Vec<LogEntry>) -> Vec<LogEntry> {
-        let app = |entry: &LogEntry| entry.flukedeploy_metadata.app_name.clone();
+    fn take_in_all(&self, all: &mut [Logged]) {
         let mut known: Option<(Redactor, String)> = None;
-        let mut taken = Vec::with_capacity(entries.len());
-        for mut entry in entries {
+        for logged in all {
             match &known {
-                Some((redactor, of)) if *of == entry.flukedeploy_metadata.app_name => {
-                    redactor.entry(&mut entry);
-                }
+                Some((redactor, of)) if of == logged.app() => redactor.logged(logged),
                 _ => {
-                    let app = app(&entry);
+                    let app = logged.app().to_owned();
                     let redactor = self.redaction.of(&app);
-                    redactor.entry(&mut entry);
+                    redactor.logged(logged);
                     known = Some((redactor, app));
                 }
             }
-            entry.limit();
-            taken.push(entry);
+            match logged {
+                Logged::Entry(entry) => entry.limit(),
+                Logged::Line(line) => {
+                    log_entry::limit(&mut line.message, line.stack_trace.as_mut());
+                }
+            }
         }
-        taken
     }
 
     /// Why entries cannot be stored at present, if they cannot.

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::journal::{BATCH, Message};
 use crate::live::{Live, Told};
-use crate::ports::LogBatch;
+use crate::ports::{LogBatch, Logged};
 
 /// Text of entries that is written at once; the store takes several times as much.
 const BATCH_BYTES: usize = 8 << 20;
@@ -25,7 +25,7 @@ pub(crate) struct Batch {
 /// A batch as it comes together.
 #[derive(Default)]
 struct Gathering {
-    entries: Vec<LogEntry>,
+    logged: Vec<Logged>,
     bytes: usize,
     /// The last of each reader counts.
     positions: HashMap<String, Vec<u8>>,
@@ -35,26 +35,23 @@ struct Gathering {
 }
 
 impl Gathering {
-    fn add(&mut self, entries: impl Iterator<Item = LogEntry>, number: Option<u64>) {
-        let from = self.entries.len();
-        self.entries.extend(entries);
-        let bytes = |entry: &LogEntry| {
-            let trace = entry.flukedeploy_metadata.stack_trace.as_ref();
-            entry.message.len() + trace.map_or(0, String::len)
-        };
-        self.bytes += self.entries[from..].iter().map(bytes).sum::<usize>();
-        let end = self.entries.len();
+    fn add(&mut self, logged: Vec<Logged>, number: Option<u64>) {
+        self.bytes += logged.iter().map(Logged::text_bytes).sum::<usize>();
+        if self.logged.is_empty() {
+            self.logged = logged;
+        } else {
+            self.logged.extend(logged);
+        }
+        let end = self.logged.len();
         add_told(&mut self.told, Told { end, number });
     }
 
     fn done(self) -> Option<Batch> {
-        if self.entries.is_empty() {
+        if self.logged.is_empty() {
             return None;
         }
-        let batch = LogBatch {
-            entries: self.entries,
-            positions: self.positions.into_iter().collect(),
-        };
+        let positions = self.positions.into_iter().collect();
+        let batch = LogBatch::new(self.logged, positions);
         Some(Batch {
             shared: Arc::new(batch),
             told: self.told,
@@ -67,10 +64,7 @@ impl Gathering {
 impl Batch {
     /// One of the platform's own.
     pub(crate) fn of_own(entry: LogEntry) -> Self {
-        let batch = LogBatch {
-            entries: vec![entry],
-            positions: Vec::new(),
-        };
+        let batch = LogBatch::of(vec![entry]);
         let (end, number) = (1, None);
         Self {
             shared: Arc::new(batch),
@@ -91,12 +85,12 @@ impl Batch {
             match message {
                 Message::Entry(entry) => {
                     next.own += 1;
-                    next.add(std::iter::once(*entry), None);
+                    next.add(vec![Logged::Entry(entry)], None);
                 }
                 Message::Read(read) => {
                     next.positions.extend(read.positions);
                     next.rooms.push(read.room);
-                    next.add(read.entries.into_iter(), read.told);
+                    next.add(read.logged, read.told);
                 }
                 Message::Flush(done) => waiting.push(done),
             }
@@ -109,7 +103,7 @@ impl Batch {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.shared.entries.len()
+        self.shared.logged.len()
     }
 
     /// To live readers, what they have not heard yet.
@@ -125,14 +119,14 @@ impl Batch {
 
     /// Takes in what came after it.
     fn join(&mut self, later: Self) {
-        let mut batch = Arc::unwrap_or_clone(std::mem::take(&mut self.shared));
-        let before = batch.entries.len();
-        let more = Arc::unwrap_or_clone(later.shared);
-        batch.entries.extend(more.entries);
-        let mut positions: HashMap<_, _> = batch.positions.into_iter().collect();
-        positions.extend(more.positions);
-        batch.positions = positions.into_iter().collect();
-        self.shared = Arc::new(batch);
+        let earlier = Arc::unwrap_or_clone(std::mem::take(&mut self.shared));
+        let later_ones = Arc::unwrap_or_clone(later.shared);
+        let before = earlier.logged.len();
+        let mut logged = earlier.logged;
+        logged.extend(later_ones.logged);
+        let mut positions: HashMap<_, _> = earlier.positions.into_iter().collect();
+        positions.extend(later_ones.positions);
+        self.shared = Arc::new(LogBatch::new(logged, positions.into_iter().collect()));
         for part in later.told {
             let end = before + part.end;
             add_told(&mut self.told, Told { end, ..part });

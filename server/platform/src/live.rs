@@ -57,13 +57,17 @@ impl Recorded {
 
     /// Entries that were read from the store.
     pub(crate) fn read(entries: Vec<LogEntry>) -> Arc<Self> {
-        let (range, positions) = (0..entries.len(), Vec::new());
-        let batch = Arc::new(LogBatch { entries, positions });
-        Self::new(batch, range, Place::Read)
+        let range = 0..entries.len();
+        Self::new(Arc::new(LogBatch::of(entries)), range, Place::Read)
     }
 
     pub fn entries(&self) -> &[LogEntry] {
-        &self.batch.entries[self.range.clone()]
+        &self.batch.entries()[self.range.clone()]
+    }
+
+    /// How many entries that are.
+    pub(crate) fn count(&self) -> usize {
+        self.range.len()
     }
 
     /// The JSON of one of them, UTF-8. Written once, however many readers there are.
@@ -99,7 +103,7 @@ impl Live {
 
     /// Entries that are stored from the number `first` on, and which of them were told before.
     pub(crate) fn tell(&self, batch: &Arc<LogBatch>, first: u64, told: &[Told]) {
-        let count = batch.entries.len() as u64;
+        let count = batch.logged.len() as u64;
         self.stored.store(first + count - 1, Ordering::Release);
         let mut from = 0;
         for part in told {
@@ -123,9 +127,13 @@ impl Live {
     }
 
     fn send(&self, batch: &Arc<LogBatch>, range: Range<usize>, place: impl Fn(usize) -> Place) {
+        if self.sender.receiver_count() == 0 {
+            // Nobody reads.
+            return;
+        }
         for at in range.clone().step_by(BATCH) {
             let part = at..range.end.min(at + BATCH);
-            // No reader is fine.
+            // That the last reader just left is fine.
             let _ = self
                 .sender
                 .send(Recorded::new(Arc::clone(batch), part, place(at)));

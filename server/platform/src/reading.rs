@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use crate::meaning::Printed;
 use crate::platform::Platform;
 use crate::ports::{FilePlace, ReadTo, StoreError};
 
 /// Times of a replica's two streams may be so much out of order against one another.
-const OUT_OF_ORDER: Duration = Duration::milliseconds(10);
+const OUT_OF_ORDER_NS: i64 = 10_000_000;
 /// Where a stream was not read at all.
 const NOWHERE: i64 = i64::MIN;
 
@@ -144,11 +144,12 @@ impl Reading {
 impl Read {
     fn advance(&mut self, printed: &Printed) {
         let (own, other) = (usize::from(printed.stderr), usize::from(!printed.stderr));
-        self.times[own] = self.times[own].max(nanoseconds(printed.last_at));
-        let held = printed.beside.map(|at| at - Duration::nanoseconds(1));
-        let surely = printed.last_at - OUT_OF_ORDER;
+        let last = nanoseconds(printed.last_at);
+        self.times[own] = self.times[own].max(last);
+        let surely = last.saturating_sub(OUT_OF_ORDER_NS);
+        let held = printed.beside.map(|at| nanoseconds(at).saturating_sub(1));
         let beside = held.map_or(surely, |held| held.min(surely));
-        self.times[other] = self.times[other].max(nanoseconds(beside));
+        self.times[other] = self.times[other].max(beside);
         self.places = printed.read;
     }
 }
@@ -169,8 +170,10 @@ fn prefix(service: &str) -> String {
     format!("lines/{service}/")
 }
 
-fn nanoseconds(at: OffsetDateTime) -> i64 {
-    i64::try_from(at.unix_timestamp_nanos()).unwrap_or(i64::MAX)
+/// Since 1970. Times past 1677 to 2262 are taken for the nearest that can be.
+pub(crate) fn nanoseconds(at: OffsetDateTime) -> i64 {
+    let ns = at.unix_timestamp_nanos();
+    i64::try_from(ns).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX })
 }
 
 /// Two times and, behind them, two places if there are any.
@@ -210,6 +213,7 @@ mod tests {
     use super::*;
     use crate::meaning::Meaning;
     use crate::ports::ReplicaRead;
+    use time::Duration;
     use time::macros::datetime;
 
     const NOON: OffsetDateTime = datetime!(2026-02-04 12:00 UTC);

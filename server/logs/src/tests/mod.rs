@@ -1,5 +1,6 @@
 //! The store as a whole, against a simple model of it and against crashes.
 
+mod batches;
 mod crash;
 mod feed;
 mod kill;

@@ -8,6 +8,7 @@ use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
 use flukedeploy_domain::log_query::TextQuery;
 use time::OffsetDateTime;
 
+use super::log_batch::LogBatch;
 use super::store::StoreError;
 
 /// Log entries, kept apart from the control plane's database so that logs can never block it.
@@ -52,14 +53,6 @@ pub trait LogStore: Send + Sync + 'static {
     async fn expire(&self, retention: &Retention) -> Result<u64, StoreError>;
     /// Bytes on disk and lines, by app.
     async fn usage(&self) -> Result<Vec<LogUsage>, StoreError>;
-}
-
-/// What is stored in one write.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LogBatch {
-    pub entries: Vec<LogEntry>,
-    /// Readers' keys, and where each goes on behind these entries.
-    pub positions: Vec<(String, Vec<u8>)>,
 }
 
 /// What a reader that follows the store's own order wants next.

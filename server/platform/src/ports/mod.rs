@@ -6,6 +6,7 @@ mod builder;
 mod clock;
 mod engine;
 mod inspector;
+mod log_batch;
 mod log_receivers;
 mod log_store;
 mod outgoing;
@@ -23,10 +24,11 @@ pub use engine::{
     TaskState, VolumeMount, VolumeUser,
 };
 pub use inspector::{InspectError, Inspector, ScanReport};
+pub use log_batch::{LineOrigin, LogBatch, Logged, ReplicaLine};
 pub use log_receivers::{LogAnswer, LogPost, LogReceivers};
 pub use log_store::{
-    Bucket, Context, Cursor, Feed, FeedQuery, Histogram, Keep, LogBatch, LogPage, LogQuery,
-    LogStore, LogUsage, MAX_REACH, Order, Paging, Retention, StoredLine, Total,
+    Bucket, Context, Cursor, Feed, FeedQuery, Histogram, Keep, LogPage, LogQuery, LogStore,
+    LogUsage, MAX_REACH, Order, Paging, Retention, StoredLine, Total,
 };
 pub use outgoing::{Answer, Outgoing, OutgoingError, OutgoingRequest};
 pub use raw_lines::{FilePlace, LineSpan, RawLine, RawLines, ReadTo, ReplicaRead};

@@ -1,14 +1,44 @@
 //! All texts of a log entry.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use flukedeploy_domain::log_entry::LogEntry;
 use serde_json::Value;
 
 use super::Redactor;
 use crate::checks::secrets::{is_secret_name, looks_real};
+use crate::ports::{Logged, ReplicaLine};
 
 impl Redactor {
+    pub(crate) fn logged(&self, logged: &mut Logged) {
+        match logged {
+            Logged::Entry(entry) => self.entry(entry),
+            Logged::Line(line) => self.line(line),
+        }
+    }
+
+    fn line(&self, line: &mut ReplicaLine) {
+        self.in_place(&mut line.message);
+        if let Some(trace) = &mut line.stack_trace {
+            self.in_place(trace);
+        }
+        if !line.fields.is_empty() {
+            line.fields = self.fields(std::mem::take(&mut line.fields));
+        }
+        let told = &line.origin.metadata;
+        let told = [&told.error_code, &told.version].into_iter().flatten();
+        let is_secret = |text: &String| matches!(self.text(text), Cow::Owned(_));
+        if told.into_iter().any(is_secret) {
+            let metadata = &mut Arc::make_mut(&mut line.origin).metadata;
+            let told = [&mut metadata.error_code, &mut metadata.version];
+            told.into_iter()
+                .flatten()
+                .for_each(|text| self.in_place(text));
+        }
+    }
+
     pub(crate) fn entry(&self, entry: &mut LogEntry) {
         self.in_place(&mut entry.message);
         let metadata = &mut entry.flukedeploy_metadata;

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use flukedeploy_domain::log_entry::{EventType, Level, LogMetadata, LogSource, SourceType};
@@ -5,6 +7,7 @@ use proptest::prelude::*;
 use time::OffsetDateTime;
 
 use super::*;
+use crate::ports::{LineOrigin, LogBatch, Logged, ReplicaLine};
 
 /// Put together here, so that no scanner takes this file for a leak.
 fn made(prefix: &str, count: usize) -> String {
@@ -315,9 +318,35 @@ fn every_text_of_an_entry_is_looked_at() {
         stream: None,
     };
     let at = OffsetDateTime::UNIX_EPOCH;
+    let line = ReplicaLine {
+        at: 0,
+        number: 1,
+        level: Level::Info,
+        message: secret.to_owned(),
+        stack_trace: metadata.stack_trace.clone(),
+        fields: metadata.fields.clone(),
+        origin: Arc::new(LineOrigin {
+            source: source.clone(),
+            metadata: LogMetadata {
+                stack_trace: None,
+                fields: BTreeMap::new(),
+                ..metadata.clone()
+            },
+        }),
+    };
     let mut entry = LogEntry::new(at, 1, Level::Info, secret, source, metadata);
+    let mut logged = Logged::Line(line);
+    redaction.of("shop").logged(&mut logged);
     entry.tags = vec![secret.to_owned()];
     redaction.entry(&mut entry);
+    // A line is what its entry is.
+    let batch = LogBatch::new(vec![logged], Vec::new());
+    let tags = entry.tags.clone();
+    let of_line = LogEntry {
+        tags,
+        ..batch.entries()[0].clone()
+    };
+    assert_eq!(of_line, entry);
     let shown = serde_json::to_string(&entry).unwrap();
     assert!(
         !shown.contains("sw0rd") && !shown.contains("only-by-its-name"),

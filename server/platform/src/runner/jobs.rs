@@ -15,9 +15,9 @@ use futures_util::StreamExt as _;
 use super::drive::{Stop, save};
 use super::phases::{internal, resolve, with_patience};
 use super::{back, report};
-use crate::collector;
+use crate::collector::{self, Origins};
 use crate::meaning::clean::clean;
-use crate::meaning::{KeyWatch, Printed, Streams};
+use crate::meaning::{KeyWatch, Streams};
 use crate::platform::Platform;
 use crate::ports::{JobSpec, Task, TaskState, VolumeMount};
 use crate::reading::{self, Reading};
@@ -221,18 +221,16 @@ async fn watch(
     let mut streams = Streams::default();
     let mut keys = KeyWatch::default();
     let redactor = px.parts().journal.redaction().of(deployment.app.as_str());
-    let entry_of = |printed: Printed| {
-        let metadata = LogMetadata {
-            deployment_id: Some(deployment.id.to_string()),
-            environment: Some(deployment.environment.to_string()),
-            phase: Some(record.kind.phase()),
-            ..LogMetadata::new(
-                EventType::of_phase_start(record.kind.phase()),
-                deployment.app.as_str(),
-            )
-        };
-        collector::entry(service, deployment.app.as_str(), printed, metadata)
+    let metadata_of = |_| LogMetadata {
+        deployment_id: Some(deployment.id.to_string()),
+        environment: Some(deployment.environment.to_string()),
+        phase: Some(record.kind.phase()),
+        ..LogMetadata::new(
+            EventType::of_phase_start(record.kind.phase()),
+            deployment.app.as_str(),
+        )
     };
+    let mut origins = Origins::new(service, deployment.app.as_str(), metadata_of);
     let mut printed = Vec::new();
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut ended: Option<(End, tokio::time::Instant)> = None;
@@ -243,7 +241,7 @@ async fn watch(
         if is_over || is_interrupted || is_stopping {
             streams.flush(&mut |one| printed.push(one));
         }
-        collector::record_at_once(px, &mut reading, &mut printed, &entry_of).await;
+        collector::record_at_once(px, &mut reading, &mut printed, &mut origins).await;
         if is_stopping {
             return Err(Stop::Interrupted);
         }

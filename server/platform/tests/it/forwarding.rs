@@ -67,10 +67,7 @@ impl Printing {
             metadata.environment = Some("production".to_owned());
             LogEntry::new(at, number as u64, level, line, source, metadata)
         });
-        let batch = LogBatch {
-            entries: entries.collect(),
-            positions: Vec::new(),
-        };
+        let batch = LogBatch::of(entries.collect());
         life.run(store.append(Arc::new(batch))).unwrap();
     }
 
