@@ -73,6 +73,7 @@ impl Stand {
             stream_url: "ws://127.0.0.1:8767".to_owned(),
             bootstrap_token: None,
             builds: BuildsConfig::default(),
+            sessions: flukedeploy_platform::config::SessionsConfig::default(),
             version: "0.1.0",
             logs: flukedeploy_platform::config::LogsConfig::default(),
             hold_in_phase: None,
@@ -376,6 +377,7 @@ pub(crate) fn admin() -> Actor {
         persona: None,
         tier: Tier::Admin,
         door: Door::Dashboard,
+        session: None,
     }
 }
 

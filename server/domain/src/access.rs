@@ -1,6 +1,7 @@
 //! Who acts, what they want to do, and the rule that decides.
 
 use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
 
 use crate::names::AppName;
 
@@ -72,6 +73,30 @@ pub struct Actor {
     pub persona: Option<String>,
     pub tier: Tier,
     pub door: Door,
+    /// The session a person acts in; `None` for tokens and the platform itself.
+    #[serde(skip)]
+    pub session: Option<ActorSession>,
+}
+
+/// What a person's session adds to who they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActorSession {
+    /// Not the cookie's value: a name for it that may be shown.
+    pub id: String,
+    /// When the person last proved who they are, with a password or a code.
+    pub proved_at: OffsetDateTime,
+}
+
+/// How long a proof is good for what is dangerous.
+pub const PROOF_LASTS: Duration = Duration::minutes(10);
+
+/// Whether somebody may do what is dangerous without proving anew who they are. Only people are
+/// asked: a token cannot type.
+pub fn has_recent_proof(actor: &Actor, now: OffsetDateTime) -> bool {
+    actor.kind != ActorKind::User
+        || actor.session.as_ref().is_some_and(|session| {
+            now - session.proved_at < PROOF_LASTS && session.proved_at <= now
+        })
 }
 
 impl Actor {
@@ -83,6 +108,7 @@ impl Actor {
             persona: None,
             tier: Tier::Admin,
             door: Door::System,
+            session: None,
         }
     }
 }
@@ -121,10 +147,17 @@ pub enum Action {
     ChangeWebhooks,
     ListLogForwarders,
     ChangeLogForwarders,
+    ListPeople,
+    /// Invite, turn off, delete, and take a second factor away.
+    ChangePeople,
+    /// What people do about themselves: password, second factor, sessions.
+    ChangeOwnAccount,
+    /// Sign in, or try to.
+    SignIn,
 }
 
 impl Action {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::ListApps,
         Self::ViewApp,
         Self::CreateApp,
@@ -152,6 +185,10 @@ impl Action {
         Self::ChangeWebhooks,
         Self::ListLogForwarders,
         Self::ChangeLogForwarders,
+        Self::ListPeople,
+        Self::ChangePeople,
+        Self::ChangeOwnAccount,
+        Self::SignIn,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -183,6 +220,10 @@ impl Action {
             Self::ChangeWebhooks => "change_webhooks",
             Self::ListLogForwarders => "list_log_forwarders",
             Self::ChangeLogForwarders => "change_log_forwarders",
+            Self::ListPeople => "list_people",
+            Self::ChangePeople => "change_people",
+            Self::ChangeOwnAccount => "change_own_account",
+            Self::SignIn => "sign_in",
         }
     }
 
@@ -194,7 +235,9 @@ impl Action {
             | Self::Validate
             | Self::ViewDeployment
             | Self::ReadLogs
-            | Self::ViewSystem => Tier::Extended,
+            | Self::ViewSystem
+            | Self::ChangeOwnAccount
+            | Self::SignIn => Tier::Extended,
             Self::CreateApp
             | Self::ChangeSettings
             | Self::DeleteApp
@@ -215,7 +258,9 @@ impl Action {
             | Self::ListWebhooks
             | Self::ChangeWebhooks
             | Self::ListLogForwarders
-            | Self::ChangeLogForwarders => Tier::Admin,
+            | Self::ChangeLogForwarders
+            | Self::ListPeople
+            | Self::ChangePeople => Tier::Admin,
         }
     }
 }
@@ -256,6 +301,8 @@ mod tests {
                     | Action::ViewDeployment
                     | Action::ReadLogs
                     | Action::ViewSystem
+                    | Action::ChangeOwnAccount
+                    | Action::SignIn
             );
             assert_eq!(
                 is_allowed(&actor(Tier::Extended), action, Resource::App(&app)),
@@ -269,5 +316,31 @@ mod tests {
             Action::CreateToken,
             Resource::System
         ));
+    }
+
+    #[test]
+    fn only_people_have_to_prove_anew_who_they_are() {
+        let now = OffsetDateTime::UNIX_EPOCH + Duration::days(1);
+        let proved = |before: Duration| Actor {
+            kind: ActorKind::User,
+            session: Some(ActorSession {
+                id: "s".to_owned(),
+                proved_at: now - before,
+            }),
+            ..Actor::system()
+        };
+        assert!(has_recent_proof(&proved(Duration::minutes(9)), now));
+        assert!(!has_recent_proof(&proved(Duration::minutes(10)), now));
+        assert!(!has_recent_proof(&proved(Duration::minutes(-1)), now), "not yet");
+        let without = Actor {
+            kind: ActorKind::User,
+            ..Actor::system()
+        };
+        assert!(!has_recent_proof(&without, now));
+        let token = Actor {
+            kind: ActorKind::Token,
+            ..Actor::system()
+        };
+        assert!(has_recent_proof(&token, now) && has_recent_proof(&Actor::system(), now));
     }
 }

@@ -26,6 +26,7 @@ pub mod live;
 pub mod logs;
 mod meaning;
 pub mod patterns;
+pub mod people;
 mod platform;
 pub mod ports;
 mod reading;

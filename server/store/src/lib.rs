@@ -29,6 +29,8 @@ mod forwarders;
 #[cfg(feature = "queries")]
 mod idempotency;
 #[cfg(feature = "queries")]
+mod invitations;
+#[cfg(feature = "queries")]
 mod keys;
 #[cfg(feature = "queries")]
 mod memory;
@@ -37,6 +39,8 @@ mod migration;
 #[cfg(feature = "queries")]
 mod outbox;
 #[cfg(feature = "queries")]
+mod people;
+#[cfg(feature = "queries")]
 mod releases;
 #[cfg(feature = "queries")]
 mod resealing;
@@ -44,6 +48,8 @@ mod resealing;
 mod rotation;
 #[cfg(feature = "queries")]
 mod sealing;
+#[cfg(feature = "queries")]
+mod second_factors;
 #[cfg(feature = "queries")]
 mod sessions;
 #[cfg(feature = "queries")]

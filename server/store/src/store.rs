@@ -61,6 +61,10 @@ impl SqliteStore {
         Ok(Self { database })
     }
 
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// The dashboard's sessions, kept in the same file.
     pub fn sessions(&self, clock: Arc<dyn Clock>) -> SessionStore {
         SessionStore::new(self.database.clone(), clock)

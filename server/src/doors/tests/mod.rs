@@ -53,6 +53,7 @@ impl House {
             stream_url: "ws://127.0.0.1:8767".to_owned(),
             bootstrap_token: Some(Secret::new(ADMIN)),
             builds: BuildsConfig::default(),
+            sessions: flukedeploy_platform::config::SessionsConfig::default(),
             version: "0.0.0",
             logs: flukedeploy_platform::config::LogsConfig::default(),
             hold_in_phase: None,

@@ -466,6 +466,7 @@ async fn a_session_must_send_json_to_change_anything() {
         persona: None,
         tier: Tier::Admin,
         door: Door::Dashboard,
+        session: None,
     };
     let send = |method: &'static str, path: &'static str, content_type: &'static str| {
         let request = Request::builder()

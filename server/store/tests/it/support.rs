@@ -80,6 +80,7 @@ pub(crate) fn actor(id: &str) -> Actor {
         persona: Some("OPERATOR".to_owned()),
         tier: Tier::Advanced,
         door: Door::Rest,
+        session: None,
     }
 }
 
