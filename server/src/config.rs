@@ -4,11 +4,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use flukedeploy_domain::addresses::AllowedAddresses;
+use flukedeploy_domain::addresses::{AllowedAddresses, Networks};
 use flukedeploy_domain::app::LogSettings;
 use flukedeploy_domain::deployment::PhaseName;
 use flukedeploy_domain::names::{Hostname, InstanceName};
-use flukedeploy_platform::config::LogsConfig;
+use flukedeploy_platform::config::{LogsConfig, SessionsConfig};
 use flukedeploy_platform::secret::Secret;
 
 use crate::cli::Settings;
@@ -36,6 +36,8 @@ pub struct Config {
     /// Of a source archive as it comes in.
     pub max_source_bytes: u64,
     pub logs: LogsConfig,
+    pub sessions: SessionsConfig,
+    pub trusted_proxies: Networks,
     /// Left to others on the disk of the logs.
     pub log_min_free_bytes: u64,
     pub admin_password: Option<Secret>,
@@ -154,6 +156,23 @@ impl Config {
             let flag = fault.field.replace("logs.", "--log-").replace('_', "-");
             faults.push(format!("{flag} {}", fault.problem));
         }
+        let trusted_proxies =
+            Networks::parse(&settings.trusted_proxies).unwrap_or_else(|problems| {
+                faults.extend(
+                    problems
+                        .iter()
+                        .map(|fault| format!("--trusted-proxy {}", fault.problem)),
+                );
+                Networks::default()
+            });
+        for (flag, days) in [
+            ("--session-idle-days", settings.session_idle_days),
+            ("--session-days", settings.session_days),
+        ] {
+            if !(1..=365).contains(&days) {
+                faults.push(format!("{flag} must be 1 to 365, not {days}"));
+            }
+        }
         let scanner = settings.scanner.as_deref().filter(|text| !text.is_empty());
         let scanner = scanner.and_then(|text| {
             text.parse::<ScannerCommand>()
@@ -192,6 +211,11 @@ impl Config {
                     retain_days: settings.log_retain_days,
                     retain_mb: settings.log_retain_mb,
                 },
+                sessions: SessionsConfig {
+                    idle: time::Duration::days(i64::from(settings.session_idle_days)),
+                    longest: time::Duration::days(i64::from(settings.session_days)),
+                },
+                trusted_proxies,
                 log_min_free_bytes: u64::from(settings.log_min_free_mb) << 20,
                 admin_password,
                 api_token,

@@ -331,7 +331,10 @@ mod tests {
         };
         assert!(has_recent_proof(&proved(Duration::minutes(9)), now));
         assert!(!has_recent_proof(&proved(Duration::minutes(10)), now));
-        assert!(!has_recent_proof(&proved(Duration::minutes(-1)), now), "not yet");
+        assert!(
+            !has_recent_proof(&proved(Duration::minutes(-1)), now),
+            "not yet"
+        );
         let without = Actor {
             kind: ActorKind::User,
             ..Actor::system()

@@ -20,6 +20,8 @@ pub struct PlatformConfig {
     pub builds: BuildsConfig,
     pub logs: LogsConfig,
     pub sessions: SessionsConfig,
+    /// Proxies in front of the dashboard, whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: flukedeploy_domain::addresses::Networks,
     pub version: &'static str,
     /// Waits for ever in this phase; for tests that kill the control plane at a known moment.
     /// Only debug builds can set it.

@@ -18,12 +18,12 @@ use crate::secret::Secret;
 ///
 /// # Errors
 /// A token has neither.
-pub(super) async fn own<'a>(
-    px: &Platform,
-    actor: &'a Actor,
-) -> Result<(Account, &'a str), Error> {
+pub(super) async fn own<'a>(px: &Platform, actor: &'a Actor) -> Result<(Account, &'a str), Error> {
     authorise(actor, Action::ChangeOwnAccount, Resource::System)?;
-    let session = actor.session.as_ref().filter(|_| actor.kind == ActorKind::User);
+    let session = actor
+        .session
+        .as_ref()
+        .filter(|_| actor.kind == ActorKind::User);
     let Some(session) = session else {
         return Err(Error::NotNow(
             "only a person who is signed in has an account of their own".to_owned(),

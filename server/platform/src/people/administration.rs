@@ -41,7 +41,12 @@ pub async fn switch_person(
         not_oneself(actor, id)?;
     }
     let done = if disabled { "turned off" } else { "turned on" };
-    let audit = audit(px, actor, &account, format!("{done} the account {}", account.name));
+    let audit = audit(
+        px,
+        actor,
+        &account,
+        format!("{done} the account {}", account.name),
+    );
     let at = disabled.then_some(audit.at);
     if px.parts().store.switch_account(id, at, &audit).await? {
         told(px, &audit);
@@ -56,7 +61,12 @@ pub async fn delete_person(px: &Platform, actor: &Actor, id: &str) -> Result<(),
     require_recent_proof(px, actor)?;
     let account = account(px, id).await?;
     not_oneself(actor, id)?;
-    let audit = audit(px, actor, &account, format!("deleted the account {}", account.name));
+    let audit = audit(
+        px,
+        actor,
+        &account,
+        format!("deleted the account {}", account.name),
+    );
     if !px.parts().store.delete_account(id, &audit).await? {
         return Err(no_such_person());
     }

@@ -59,7 +59,9 @@ pub(super) fn is_common(password: &str, names: &[&str]) -> bool {
         return true;
     }
     // With the runs still in it as well: `qwerty` is a run and a word.
-    [&left, &without_names].into_iter().any(|text| is_made_of_words(text))
+    [&left, &without_names]
+        .into_iter()
+        .any(|text| is_made_of_words(text))
 }
 
 /// A short unit over and over.
@@ -107,7 +109,10 @@ fn run_from(chars: &[char]) -> usize {
         let backwards: Vec<char> = row.chars().rev().collect();
         follows(&forwards).max(follows(&backwards))
     });
-    let same = chars.iter().take_while(|c| Some(*c) == chars.first()).count();
+    let same = chars
+        .iter()
+        .take_while(|c| Some(*c) == chars.first())
+        .count();
     along.max().unwrap_or(0).max(same)
 }
 
@@ -117,7 +122,10 @@ fn is_made_of_words(text: &str) -> bool {
     let core = text.trim_end_matches(|c| !is_letter(c));
     let plain: String = text.chars().filter(|c| is_letter(*c)).collect();
     let replaced = |text: &str| -> String {
-        text.chars().map(unreplaced).filter(|c| is_letter(*c)).collect()
+        text.chars()
+            .map(unreplaced)
+            .filter(|c| is_letter(*c))
+            .collect()
     };
     let decoration = text.chars().filter(|c| !is_letter(*c)).count();
     [
@@ -150,7 +158,9 @@ fn are_words(letters: &str) -> bool {
     fewest[0] = Some(0);
     for end in 1..=letters.len() {
         for start in 0..end {
-            let word = letters.get(start..end).filter(|word| words().contains(word));
+            let word = letters
+                .get(start..end)
+                .filter(|word| words().contains(word));
             if let (Some(before), Some(_)) = (fewest[start], word)
                 && fewest[end].is_none_or(|known| before + 1 < known)
             {
@@ -224,6 +234,10 @@ mod tests {
     #[test]
     fn the_list_is_not_short() {
         let longest_pairs = words().len() * words().len();
-        assert!(words().len() > 400 && longest_pairs > 160_000, "{}", words().len());
+        assert!(
+            words().len() > 400 && longest_pairs > 160_000,
+            "{}",
+            words().len()
+        );
     }
 }

@@ -37,7 +37,10 @@ pub(super) async fn known(
     origin: &Origin,
     account: Option<&Account>,
 ) -> Result<Option<String>, Error> {
-    let shown = origin.device.as_deref().and_then(|text| text.split_once('.'));
+    let shown = origin
+        .device
+        .as_deref()
+        .and_then(|text| text.split_once('.'));
     let Some((number, shown)) = shown.filter(|(number, _)| number.len() == 16) else {
         return Ok(None);
     };

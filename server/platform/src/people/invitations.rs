@@ -39,7 +39,11 @@ pub async fn invite(px: &Platform, actor: &Actor, cmd: Invite) -> Result<NewInvi
     authorise(actor, Action::ChangePeople, Resource::System)?;
     require_recent_proof(px, actor)?;
     let mut faults = Vec::new();
-    let name = cmd.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
+    let name = cmd
+        .name
+        .as_deref()
+        .map(str::trim)
+        .filter(|name| !name.is_empty());
     faults.extend(name.and_then(check_name));
     let shown = display_name(cmd.display_name.as_deref()).unwrap_or_else(|fault| {
         faults.push(fault);

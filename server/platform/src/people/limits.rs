@@ -99,7 +99,10 @@ impl SignInLimits {
             return Err(wait);
         }
         if let Some(place) = &attempt.place {
-            let left = tables.budgets.get(place).map_or(BUDGET, |known| refilled(*known, now));
+            let left = tables
+                .budgets
+                .get(place)
+                .map_or(BUDGET, |known| refilled(*known, now));
             if left < 1.0 {
                 return Err(REFILL.mul_f64(1.0 - left));
             }
@@ -195,7 +198,11 @@ mod tests {
         // Who is known there gets in, and so does everybody from elsewhere.
         let known = Attempt::password("ann", "203.0.113.9", Some("d1"));
         assert!(limits.attempt(&known).is_ok());
-        assert!(limits.attempt(&Attempt::password("ann", "::/64", None)).is_ok());
+        assert!(
+            limits
+                .attempt(&Attempt::password("ann", "::/64", None))
+                .is_ok()
+        );
     }
 
     #[test]

@@ -77,5 +77,6 @@ pub(crate) fn display_name(text: Option<&str>) -> Result<Option<String>, Invalid
 /// Control characters, and those that turn the direction of text around: names stand in lists and
 /// in the audit trail.
 fn is_unfit(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

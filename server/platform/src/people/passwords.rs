@@ -90,7 +90,9 @@ pub(crate) async fn verify(
                 .verify_password(password.expose().as_bytes(), &parsed)
                 .is_ok()
         };
-        Ok(tries.iter().fold(false, |found, password| fits(password) || found))
+        Ok(tries
+            .iter()
+            .fold(false, |found, password| fits(password) || found))
     })
     .await?;
     Ok(right && known)

@@ -39,9 +39,7 @@ pub async fn confirm(
     let attempt = Attempt::proof(&account.id, session);
     sign_in::admit(px, &attempt)?;
     let right = match proof {
-        Proof::Password(password) => {
-            verify(px, Some(&account.password_hash), password).await?
-        }
+        Proof::Password(password) => verify(px, Some(&account.password_hash), password).await?,
         Proof::Code(_) if !account.has_second_factor => false,
         Proof::Code(code) => second_factor::check(px, &account, actor, code, origin)
             .await?

@@ -56,7 +56,9 @@ pub async fn sign_in(
     let device = device::known(px, origin, account.as_ref()).await?;
     let attempt = Attempt::password(name, &origin.place(), device.as_deref());
     admit(px, &attempt)?;
-    let hash = account.as_ref().map(|account| account.password_hash.as_str());
+    let hash = account
+        .as_ref()
+        .map(|account| account.password_hash.as_str());
     let right = verify(px, hash, password).await?;
     match account {
         Some(account) if right && account.disabled_at.is_none() => {
@@ -107,7 +109,13 @@ pub async fn second_step(
     admit(px, &attempt)?;
     let actor = claimed(&account);
     let Some(how) = second_factor::check(px, &account, &actor, code, origin).await? else {
-        refused(px, Some(&account), origin, "the code is wrong, or was used before").await?;
+        refused(
+            px,
+            Some(&account),
+            origin,
+            "the code is wrong, or was used before",
+        )
+        .await?;
         return Err(WRONG_CODE);
     };
     px.parts().sign_in_limits.succeeded(&attempt);

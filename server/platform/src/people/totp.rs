@@ -156,7 +156,14 @@ mod tests {
     fn a_code_is_good_one_step_around_its_own() {
         let secret = Secret::new(to_base32(b"12345678901234567890"));
         let step = 1_111_111_109 / 30;
-        for (at, good) in [(-31, false), (-1, true), (0, true), (29, true), (59, true), (60, false)] {
+        for (at, good) in [
+            (-31, false),
+            (-1, true),
+            (0, true),
+            (29, true),
+            (59, true),
+            (60, false),
+        ] {
             let found = step_of(&secret, "081804", step * 30 + at);
             assert_eq!(found.is_some(), good, "{at}");
         }
@@ -167,7 +174,12 @@ mod tests {
     #[test]
     fn base32_is_that_of_the_standard() {
         // RFC 4648, section 10, without padding.
-        for (plain, coded) in [("f", "MY"), ("fo", "MZXQ"), ("foo", "MZXW6"), ("foobar", "MZXW6YTBOI")] {
+        for (plain, coded) in [
+            ("f", "MY"),
+            ("fo", "MZXQ"),
+            ("foo", "MZXW6"),
+            ("foobar", "MZXW6YTBOI"),
+        ] {
             assert_eq!(to_base32(plain.as_bytes()), coded);
             assert_eq!(from_base32(coded).unwrap(), plain.as_bytes());
         }
@@ -180,7 +192,11 @@ mod tests {
         assert_eq!(codes.len(), 10);
         let shown = codes[0].expose();
         assert_eq!(shown.len(), 19, "{shown}");
-        for typed in [shown.to_owned(), shown.to_uppercase(), shown.replace('-', " ")] {
+        for typed in [
+            shown.to_owned(),
+            shown.to_uppercase(),
+            shown.replace('-', " "),
+        ] {
             assert_eq!(recovery_hash(&typed).as_ref(), Some(&hashes[0]));
         }
         assert_eq!(recovery_hash("123456"), None);

@@ -15,9 +15,10 @@ use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::webhook::{Delivery, DeliveryId, Events, Webhook, WebhookId};
 use flukedeploy_logs::Logs;
 use flukedeploy_platform::ports::{
-    Account, AppOverview, AuditRow, Context, Feed, FeedQuery, Histogram, Invitation, LeftoverVolume, LogBatch,
-    LogPage, LogQuery, LogStore, LogUsage, NewRelease, Opened, Outbound, Paging, People, Retention, Scale,
-    SecondFactor, Store, StoreError, StoredSession, StoredToken, Switch, WaitingDelivery,
+    Account, AppOverview, AuditRow, Context, Feed, FeedQuery, Histogram, Invitation,
+    LeftoverVolume, LogBatch, LogPage, LogQuery, LogStore, LogUsage, NewRelease, Opened, Outbound,
+    Paging, People, Retention, Scale, SecondFactor, Store, StoreError, StoredSession, StoredToken,
+    Switch, WaitingDelivery,
 };
 use flukedeploy_platform::secret::Secret;
 use flukedeploy_store::SqliteStore;

@@ -10,8 +10,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    apps, credentials, deployments, environments, health, log_forwarders, logs, system, tokens,
-    uploads, webhooks,
+    account, apps, credentials, deployments, environments, health, log_forwarders, logs, people,
+    system, tokens, uploads, webhooks,
 };
 use crate::doors::auth::{Gate, require};
 use crate::doors::body::limit_declared;
@@ -122,6 +122,28 @@ fn with_token() -> Router<AppState> {
         .route("/webhooks/{id}/deliveries", get(webhooks::deliveries))
         .route("/webhooks/{id}/test", post(webhooks::test))
         .route("/webhooks/deliveries/{id}/resend", post(webhooks::resend))
+        .route("/users", get(people::list))
+        .route(
+            "/users/{id}",
+            get(people::show)
+                .patch(people::change)
+                .delete(people::remove),
+        )
+        .route(
+            "/users/{id}/second-factor",
+            delete(people::reset_second_factor),
+        )
+        .route(
+            "/invitations",
+            get(people::invitations).post(people::invite),
+        )
+        .route("/invitations/{id}", delete(people::revoke_invitation))
+        .route("/account", get(account::show).patch(account::change))
+        .route(
+            "/account/sessions",
+            get(account::sessions).delete(account::end_others),
+        )
+        .route("/account/sessions/{id}", delete(account::end))
         .route("/audit", get(system::audit))
         .route("/system", get(system::show))
 }

@@ -54,6 +54,7 @@ impl House {
             bootstrap_token: Some(Secret::new(ADMIN)),
             builds: BuildsConfig::default(),
             sessions: flukedeploy_platform::config::SessionsConfig::default(),
+            trusted_proxies: flukedeploy_domain::addresses::Networks::default(),
             version: "0.0.0",
             logs: flukedeploy_platform::config::LogsConfig::default(),
             hold_in_phase: None,
