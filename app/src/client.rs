@@ -59,14 +59,11 @@ fn device_cookie(px: &Platform) -> String {
 pub(crate) async fn remember(
     px: &Platform,
     session: &SignedIn,
+    is_secure: bool,
     mut response: Response,
 ) -> Result<Response, Error> {
     let token = people::device_token(px, session).await?;
-    let secure = if px.config().public_url.starts_with("https://") {
-        "; Secure"
-    } else {
-        ""
-    };
+    let secure = if is_secure { "; Secure" } else { "" };
     let value = format!(
         "{}={}; Path={}; Max-Age={DEVICE_SECONDS}; HttpOnly; SameSite=Lax{secure}",
         device_cookie(px),

@@ -151,6 +151,7 @@ where
         .fallback(show)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(px.clone(), session::gate))
+        .layer(Extension(settings.clone()))
         .layer(session::layer(&px, sessions, settings))
         .layer(middleware::from_fn(csrf::check_page))
         .route("/assets/{file}", get(assets::serve))

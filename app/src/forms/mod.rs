@@ -37,6 +37,7 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode, Uri};
 
 use crate::context::Visitor;
+use crate::router::DashboardSettings;
 use crate::{paths, render};
 
 /// Names of hidden fields that carry a form over a sign-in.
@@ -361,6 +362,8 @@ pub(crate) struct Sent {
     visitor: Visitor,
     uri: Uri,
     origin: Origin,
+    /// People come over HTTPS.
+    is_secure: bool,
     typed: Typed,
 }
 
@@ -371,12 +374,15 @@ impl FromRequest<Platform> for Sent {
         let visitor = request.extensions().get::<Visitor>().cloned();
         let uri = request.uri().clone();
         let origin = crate::client::origin(px, request.extensions(), request.headers());
+        let settings = request.extensions().get::<DashboardSettings>();
+        let is_secure = settings.is_some_and(|settings| settings.cookie_secure);
         let Posted(typed) = Posted::from_request(request, px).await?;
         Ok(Self {
             px: px.clone(),
             visitor: visitor.unwrap_or_default(),
             uri,
             origin,
+            is_secure,
             typed,
         })
     }

@@ -86,7 +86,7 @@ async fn enter(session: &Session, form: Sent, signed_in: SignedIn) -> Response {
                 .unwrap_or(paths::OVERVIEW),
         ),
     };
-    match client::remember(px, &signed_in, response).await {
+    match client::remember(px, &signed_in, form.is_secure, response).await {
         Ok(response) => response,
         Err(error) => {
             render::note_failure(&error);

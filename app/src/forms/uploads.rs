@@ -39,6 +39,7 @@ pub(crate) async fn receive(
         visitor,
         uri,
         origin: Origin::default(),
+        is_secure: false,
         typed: Typed::default(),
     };
     let result = keep(&sent, &name, form).await;
