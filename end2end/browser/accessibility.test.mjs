@@ -6,6 +6,7 @@ import { arrive } from './deployment_page.mjs';
 import {
   PASSWORD,
   finalDeployment,
+  join,
   launchBrowser,
   rest,
   signIn,
@@ -23,6 +24,11 @@ before(async () => {
   await rest(instance, 'POST', '/apps', { app_name: 'shop-web', container_port: 8080, env_vars: { LOG_LEVEL: 'info' } });
   const credential = { kind: 'registry', host: 'registry.example.com:5000', username: 'ci', secret: 'not-shown' };
   await rest(instance, 'PUT', '/credentials', credential);
+  // Somebody to manage, and somebody who has not come yet.
+  await join(browser, instance, { name: 'ann', display_name: 'Ann Lindqvist' });
+  const ann = (await rest(instance, 'GET', '/users')).users.find((user) => user.name === 'ann');
+  const { link } = await rest(instance, 'POST', '/invitations', { is_administrator: true });
+  const invitation = new URL(link).pathname;
   const ids = [];
   for (const image of ['v1', 'v2', 'crashing']) {
     const { deployment_id: id } = await rest(instance, 'POST', '/deployments', {
@@ -49,6 +55,15 @@ before(async () => {
     '/deployments',
     `/deployments/${ids[1]}`,
     `/deployments/${ids[2]}`,
+    '/sign-in/code',
+    '/invitations/used',
+    '/people',
+    '/account',
+    '/account/confirm',
+    '/account/second-factor',
+    invitation,
+    `/people/${ann.id}/delete`,
+    `/people/${ann.id}/reset`,
     '/tokens',
     '/credentials',
     '/credentials/registry/registry.example.com%3A5000/remove',

@@ -4,6 +4,7 @@
 mod log_forwarders;
 mod mcp;
 mod outside;
+mod people;
 mod rest;
 mod stream;
 mod variables;
@@ -36,6 +37,7 @@ const ADMIN: &str = "bootstrap-token-of-the-tests";
 /// Everything on one router, with its data in a directory of its own.
 struct House {
     px: Platform,
+    store: SqliteStore,
     state: AppState,
     router: Router,
     directory: PathBuf,
@@ -45,6 +47,9 @@ impl House {
     async fn new() -> Self {
         let directory = std::env::temp_dir().join(format!("flukedeploy-doors-{}", random_id(12)));
         std::fs::create_dir_all(&directory).unwrap();
+        let store = SqliteStore::open(&directory.join("control.db"))
+            .await
+            .unwrap();
         let config = PlatformConfig {
             instance: "doors".parse().unwrap(),
             root_domain: "localhost".parse().unwrap(),
@@ -61,11 +66,7 @@ impl House {
         };
         let ports = Ports {
             engine: Arc::new(outside::SilentEngine),
-            store: Arc::new(
-                SqliteStore::open(&directory.join("control.db"))
-                    .await
-                    .unwrap(),
-            ),
+            store: Arc::new(store.clone()),
             log_store: Arc::new(Logs::open(&directory.join("logs")).await.unwrap()),
             traffic: Arc::new(outside::NoIngress),
             builder: Arc::new(flukedeploy_platform::ports::Absent),
@@ -85,6 +86,7 @@ impl House {
             .merge(linked_data_router());
         Self {
             px,
+            store,
             state,
             router,
             directory,
