@@ -5,8 +5,8 @@ import { after, before, test } from 'node:test';
 import { arrive } from './deployment_page.mjs';
 import {
   PASSWORD,
+  comeIn,
   finalDeployment,
-  join,
   launchBrowser,
   rest,
   signIn,
@@ -25,7 +25,7 @@ before(async () => {
   const credential = { kind: 'registry', host: 'registry.example.com:5000', username: 'ci', secret: 'not-shown' };
   await rest(instance, 'PUT', '/credentials', credential);
   // Somebody to manage, and somebody who has not come yet.
-  await join(browser, instance, { name: 'ann', display_name: 'Ann Lindqvist' });
+  await comeIn(browser, instance, { name: 'ann', display_name: 'Ann Lindqvist' });
   const ann = (await rest(instance, 'GET', '/users')).users.find((user) => user.name === 'ann');
   const { link } = await rest(instance, 'POST', '/invitations', { is_administrator: true });
   const invitation = new URL(link).pathname;

@@ -4,7 +4,7 @@ import { after, before, test } from 'node:test';
 import {
   OTHER_PASSWORD,
   PASSWORD,
-  join,
+  comeIn,
   launchBrowser,
   oneTimeCode,
   rest,
@@ -101,7 +101,7 @@ for (const javaScript of [true, false]) {
 
   test(`a second factor is set up, asked for and turned off, javaScript ${javaScript}`, async () => {
     const name = `factor-${suffix}`;
-    await join(browser, instance, { name });
+    await comeIn(browser, instance, { name });
     await withPage(browser, about('second-factor', javaScript), async (page, look) => {
       await signInAs(page, name, OTHER_PASSWORD);
       await page.goto('/account');
@@ -146,7 +146,7 @@ for (const javaScript of [true, false]) {
 
   test(`one's name, password and sessions are one's own, javaScript ${javaScript}`, async () => {
     const name = `own-${suffix}`;
-    await join(browser, instance, { name });
+    await comeIn(browser, instance, { name });
     await withPage(browser, about('account', javaScript), async (page, look) => {
       await signInAs(page, name, OTHER_PASSWORD);
       await withPage(browser, about('elsewhere', javaScript), async (elsewhere) => {
@@ -201,7 +201,7 @@ for (const javaScript of [true, false]) {
 
   test(`somebody is turned off, on again, and deleted, javaScript ${javaScript}`, async () => {
     const name = `gone-${suffix}`;
-    await join(browser, instance, { name });
+    await comeIn(browser, instance, { name });
     await withPage(browser, about('manage', javaScript), async (page, look) => {
       await signIn(page);
       await page.goto('/people');

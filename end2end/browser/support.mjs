@@ -160,7 +160,7 @@ export async function signIn(page) {
 export const OTHER_PASSWORD = 'violet kettle orbit';
 
 /** Invites somebody and accepts on their behalf, in a browser of their own. */
-export async function join(browser, instance, invitation) {
+export async function comeIn(browser, instance, invitation) {
   const { link } = await rest(instance, 'POST', '/invitations', invitation);
   const context = await browser.newContext({ baseURL: instance.url });
   try {

@@ -27,8 +27,6 @@ use flukedeploy_platform::config::{BuildsConfig, PlatformConfig};
 use flukedeploy_platform::ports::{LogBatch, LogStore, NewRelease, Store, Switch, SystemClock};
 use flukedeploy_platform::{Platform, Ports};
 use flukedeploy_store::SqliteStore;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha1::Sha1;
 use time::OffsetDateTime;
 
 // Also read by the example `preview`, from another folder.
@@ -409,30 +407,4 @@ fn entry(
     };
     let random = u64::from(COUNT.fetch_add(1, Ordering::Relaxed));
     LogEntry::new(at, random, level, message, source, metadata)
-}
-
-/// What an authenticator with this secret shows at a time.
-pub(crate) fn code_of(base32: &str, at: i64) -> String {
-    let (mut bits, mut buffer, mut key) = (0, 0u32, Vec::new());
-    for digit in base32.bytes() {
-        let value = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            _ => digit - b'2' + 26,
-        };
-        buffer = (buffer << 5) | u32::from(value);
-        bits += 5;
-        if bits >= 8 {
-            bits -= 8;
-            key.push((buffer >> bits & 255) as u8);
-        }
-    }
-    let mut mac = Hmac::<Sha1>::new_from_slice(&key).expect("any length will do");
-    mac.update(&u64::try_from(at / 30).expect("after 1970").to_be_bytes());
-    let hash = mac.finalize().into_bytes();
-    let offset = usize::from(hash[19] & 15);
-    let word = hash[offset..offset + 4].try_into().expect("four bytes");
-    format!(
-        "{:06}",
-        (u32::from_be_bytes(word) & 0x7fff_ffff) % 1_000_000
-    )
 }
