@@ -54,12 +54,11 @@ pub(super) async fn known(
 }
 
 async fn mac(px: &Platform, account: &str, changed: i64, number: &str) -> Result<String, Error> {
-    let key = match px.parts().store.remembered(KEY).await? {
-        Some(key) => key,
-        None => {
-            let new = Secret::random();
-            px.parts().store.remember_once(KEY, new.expose()).await?
-        }
+    let key = if let Some(key) = px.parts().store.remembered(KEY).await? {
+        key
+    } else {
+        let new = Secret::random();
+        px.parts().store.remember_once(KEY, new.expose()).await?
     };
     let mut mac =
         Hmac::<Sha256>::new_from_slice(key.as_bytes()).map_err(|error| Error::Internal {
