@@ -93,12 +93,14 @@ fn acts(person: &PersonView) -> impl IntoView + use<> {
         view! { <a class="button button-small" href=paths::reset_person(&person.id) aria-label=words>"Reset"</a> }
     });
     view! {
-        <form method="post" action=paths::switch_person(&person.id)>
-            <input type="hidden" name="disabled" value=disabled/>
-            <button class="button button-small" aria-label=format!("{word} {name}")>{word}</button>
-        </form>
-        {reset}
-        <a class="button button-small button-danger" href=paths::delete_person(&person.id) aria-label=format!("Delete {name}")>"Delete"</a>
+        <div class="row-acts">
+            <form method="post" action=paths::switch_person(&person.id)>
+                <input type="hidden" name="disabled" value=disabled/>
+                <button class="button button-small" aria-label=format!("{word} {name}")>{word}</button>
+            </form>
+            {reset}
+            <a class="button button-small button-danger" href=paths::delete_person(&person.id) aria-label=format!("Delete {name}")>"Delete"</a>
+        </div>
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) async fn end_others(
 /// An empty one takes it away.
 fn display_name(mut fields: Fields) -> Result<String, Error> {
     let name = fields.text("display_name");
-    if name.is_none() {
+    if name.is_none() && !fields.has_fault("display_name") {
         fields.fault("display_name", "must be given");
     }
     fields.finish()?;

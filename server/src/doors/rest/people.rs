@@ -114,7 +114,7 @@ pub(super) async fn revoke_invitation(
 
 fn switch(mut fields: Fields) -> Result<bool, Error> {
     let disabled = fields.optional_flag("disabled");
-    if disabled.is_none() {
+    if disabled.is_none() && !fields.has_fault("disabled") {
         fields.fault("disabled", "must be true or false");
     }
     fields.finish()?;
