@@ -345,6 +345,23 @@ mod tests {
     }
 
     #[test]
+    fn proxies_are_networks_and_sessions_last_days() {
+        let typed = settings(&[
+            "--trusted-proxy",
+            "10.0.0.0/8,::1",
+            "--session-idle-days",
+            "2",
+        ]);
+        let config = Config::new(&typed, &|_| None).unwrap();
+        assert!(config.trusted_proxies.contain("10.1.2.3".parse().unwrap()));
+        assert_eq!(config.sessions.idle, time::Duration::days(2));
+        assert_eq!(config.sessions.longest, time::Duration::days(30));
+        let typed = settings(&["--trusted-proxy", "proxy.internal", "--session-days", "0"]);
+        let faults = Config::new(&typed, &|_| None).unwrap_err();
+        assert_eq!(faults.0.len(), 2, "{faults}");
+    }
+
+    #[test]
     fn defaults_are_local_and_per_instance() {
         let config = Config::new(&settings(&["--instance", "blue"]), &|_| None).unwrap();
         assert!(config.listen.ip().is_loopback() && config.stream_listen.ip().is_loopback());

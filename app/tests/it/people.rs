@@ -222,6 +222,57 @@ async fn signing_in_takes_two_steps_and_half_of_it_opens_nothing() {
 }
 
 #[tokio::test]
+async fn a_planted_session_is_worth_nothing_after_any_step() {
+    let stand = Stand::new().await;
+    let mut victim = Browser::signed_in(&stand).await;
+    let codes = second_factor(&stand, &mut victim).await;
+    // Before the first step: the session of half a sign-in that somebody else began.
+    let mut attacker = Browser::new(&stand);
+    let fields = [("name", "admin"), ("password", PASSWORD)];
+    attacker.post("/sign-in", &fields).await;
+    let mut victim = attacker.twin();
+    victim.post("/sign-in", &fields).await;
+    let mut between = victim.twin();
+    let page = victim.post("/sign-in/code", &[("code", &codes[0])]).await;
+    assert_eq!(page.location(), "/", "{}", page.html);
+    let mut before_proof = victim.twin();
+    let page = victim
+        .post("/account/confirm", &[("password", PASSWORD)])
+        .await;
+    assert_eq!(page.location(), "/account");
+    assert_eq!(victim.get("/").await.status, StatusCode::OK);
+    for (when, planted) in [
+        ("before the password", &mut attacker),
+        ("before the code", &mut between),
+        ("before the proof", &mut before_proof),
+    ] {
+        assert_eq!(
+            planted.get("/").await.status,
+            StatusCode::SEE_OTHER,
+            "{when}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_an_earlier_build_is_over_and_no_fault() {
+    let stand = Stand::new().await;
+    let mut browser = Browser::signed_in(&stand).await;
+    let sessions = stand.store.sessions(Arc::new(SystemClock));
+    let id: Id = session_cookie(&browser).parse().unwrap();
+    let mut record = sessions.load(&id).await.unwrap().unwrap();
+    let signed_in = &mut record.data.get_mut("signed_in").unwrap()["signed_in"];
+    let known = ["account_id", "name", "password_changed_at_ms"];
+    signed_in
+        .as_object_mut()
+        .unwrap()
+        .retain(|field, _| known.contains(&field.as_str()));
+    sessions.save(&record).await.unwrap();
+    let page = browser.get("/apps").await;
+    assert_eq!(page.location(), "/sign-in?next=/apps");
+}
+
+#[tokio::test]
 async fn what_was_typed_outlives_the_session_over_both_steps() {
     let stand = Stand::new().await;
     stand.app("shop", settings(1)).await;
