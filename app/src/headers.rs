@@ -13,10 +13,20 @@ const POLICY: &str = "default-src 'self'; connect-src 'self'; frame-ancestors 'n
                       base-uri 'none'; form-action 'self'; object-src 'none'";
 
 pub(crate) async fn secure(request: Request, next: Next) -> Response {
+    let holds_secret = is_link(request.uri().path());
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    // `no-referrer` would also take the origin away from the form's own post, which is checked.
+    let referrer = if holds_secret {
+        "strict-origin"
+    } else {
+        "same-origin"
+    };
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static(referrer));
+    if holds_secret {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers
         .entry("cross-origin-opener-policy")
@@ -27,4 +37,12 @@ pub(crate) async fn secure(request: Request, next: Next) -> Response {
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("private, no-cache"));
     response
+}
+
+/// Pages whose address lets somebody in.
+fn is_link(path: &str) -> bool {
+    [crate::paths::SET_UP, crate::paths::INVITATIONS]
+        .iter()
+        .filter_map(|links| path.strip_prefix(links))
+        .any(|rest| rest.len() > 1 && rest.starts_with('/'))
 }

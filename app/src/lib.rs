@@ -8,6 +8,7 @@
 #![recursion_limit = "512"]
 
 mod assets;
+mod client;
 mod components;
 mod context;
 mod csrf;

@@ -25,7 +25,17 @@ pub(crate) const SYSTEM: &str = "/system";
 pub(crate) const CONNECT: &str = "/connect";
 pub(crate) const SIGN_IN: &str = "/sign-in";
 pub(crate) const SIGN_OUT: &str = "/sign-out";
+pub(crate) const SIGN_IN_CODE: &str = "/sign-in/code";
 pub(crate) const SET_UP: &str = "/setup";
+pub(crate) const INVITATIONS: &str = "/invitations";
+pub(crate) const PEOPLE: &str = "/people";
+pub(crate) const ACCOUNT: &str = "/account";
+pub(crate) const CONFIRM: &str = "/account/confirm";
+pub(crate) const PASSWORD: &str = "/account/password";
+pub(crate) const SECOND_FACTOR: &str = "/account/second-factor";
+pub(crate) const SECOND_FACTOR_OFF: &str = "/account/second-factor/off";
+pub(crate) const RECOVERY_CODES: &str = "/account/second-factor/codes";
+pub(crate) const OTHER_SESSIONS: &str = "/account/sessions/others";
 pub(crate) const THEME: &str = "/theme";
 
 pub(crate) fn app(name: &AppName) -> String {
@@ -147,6 +157,34 @@ pub(crate) fn remove_credential(kind: CredentialKind, host: &str) -> String {
     format!("/credentials/{}/{}/remove", kind.as_str(), encoded(host))
 }
 
+pub(crate) fn invitation(secret: &str) -> String {
+    format!("{INVITATIONS}/{}", encoded(secret))
+}
+
+pub(crate) fn revoke_invitation(id: &str) -> String {
+    format!("{PEOPLE}/invitations/{}/revoke", encoded(id))
+}
+
+pub(crate) fn switch_person(id: &str) -> String {
+    format!("{PEOPLE}/{}/switch", encoded(id))
+}
+
+pub(crate) fn reset_person(id: &str) -> String {
+    format!("{PEOPLE}/{}/reset", encoded(id))
+}
+
+pub(crate) fn delete_person(id: &str) -> String {
+    format!("{PEOPLE}/{}/delete", encoded(id))
+}
+
+pub(crate) fn end_session(id: &str) -> String {
+    format!("{ACCOUNT}/sessions/{}/end", encoded(id))
+}
+
+pub(crate) fn confirm_then(next: &str) -> String {
+    format!("{CONFIRM}?next={}", encoded(next))
+}
+
 pub(crate) fn webhook(id: &WebhookId) -> String {
     format!("/webhooks/{id}")
 }
@@ -197,6 +235,11 @@ pub(crate) fn page_of(address: &str) -> String {
             let webhook = delivery.rsplit_once('-').map_or("", |(webhook, _)| webhook);
             format!("{WEBHOOKS}/{webhook}")
         }
+        ["", "people", _, "switch"] | ["", "people", "invitations", _, "revoke"] => {
+            PEOPLE.to_owned()
+        }
+        ["", "account", "password"] | ["", "account", "sessions", ..] => ACCOUNT.to_owned(),
+        ["", "account", "second-factor", _] => SECOND_FACTOR.to_owned(),
         ["", section, name, button] if BUTTONS.contains(&button) => {
             format!("/{section}/{name}{query}")
         }
@@ -220,7 +263,8 @@ pub(crate) fn local(next: &str) -> Option<&str> {
         && next.len() <= 2048
         && !next.bytes().any(|b| b == b'\\' || b.is_ascii_control())
         && !next.starts_with(SIGN_IN)
-        && !next.starts_with(SIGN_OUT);
+        && !next.starts_with(SIGN_OUT)
+        && !next.starts_with(CONFIRM);
     fits.then_some(next)
 }
 
@@ -258,6 +302,7 @@ mod tests {
             "javascript:alert(1)",
             "/sign-in?next=/",
             "/sign-out",
+            "/account/confirm?next=/",
         ] {
             assert_eq!(local(bad), None, "{bad:?}");
         }
@@ -285,6 +330,13 @@ mod tests {
             ("/webhooks/wh-1/test", "/webhooks/wh-1"),
             ("/webhooks/deliveries/wh-1-7/resend", "/webhooks/wh-1"),
             ("/webhooks/wh-1/delete", "/webhooks/wh-1/delete"),
+            ("/people/p1/switch", "/people"),
+            ("/people/p1/delete", "/people/p1/delete"),
+            ("/people/invitations/i1/revoke", "/people"),
+            ("/account/password", "/account"),
+            ("/account/sessions/s1/end", "/account"),
+            ("/account/second-factor/off", "/account/second-factor"),
+            ("/account/second-factor", "/account/second-factor"),
         ] {
             assert_eq!(page_of(address), page);
         }

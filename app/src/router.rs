@@ -40,7 +40,40 @@ where
     pages
         .route(paths::SIGN_IN, post(forms::session::sign_in))
         .route(paths::SIGN_OUT, post(forms::session::sign_out))
+        .route(paths::SIGN_IN_CODE, post(forms::session::second_step))
         .route("/setup/{token}", post(forms::session::set_up))
+        .route("/invitations/{secret}", post(forms::session::accept))
+        .route(paths::ACCOUNT, post(forms::account::rename))
+        .route(paths::PASSWORD, post(forms::account::password).get(to_page))
+        .route(paths::CONFIRM, post(forms::account::confirm))
+        .route(paths::SECOND_FACTOR, post(forms::account::second_factor))
+        .route(
+            paths::SECOND_FACTOR_OFF,
+            post(forms::account::second_factor_off).get(to_page),
+        )
+        .route(
+            paths::RECOVERY_CODES,
+            post(forms::account::recovery_codes).get(to_page),
+        )
+        .route(
+            paths::OTHER_SESSIONS,
+            post(forms::account::end_others).get(to_page),
+        )
+        .route(
+            "/account/sessions/{id}/end",
+            post(forms::account::end_session).get(to_page),
+        )
+        .route(paths::PEOPLE, post(forms::people::invite))
+        .route(
+            "/people/{id}/switch",
+            post(forms::people::switch).get(to_page),
+        )
+        .route("/people/{id}/reset", post(forms::people::reset))
+        .route("/people/{id}/delete", post(forms::people::delete))
+        .route(
+            "/people/invitations/{id}/revoke",
+            post(forms::people::revoke_invitation).get(to_page),
+        )
         .route(paths::THEME, post(forms::theme::choose))
         .route(paths::NEW_APP, post(forms::apps::create))
         .route("/apps/{name}", post(forms::apps::change))
@@ -118,6 +151,7 @@ where
         .fallback(show)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(px.clone(), session::gate))
+        .layer(Extension(settings.clone()))
         .layer(session::layer(&px, sessions, settings))
         .layer(middleware::from_fn(csrf::check_page))
         .route("/assets/{file}", get(assets::serve))

@@ -10,9 +10,11 @@ use leptos_router::components::{Route, Router, Routes};
 use leptos_router::path;
 
 use crate::pages::{
+    account::AccountPage,
     app::AppPage,
     apps::AppsPage,
     components::ComponentsPage,
+    confirm::ConfirmPage,
     connect::ConnectPage,
     credentials::CredentialsPage,
     delete_app::DeleteAppPage,
@@ -20,6 +22,7 @@ use crate::pages::{
     deploy::DeployPage,
     deployment::DeploymentPage,
     deployments::DeploymentsPage,
+    invitation::InvitationPage,
     log_forwarder::{DeleteLogForwarderPage, LogForwarderPage},
     log_forwarders::LogForwardersPage,
     logs::{AllLogsPage, LogsPage},
@@ -27,12 +30,16 @@ use crate::pages::{
     new_environment::NewEnvironmentPage,
     not_found::NotFoundPage,
     overview::OverviewPage,
+    people::PeoplePage,
+    person::{DeletePersonPage, ResetPersonPage},
     promote::PromotePage,
     remove_credential::RemoveCredentialPage,
     revoke_token::RevokeTokenPage,
     rollback::RollbackPage,
+    second_factor::SecondFactorPage,
     set_up::{SetUpHelpPage, SetUpPage},
     sign_in::SignInPage,
+    sign_in_code::SignInCodePage,
     system::SystemPage,
     tokens::TokensPage,
     upload::UploadPage,
@@ -75,7 +82,15 @@ pub(crate) fn App() -> impl IntoView {
                 <Route path=path!("/system") view=SystemPage/>
                 <Route path=path!("/connect") view=ConnectPage/>
                 <Route path=path!("/components") view=ComponentsPage/>
+                <Route path=path!("/people") view=PeoplePage/>
+                <Route path=path!("/people/:id/delete") view=DeletePersonPage/>
+                <Route path=path!("/people/:id/reset") view=ResetPersonPage/>
+                <Route path=path!("/account") view=AccountPage/>
+                <Route path=path!("/account/confirm") view=ConfirmPage/>
+                <Route path=path!("/account/second-factor") view=SecondFactorPage/>
                 <Route path=path!("/sign-in") view=SignInPage/>
+                <Route path=path!("/sign-in/code") view=SignInCodePage/>
+                <Route path=path!("/invitations/:secret") view=InvitationPage/>
                 <Route path=path!("/setup") view=SetUpHelpPage/>
                 <Route path=path!("/setup/:token") view=SetUpPage/>
             </Routes>

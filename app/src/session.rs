@@ -6,13 +6,15 @@ use axum::response::Response;
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::timestamp::to_unix_ms;
 use flukedeploy_platform::identity::{self, SignedIn};
+use flukedeploy_platform::people::HalfSignedIn;
 use flukedeploy_platform::{Error, Platform};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use tower_sessions::cookie::SameSite;
 use tower_sessions::{Expiry, Session, SessionManagerLayer, SessionStore};
 
+use crate::client::cookie;
 use crate::context::{Theme, Visitor};
 use crate::forms::{Posted, Typed};
 use crate::origin::origin_of;
@@ -20,11 +22,11 @@ use crate::router::DashboardSettings;
 use crate::{csrf, paths, render};
 
 const KEY: &str = "signed_in";
-/// A session ends after this long without a request.
-const INACTIVITY_DAYS: i64 = 7;
-/// How often a session in use is written anew: often enough for the seven days, seldom enough
-/// that reading pages does not write.
-const RENEW_AFTER_MS: i64 = 3_600_000;
+/// Of somebody whose password was right and who owes a code: not signed in.
+const HALF: &str = "half_signed_in";
+/// How often a session in use is written anew: often enough to tell when it was last used, seldom
+/// enough that reading pages does not write.
+const RENEW_AFTER_MS: i64 = 300_000;
 pub(crate) const THEME_COOKIE: &str = "flukedeploy_theme";
 
 #[derive(Serialize, Deserialize)]
@@ -50,7 +52,7 @@ pub(crate) fn layer<S: SessionStore>(
         .with_same_site(SameSite::Lax)
         .with_secure(settings.cookie_secure)
         .with_path("/")
-        .with_expiry(Expiry::OnInactivity(time::Duration::days(INACTIVITY_DAYS)))
+        .with_expiry(Expiry::OnInactivity(px.config().sessions.idle))
 }
 
 /// Begins a session under a new id, so that one planted before is worth nothing.
@@ -60,11 +62,38 @@ pub(crate) async fn begin(
     signed_in: SignedIn,
 ) -> Result<(), Error> {
     session.cycle_id().await.map_err(failed)?;
+    session.remove::<HalfSignedIn>(HALF).await.map_err(failed)?;
     let stored = Stored {
         signed_in,
         renewed_at_ms: to_unix_ms(px.now()),
     };
     session.insert(KEY, stored).await.map_err(failed)
+}
+
+/// Keeps that a password was right, under a new id. Whoever was signed in no longer is.
+pub(crate) async fn begin_half(session: &Session, half: HalfSignedIn) -> Result<(), Error> {
+    session.cycle_id().await.map_err(failed)?;
+    session.remove::<Stored>(KEY).await.map_err(failed)?;
+    session.insert(HALF, half).await.map_err(failed)
+}
+
+/// Who owes a code.
+pub(crate) async fn half(session: &Session) -> Result<Option<HalfSignedIn>, Error> {
+    session.get::<HalfSignedIn>(HALF).await.map_err(failed)
+}
+
+/// Notes in the session, under a new id, that the person just proved who they are.
+pub(crate) async fn prove(px: &Platform, session: &Session) -> Result<(), Error> {
+    let Some((_, signed_in)) = actor(px, session).await? else {
+        return Err(Error::Unauthenticated {
+            why: "the session is over",
+        });
+    };
+    let proved = SignedIn {
+        proved_at_ms: to_unix_ms(px.now()),
+        ..signed_in
+    };
+    begin(px, session, proved).await
 }
 
 pub(crate) async fn end(session: &Session) -> Result<(), Error> {
@@ -218,10 +247,14 @@ fn is_upload(headers: &HeaderMap) -> bool {
 /// Pages for those who are not signed in.
 fn is_open(path: &str) -> bool {
     path == paths::SIGN_IN
+        || path == paths::SIGN_IN_CODE
         || path == paths::THEME
         || path == paths::SET_UP
         || path
             .strip_prefix(paths::SET_UP)
+            .is_some_and(|rest| rest.starts_with('/'))
+        || path
+            .strip_prefix(paths::INVITATIONS)
             .is_some_and(|rest| rest.starts_with('/'))
 }
 
@@ -231,13 +264,5 @@ fn is_for_programs(path: &str) -> bool {
 }
 
 fn theme_of(headers: &HeaderMap) -> Theme {
-    let cookies = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    cookies
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, _)| *name == THEME_COOKIE)
-        .map_or(Theme::System, |(_, value)| Theme::parse(value))
+    cookie(headers, THEME_COOKIE).map_or(Theme::System, Theme::parse)
 }

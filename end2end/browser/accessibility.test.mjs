@@ -5,6 +5,7 @@ import { after, before, test } from 'node:test';
 import { arrive } from './deployment_page.mjs';
 import {
   PASSWORD,
+  comeIn,
   finalDeployment,
   launchBrowser,
   rest,
@@ -26,6 +27,11 @@ before(async () => {
   const forwarder = { kind: 'syslog', url: 'tls://192.0.2.7:6514', app_name: 'shop-web' };
   const made = await rest(instance, 'POST', '/log-forwarders', forwarder);
   await rest(instance, 'PATCH', '/apps/shop-web', { secret_env_vars: { API_KEY: 'kept-out-of-logs', SHORT: 'abc' } });
+  // Somebody to manage, and somebody who has not come yet.
+  await comeIn(browser, instance, { name: 'ann', display_name: 'Ann Lindqvist' });
+  const ann = (await rest(instance, 'GET', '/users')).users.find((user) => user.name === 'ann');
+  const { link } = await rest(instance, 'POST', '/invitations', { is_administrator: true });
+  const invitation = new URL(link).pathname;
   const ids = [];
   for (const image of ['v1', 'v2', 'crashing']) {
     const { deployment_id: id } = await rest(instance, 'POST', '/deployments', {
@@ -52,6 +58,15 @@ before(async () => {
     '/deployments',
     `/deployments/${ids[1]}`,
     `/deployments/${ids[2]}`,
+    '/sign-in/code',
+    '/invitations/used',
+    '/people',
+    '/account',
+    '/account/confirm',
+    '/account/second-factor',
+    invitation,
+    `/people/${ann.id}/delete`,
+    `/people/${ann.id}/reset`,
     '/tokens',
     '/credentials',
     '/credentials/registry/registry.example.com%3A5000/remove',

@@ -1,5 +1,6 @@
 // What the browser tests share: an instance of the product, and the distribution's Chromium.
 import { spawn } from 'node:child_process';
+import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, readFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
@@ -154,6 +155,36 @@ export async function signIn(page) {
   await page.getByLabel('Password').fill(PASSWORD);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.getByRole('navigation', { name: 'Main' }).waitFor();
+}
+
+/** Password of whoever is invited. */
+export const OTHER_PASSWORD = 'violet kettle orbit';
+
+/** Invites somebody and accepts on their behalf, in a browser of their own. */
+export async function comeIn(browser, instance, invitation) {
+  const { link } = await rest(instance, 'POST', '/invitations', invitation);
+  const context = await browser.newContext({ baseURL: instance.url });
+  try {
+    const page = await context.newPage();
+    await page.goto(new URL(link).pathname);
+    await page.getByLabel('Password', { exact: true }).fill(OTHER_PASSWORD);
+    await page.getByLabel('Password again').fill(OTHER_PASSWORD);
+    await page.getByRole('button', { name: 'Create the account' }).click();
+    await page.getByRole('navigation', { name: 'Main' }).waitFor();
+  } finally {
+    await context.close();
+  }
+}
+
+/** What an authenticator app with this secret shows now, or so many steps of 30 s later. */
+export function oneTimeCode(base32, stepsLater = 0) {
+  const bits = [...base32].map((digit) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(digit).toString(2).padStart(5, '0')).join('');
+  const key = Buffer.from(bits.match(/.{8}/g).map((byte) => parseInt(byte, 2)));
+  const step = Buffer.alloc(8);
+  step.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000) + stepsLater));
+  const hash = createHmac('sha1', key).update(step).digest();
+  const number = hash.readUInt32BE(hash[19] & 15) & 0x7fffffff;
+  return String(number % 1_000_000).padStart(6, '0');
 }
 
 /** REST with the instance's token: the parsed body, an error unless 2xx. */

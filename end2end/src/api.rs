@@ -10,6 +10,21 @@ const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// Long enough for three replicas on a busy machine, short enough that a hang is seen as one.
 const FINAL_DEADLINE: Duration = Duration::from_mins(2);
 
+/// The dashboard's session of an answer to signing in, as the `Cookie` header takes it. The cookie by
+/// which a browser is known again comes along, and is none.
+pub fn session_cookie(headers: &http::HeaderMap) -> Result<String> {
+    headers
+        .get_all(http::header::SET_COOKIE)
+        .iter()
+        .filter_map(|cookie| cookie.to_str().ok()?.split(';').next())
+        .find(|cookie| {
+            let name = cookie.split('=').next();
+            name.is_some_and(|name| !name.ends_with("_device"))
+        })
+        .map(ToOwned::to_owned)
+        .context("signing in gave no session")
+}
+
 /// What the server answered.
 #[derive(Debug, Clone)]
 pub struct Answer {

@@ -151,6 +151,31 @@ pub struct Settings {
         value_name = "MIB"
     )]
     pub log_min_free_mb: u32,
+    /// Address or network of a proxy in front of the dashboard, whose `X-Forwarded-For` is believed;
+    /// give it again for more
+    #[arg(
+        long = "trusted-proxy",
+        env = "FLUKEDEPLOY_TRUSTED_PROXIES",
+        value_delimiter = ',',
+        value_name = "NETWORK"
+    )]
+    pub trusted_proxies: Vec<String>,
+    /// Days without a request after which people sign in again
+    #[arg(
+        long,
+        env = "FLUKEDEPLOY_SESSION_IDLE_DAYS",
+        default_value_t = 7,
+        value_name = "DAYS"
+    )]
+    pub session_idle_days: u32,
+    /// Days after which people sign in again in any case
+    #[arg(
+        long,
+        env = "FLUKEDEPLOY_SESSION_DAYS",
+        default_value_t = 30,
+        value_name = "DAYS"
+    )]
+    pub session_days: u32,
     /// Image scanner that validation runs: `trivy` or `grype`, a program and its own arguments
     #[arg(long, env = "FLUKEDEPLOY_SCANNER", value_name = "COMMAND")]
     pub scanner: Option<String>,

@@ -4,11 +4,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use flukedeploy_domain::addresses::AllowedAddresses;
+use flukedeploy_domain::addresses::{AllowedAddresses, Networks};
 use flukedeploy_domain::app::LogSettings;
 use flukedeploy_domain::deployment::PhaseName;
 use flukedeploy_domain::names::{Hostname, InstanceName};
-use flukedeploy_platform::config::LogsConfig;
+use flukedeploy_platform::config::{LogsConfig, SessionsConfig};
 use flukedeploy_platform::secret::Secret;
 
 use crate::cli::Settings;
@@ -36,6 +36,8 @@ pub struct Config {
     /// Of a source archive as it comes in.
     pub max_source_bytes: u64,
     pub logs: LogsConfig,
+    pub sessions: SessionsConfig,
+    pub trusted_proxies: Networks,
     /// Left to others on the disk of the logs.
     pub log_min_free_bytes: u64,
     pub admin_password: Option<Secret>,
@@ -154,6 +156,23 @@ impl Config {
             let flag = fault.field.replace("logs.", "--log-").replace('_', "-");
             faults.push(format!("{flag} {}", fault.problem));
         }
+        let trusted_proxies =
+            Networks::parse(&settings.trusted_proxies).unwrap_or_else(|problems| {
+                faults.extend(
+                    problems
+                        .iter()
+                        .map(|fault| format!("--trusted-proxy {}", fault.problem)),
+                );
+                Networks::default()
+            });
+        for (flag, days) in [
+            ("--session-idle-days", settings.session_idle_days),
+            ("--session-days", settings.session_days),
+        ] {
+            if !(1..=365).contains(&days) {
+                faults.push(format!("{flag} must be 1 to 365, not {days}"));
+            }
+        }
         let scanner = settings.scanner.as_deref().filter(|text| !text.is_empty());
         let scanner = scanner.and_then(|text| {
             text.parse::<ScannerCommand>()
@@ -192,6 +211,11 @@ impl Config {
                     retain_days: settings.log_retain_days,
                     retain_mb: settings.log_retain_mb,
                 },
+                sessions: SessionsConfig {
+                    idle: time::Duration::days(i64::from(settings.session_idle_days)),
+                    longest: time::Duration::days(i64::from(settings.session_days)),
+                },
+                trusted_proxies,
                 log_min_free_bytes: u64::from(settings.log_min_free_mb) << 20,
                 admin_password,
                 api_token,
@@ -318,6 +342,23 @@ mod tests {
         let faults = Config::new(&settings, &environment).unwrap_err();
         assert_eq!(faults.0.len(), 4, "{faults}");
         assert!(!faults.to_string().contains("short-secret"));
+    }
+
+    #[test]
+    fn proxies_are_networks_and_sessions_last_days() {
+        let typed = settings(&[
+            "--trusted-proxy",
+            "10.0.0.0/8,::1",
+            "--session-idle-days",
+            "2",
+        ]);
+        let config = Config::new(&typed, &|_| None).unwrap();
+        assert!(config.trusted_proxies.contain("10.1.2.3".parse().unwrap()));
+        assert_eq!(config.sessions.idle, time::Duration::days(2));
+        assert_eq!(config.sessions.longest, time::Duration::days(30));
+        let typed = settings(&["--trusted-proxy", "proxy.internal", "--session-days", "0"]);
+        let faults = Config::new(&typed, &|_| None).unwrap_err();
+        assert_eq!(faults.0.len(), 2, "{faults}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The frame around signed-in pages, and the bare one for those before.
 
+use flukedeploy_domain::access::Tier;
 use leptos::prelude::*;
 use leptos_meta::Title;
 
@@ -15,6 +16,7 @@ pub(crate) enum Section {
     Deployments,
     Logs,
     System,
+    People,
     Tokens,
     Webhooks,
     Credentials,
@@ -27,6 +29,7 @@ pub(crate) fn frame(desk: &Desk, section: Section, content: impl IntoView + 'sta
         let current = (of == section).then_some("page");
         view! { <li><a class="nav-link" href=to aria-current=current>{icon(shape)}{word}</a></li> }
     };
+    let is_administrator = desk.actor.tier == Tier::Admin;
     let instance = desk.px.config().instance.to_string();
     let instance = (instance != "main" && instance != "default").then_some(instance);
     view! {
@@ -46,6 +49,7 @@ pub(crate) fn frame(desk: &Desk, section: Section, content: impl IntoView + 'sta
                         {link(Section::System, "System", paths::SYSTEM, Icon::System)}
                     </ul>
                     <ul class="nav-group">
+                        {is_administrator.then(|| link(Section::People, "People", paths::PEOPLE, Icon::People))}
                         {link(Section::Tokens, "Tokens", paths::TOKENS, Icon::Tokens)}
                         {link(Section::Credentials, "Credentials", paths::CREDENTIALS, Icon::Credentials)}
                         {link(Section::Webhooks, "Webhooks", paths::WEBHOOKS, Icon::Webhooks)}
@@ -62,6 +66,7 @@ pub(crate) fn frame(desk: &Desk, section: Section, content: impl IntoView + 'sta
 
 fn account(desk: &Desk) -> impl IntoView + use<> {
     let chosen = desk.theme;
+    let is_administrator = desk.actor.tier == Tier::Admin;
     let themes: Vec<_> = Theme::ALL
         .into_iter()
         .map(|theme| {
@@ -83,7 +88,10 @@ fn account(desk: &Desk) -> impl IntoView + use<> {
             </summary>
             <div class="account-menu">
                 <p class="menu-title">"Signed in as "{desk.actor.name.clone()}</p>
+                <a class="menu-item" href=paths::ACCOUNT>"Your account"</a>
+                <hr/>
                 <div class="menu-phone">
+                    {is_administrator.then(|| view! { <a class="menu-item" href=paths::PEOPLE>"People"</a> })}
                     <a class="menu-item" href=paths::TOKENS>"Tokens"</a>
                     <a class="menu-item" href=paths::CREDENTIALS>"Credentials"</a>
                     <a class="menu-item" href=paths::WEBHOOKS>"Webhooks"</a>

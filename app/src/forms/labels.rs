@@ -3,7 +3,7 @@
 /// As the settings call it, as the form calls it, and its label. The deadline of the health check
 /// comes in both spellings. A table is read by its rows, so each has one line.
 #[rustfmt::skip]
-const FIELDS: [(&str, &str, &str); 92] = [
+const FIELDS: [(&str, &str, &str); 98] = [
     ("app_name", "app_name", "App name"),
     ("image", "image", "Image"),
     ("container_port", "container_port", "Container port"),
@@ -96,6 +96,12 @@ const FIELDS: [(&str, &str, &str); 92] = [
     ("forward_kind", "forward_kind", "Form"),
     ("tier", "tier", "It may"),
     ("expires_in_days", "expires_in_days", "It expires"),
+    ("expires_in_hours", "expires_in_hours", "The link works for"),
+    ("display_name", "display_name", "Name to show"),
+    ("present_password", "present_password", "Present password"),
+    ("password_again", "password_again", "Password again"),
+    ("password", "password", "Password"),
+    ("code", "code", "Code"),
 ];
 
 /// Names of settings inside a problem, and what a form says instead.

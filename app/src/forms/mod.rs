@@ -1,6 +1,7 @@
 //! Forms: each posts to its page's own address. A refused one is drawn again with what was typed
 //! and what is wrong beside each field; an accepted one leads on with 303.
 
+pub(crate) mod account;
 pub(crate) mod apps;
 pub(crate) mod building;
 pub(crate) mod credentials;
@@ -11,6 +12,7 @@ mod labels;
 pub(crate) mod log_forwarders;
 mod parse;
 pub(crate) mod parts;
+pub(crate) mod people;
 pub(crate) mod session;
 pub(crate) mod sources;
 pub(crate) mod theme;
@@ -29,16 +31,20 @@ use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::build::RepositoryUrl;
 use flukedeploy_domain::names::{EnvironmentName, Invalid};
 use flukedeploy_platform::deployments::{Accepted, DeploymentPlan};
+use flukedeploy_platform::people::Origin;
 use flukedeploy_platform::{Error, Kind, Platform};
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode, Uri};
 
 use crate::context::Visitor;
+use crate::router::DashboardSettings;
 use crate::{paths, render};
 
 /// Names of hidden fields that carry a form over a sign-in.
 const CARRIED: &str = "carried.";
 const CARRIED_TO: &str = "carried_to";
+/// Field of a one-time code.
+pub(crate) const CODE: &str = "code";
 
 /// What was typed, and what is wrong with it. No `Debug`: values may be secrets.
 #[derive(Clone, Default)]
@@ -67,6 +73,21 @@ impl Typed {
 
     /// A form that met an ended session, inside the sign-in form.
     pub(crate) fn carried(address: &str, form: &Typed) -> Self {
+        Self::packed(address, form).with_notice(
+            "Your session ended",
+            "Sign in again; what you typed is kept, and nothing was done yet.",
+        )
+    }
+
+    /// A form that needs a proof of who sends it, inside the form that asks for one.
+    fn to_confirm(address: &str, form: &Typed) -> Self {
+        Self::packed(address, form).with_notice(
+            "Nothing was done yet",
+            "This needs a proof that it is you. What you typed is kept.",
+        )
+    }
+
+    fn packed(address: &str, form: &Typed) -> Self {
         let mut values = vec![
             ("next".to_owned(), address.to_owned()),
             (CARRIED_TO.to_owned(), address.to_owned()),
@@ -79,7 +100,7 @@ impl Typed {
                 if is_secret(name) {
                     !value.trim().is_empty()
                 } else {
-                    !name.contains("password")
+                    !name.contains("password") && name != CODE && !name.starts_with(CARRIED)
                 }
             });
         values.extend(worth.map(|(name, value)| {
@@ -94,10 +115,6 @@ impl Typed {
             values,
             ..Self::default()
         }
-        .with_notice(
-            "Your session ended",
-            "Sign in again; what you typed is kept, and nothing was done yet.",
-        )
     }
 
     /// A file that met an ended session: it cannot be carried.
@@ -108,8 +125,9 @@ impl Typed {
         )
     }
 
-    /// What [`Typed::carried`] packed, with the address it was meant for.
-    pub(crate) fn unpacked(&self) -> Option<(String, Self)> {
+    /// What [`Typed::carried`] packed, with the address it was meant for. `title` says what happened
+    /// meanwhile.
+    pub(crate) fn unpacked(&self, title: &str) -> Option<(String, Self)> {
         let address = paths::local(self.get(CARRIED_TO)?)?.to_owned();
         let values: Vec<_> = self.carried_fields(CARRIED).collect();
         (!values.is_empty()).then(|| {
@@ -123,7 +141,7 @@ impl Typed {
                 values,
                 ..Self::default()
             }
-            .with_notice("You are signed in again", text);
+            .with_notice(title, text);
             (address, typed)
         })
     }
@@ -238,6 +256,8 @@ impl Typed {
     }
 
     pub(crate) fn with_error(mut self, error: &Error) -> Self {
+        // A code that was wrong is no good the second time.
+        self.values.retain(|(name, _)| name != CODE);
         for (name, value) in &mut self.values {
             *value = without_password(name, value);
         }
@@ -341,6 +361,9 @@ pub(crate) struct Sent {
     px: Platform,
     visitor: Visitor,
     uri: Uri,
+    origin: Origin,
+    /// People come over HTTPS.
+    is_secure: bool,
     typed: Typed,
 }
 
@@ -350,11 +373,16 @@ impl FromRequest<Platform> for Sent {
     async fn from_request(request: Request, px: &Platform) -> Result<Self, Response> {
         let visitor = request.extensions().get::<Visitor>().cloned();
         let uri = request.uri().clone();
+        let origin = crate::client::origin(px, request.extensions(), request.headers());
+        let settings = request.extensions().get::<DashboardSettings>();
+        let is_secure = settings.is_some_and(|settings| settings.cookie_secure);
         let Posted(typed) = Posted::from_request(request, px).await?;
         Ok(Self {
             px: px.clone(),
             visitor: visitor.unwrap_or_default(),
             uri,
+            origin,
+            is_secure,
             typed,
         })
     }
@@ -395,6 +423,12 @@ impl Sent {
             Err(error) => {
                 render::note_failure(&error);
                 let status = render::status_of(&error);
+                if matches!(error, Error::ProofNeeded) {
+                    let address = render::address_of(&self.uri);
+                    let typed = Typed::to_confirm(address, &self.typed);
+                    return render::page(&self.px, self.visitor, paths::CONFIRM, typed, status)
+                        .await;
+                }
                 let typed = mem::take(&mut self.typed).with_error(&error);
                 self.draw(typed, status).await
             }
@@ -482,7 +516,7 @@ mod tests {
         let carried = Typed::carried("/apps/shop/deploy", &form);
         assert_eq!(carried.get("next"), Some("/apps/shop/deploy"));
         let back = Typed::new(carried.hidden());
-        let (address, unpacked) = back.unpacked().unwrap();
+        let (address, unpacked) = back.unpacked("You are signed in again").unwrap();
         assert_eq!(address, "/apps/shop/deploy");
         assert_eq!(unpacked.get("image"), Some("shop:v2"));
         assert_eq!(unpacked.get("password"), None);
@@ -502,7 +536,9 @@ mod tests {
         ]);
         let carried = Typed::carried("/credentials", &form);
         assert!(carried.hidden().iter().all(|(_, value)| value != "hunter2"));
-        let (_, unpacked) = Typed::new(carried.hidden()).unpacked().unwrap();
+        let (_, unpacked) = Typed::new(carried.hidden())
+            .unpacked("You are signed in again")
+            .unwrap();
         assert_eq!(unpacked.get("credential_host"), Some("git.example.com"));
         let none = Typed::carried("/webhooks", &typed(&[("url", "x"), (webhooks::SECRET, "")]));
         assert!(
@@ -520,6 +556,6 @@ mod tests {
                 .contains("type those again")
         );
         let evil = typed(&[("carried_to", "//evil.example"), ("carried.image", "x")]);
-        assert!(evil.unpacked().is_none());
+        assert!(evil.unpacked("You are signed in again").is_none());
     }
 }

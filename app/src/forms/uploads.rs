@@ -9,6 +9,7 @@ use axum::extract::multipart::{Field, MultipartRejection};
 use axum::extract::{Multipart, Path, State};
 use axum::response::Response;
 use flukedeploy_domain::names::AppName;
+use flukedeploy_platform::people::Origin;
 use flukedeploy_platform::uploads::receive_upload;
 use flukedeploy_platform::{Error, Platform};
 use futures_util::{StreamExt, stream};
@@ -37,6 +38,8 @@ pub(crate) async fn receive(
         px,
         visitor,
         uri,
+        origin: Origin::default(),
+        is_secure: false,
         typed: Typed::default(),
     };
     let result = keep(&sent, &name, form).await;

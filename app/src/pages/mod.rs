@@ -4,10 +4,12 @@
     reason = "what #[component] makes beside the function is pub"
 )]
 
+pub(crate) mod account;
 pub(crate) mod app;
 mod app_settings;
 pub(crate) mod apps;
 pub(crate) mod components;
+pub(crate) mod confirm;
 pub(crate) mod connect;
 pub(crate) mod credentials;
 pub(crate) mod delete_app;
@@ -18,6 +20,7 @@ pub(crate) mod deployment;
 pub(crate) mod deployments;
 mod environments;
 mod everyday;
+pub(crate) mod invitation;
 pub(crate) mod log_forwarder;
 pub(crate) mod log_forwarders;
 pub(crate) mod logs;
@@ -32,15 +35,19 @@ pub(crate) mod new_app;
 pub(crate) mod new_environment;
 pub(crate) mod not_found;
 pub(crate) mod overview;
+pub(crate) mod people;
+pub(crate) mod person;
 pub(crate) mod promote;
 pub(crate) mod remove_credential;
 pub(crate) mod revoke_token;
 pub(crate) mod rollback;
+pub(crate) mod second_factor;
 pub(crate) mod set_up;
 mod settings_building;
 mod settings_logs;
 mod settings_parts;
 pub(crate) mod sign_in;
+pub(crate) mod sign_in_code;
 pub(crate) mod system;
 pub(crate) mod tokens;
 pub(crate) mod upload;

@@ -1,4 +1,5 @@
-use flukedeploy_platform::identity::{MIN_PASSWORD, set_up_link_is_valid};
+use flukedeploy_platform::identity::set_up_link_is_valid;
+use flukedeploy_platform::people::MIN_PASSWORD;
 use flukedeploy_platform::{Error, Platform};
 use leptos::prelude::*;
 

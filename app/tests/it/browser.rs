@@ -86,6 +86,15 @@ impl Browser {
         self.cookies.clear();
     }
 
+    /// Another browser with the same cookies: whoever planted or stole them.
+    pub(crate) fn twin(&self) -> Self {
+        Self {
+            router: self.router.clone(),
+            cookies: self.cookies.clone(),
+            site: self.site,
+        }
+    }
+
     pub(crate) fn cookies(&self) -> &[(String, String)] {
         &self.cookies
     }
@@ -145,7 +154,7 @@ impl Browser {
     }
 }
 
-fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     text.bytes()
         .map(|b| {
             if b.is_ascii_alphanumeric() {

@@ -8,6 +8,7 @@ mod everyday;
 mod forms;
 mod logs;
 mod pages;
+mod people;
 mod rollouts;
 mod session;
 mod settings;

@@ -32,7 +32,7 @@ async fn the_set_up_link_makes_the_first_account_once() {
     let page = browser.post(&path, &fields).await;
     assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
     page.has("value=\"ada\"")
-        .has("Must have 10 to 256 characters.")
+        .has("Must have 12 to 256 characters.")
         .lacks("short");
     let fields = [
         ("name", "ada"),
@@ -144,8 +144,17 @@ async fn the_cookie_is_bound_to_the_host_over_https() {
         .body(Body::from(format!("name=admin&password={PASSWORD}")))
         .unwrap();
     let response = router.oneshot(request).await.unwrap();
-    let cookie = response.headers()[SET_COOKIE].to_str().unwrap();
-    assert!(cookie.starts_with("__Host-flukedeploy_main="), "{cookie}");
+    let cookies = response.headers().get_all(SET_COOKIE).iter();
+    let (cookies, others): (Vec<_>, Vec<_>) = cookies
+        .map(|cookie| cookie.to_str().unwrap())
+        .partition(|cookie| cookie.starts_with("__Host-flukedeploy_main="));
+    let [cookie] = cookies[..] else {
+        panic!("{cookies:?}")
+    };
+    assert_eq!(others.len(), 1, "{others:?}");
+    for attribute in ["HttpOnly", "SameSite=Lax", "Secure", "Path=/sign-in"] {
+        assert!(others[0].contains(attribute), "{attribute} in {others:?}");
+    }
     for attribute in [
         "HttpOnly",
         "SameSite=Lax",

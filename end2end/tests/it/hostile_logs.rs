@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use flukedeploy_end2end::api::session_cookie;
 use flukedeploy_end2end::instance::Options;
 use flukedeploy_end2end::mcp::Era;
 use flukedeploy_end2end::{wait, workbench};
@@ -258,9 +259,7 @@ async fn expect_page(bed: &Bed) -> Result<()> {
         ))
         .send()
         .await?;
-    let cookie = signed_in.headers().get("set-cookie");
-    let cookie = cookie.context("signing in gives a cookie")?.to_str()?;
-    let cookie = cookie.split(';').next().unwrap_or_default();
+    let cookie = session_cookie(signed_in.headers())?;
     let request = client.get(format!("{url}/apps/shop/logs"));
     let page = request.header("cookie", cookie).send().await?;
     let policy = page.headers()["content-security-policy"]

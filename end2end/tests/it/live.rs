@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use flukedeploy_end2end::api::session_cookie;
 use flukedeploy_end2end::images::Sample;
 use flukedeploy_end2end::instance::Options;
 use flukedeploy_end2end::stream::Stream;
 use flukedeploy_end2end::wait;
 use http::Method;
-use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
+use http::header::{AUTHORIZATION, COOKIE};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
@@ -99,13 +100,7 @@ pub(crate) async fn sign_in(bed: &Bed, password: &str) -> Result<String> {
         .body(form)
         .send()
         .await?;
-    let cookie = answer.headers().get(SET_COOKIE).context("no session")?;
-    Ok(cookie
-        .to_str()?
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .to_owned())
+    session_cookie(answer.headers())
 }
 
 /// Reads server-sent events to their end.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use flukedeploy_end2end::api::session_cookie;
 use flukedeploy_end2end::instance::Options;
 use flukedeploy_end2end::mcp::Era;
 use flukedeploy_end2end::wait;
@@ -110,9 +111,7 @@ async fn pages(bed: &Bed, id: &str, webhook: &str) -> Result<Vec<(String, String
         ))
         .send()
         .await?;
-    let cookie = answer.headers().get("set-cookie");
-    let cookie = cookie.and_then(|cookie| cookie.to_str().ok()?.split(';').next());
-    let cookie = cookie.context("signing in")?.to_owned();
+    let cookie = session_cookie(answer.headers())?;
     let mut pages = Vec::new();
     for path in [
         "/apps",

@@ -103,6 +103,69 @@ impl AllowedAddresses {
     }
 }
 
+/// Networks, and single addresses as the smallest of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Networks(Vec<(IpAddr, u8)>);
+
+impl Networks {
+    /// Reads entries like `10.1.2.3`, `10.1.0.0/16`, `fd00::/8`; empty ones are skipped.
+    ///
+    /// # Errors
+    /// One [`Invalid`] an entry.
+    pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<Self, Vec<Invalid>> {
+        let entries = entries.iter().map(|entry| entry.as_ref().trim());
+        let (mut networks, mut faults) = (Vec::new(), Vec::new());
+        for entry in entries.filter(|entry| !entry.is_empty()) {
+            match network(entry) {
+                Some(network) => networks.push(network),
+                None => faults.push(Invalid::new(
+                    "network",
+                    format!(
+                        "must be an address or a network like 10.1.0.0/16, not {}",
+                        quoted(entry)
+                    ),
+                )),
+            }
+        }
+        if faults.is_empty() {
+            Ok(Self(networks))
+        } else {
+            Err(faults)
+        }
+    }
+
+    pub fn contain(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0
+            .iter()
+            .any(|(network, bits)| contains(*network, *bits, address))
+    }
+}
+
+/// Who sent a request: the peer, or, where the peer is a proxy that is trusted, whom the proxies say
+/// it came from. `forwarded` is `X-Forwarded-For`, the nearest proxy's note last; it is believed from
+/// there on backwards, as long as trusted proxies wrote it.
+pub fn client_address(peer: IpAddr, forwarded: &str, trusted: &Networks) -> IpAddr {
+    let mut address = peer.to_canonical();
+    let mut notes = forwarded.split(',').rev();
+    while trusted.contain(address)
+        && let Some(note) = notes.next()
+    {
+        let note = note.trim();
+        let found = note.parse::<IpAddr>().ok().or_else(|| {
+            // Some write the port along.
+            note.parse::<std::net::SocketAddr>()
+                .ok()
+                .map(|socket| socket.ip())
+        });
+        match found {
+            Some(found) => address = found.to_canonical(),
+            None => break,
+        }
+    }
+    address
+}
+
 /// The address is part of the public internet: not loopback, private, link-local (where cloud
 /// metadata is served), shared (CGNAT), multicast, reserved, or one of those written as IPv6.
 pub fn is_public(address: IpAddr) -> bool {
@@ -279,5 +342,27 @@ mod tests {
         for plain in ["127.0.0.1", "git.example.com", "a1", "x.1a", "localhost"] {
             assert!(!is_odd_address(plain), "{plain}");
         }
+    }
+
+    #[test]
+    fn a_proxys_word_is_taken_only_from_those_that_are_trusted() {
+        let trusted = Networks::parse(&["10.0.0.0/8", "::1"]).unwrap();
+        let of = |peer: &str, forwarded: &str| {
+            client_address(peer.parse().unwrap(), forwarded, &trusted).to_string()
+        };
+        // Nobody's but the proxy's: anybody can send the header.
+        assert_eq!(of("203.0.113.9", "198.51.100.7"), "203.0.113.9");
+        assert_eq!(of("10.0.0.1", "198.51.100.7"), "198.51.100.7");
+        assert_eq!(of("10.0.0.1", "198.51.100.7:4711"), "198.51.100.7");
+        assert_eq!(of("::1", "2001:db8::5"), "2001:db8::5");
+        // What the client wrote itself stands further left.
+        assert_eq!(of("10.0.0.1", "1.2.3.4, 198.51.100.7"), "198.51.100.7");
+        assert_eq!(
+            of("10.0.0.1", "1.2.3.4, 198.51.100.7, 10.0.0.2"),
+            "198.51.100.7"
+        );
+        assert_eq!(of("10.0.0.1", "unknown"), "10.0.0.1");
+        assert_eq!(of("10.0.0.1", ""), "10.0.0.1");
+        assert!(Networks::parse(&["proxy.internal"]).is_err());
     }
 }

@@ -19,6 +19,9 @@ pub struct PlatformConfig {
     pub bootstrap_token: Option<Secret>,
     pub builds: BuildsConfig,
     pub logs: LogsConfig,
+    pub sessions: SessionsConfig,
+    /// Proxies in front of the dashboard, whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: flukedeploy_domain::addresses::Networks,
     pub version: &'static str,
     /// Waits for ever in this phase; for tests that kill the control plane at a known moment.
     /// Only debug builds can set it.
@@ -40,6 +43,24 @@ impl Default for BuildsConfig {
         Self {
             registry: None,
             at_once: 1,
+        }
+    }
+}
+
+/// When people have to sign in again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionsConfig {
+    /// After this long without a request.
+    pub idle: time::Duration,
+    /// After this long in any case.
+    pub longest: time::Duration,
+}
+
+impl Default for SessionsConfig {
+    fn default() -> Self {
+        Self {
+            idle: time::Duration::days(7),
+            longest: time::Duration::days(30),
         }
     }
 }

@@ -58,6 +58,13 @@ pub enum Error {
     ShuttingDown,
     #[error("the set-up link was used or replaced")]
     SetUpLinkInvalid,
+    #[error("the invitation was used or revoked, or its time is over")]
+    InvitationInvalid,
+    /// A person who is signed in, and should say so again before this.
+    #[error("this needs a proof of who you are within the last ten minutes")]
+    ProofNeeded,
+    #[error("nobody would be left who may do everything: this is the last administrator")]
+    LastAdministrator,
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error("the ingress cannot be reached")]
@@ -118,12 +125,16 @@ impl Error {
             | Self::ReleaseNotFound { .. }
             | Self::NotFound { .. } => Kind::NotFound,
             Self::Unauthenticated { .. } => Kind::Unauthenticated,
-            Self::Forbidden { .. } | Self::SetUpLinkInvalid => Kind::Forbidden,
+            Self::Forbidden { .. }
+            | Self::SetUpLinkInvalid
+            | Self::InvitationInvalid
+            | Self::ProofNeeded => Kind::Forbidden,
             Self::TooManyAttempts { .. } | Self::BudgetSpent { .. } => Kind::TooMany,
             Self::Exists { .. }
             | Self::Stale { .. }
             | Self::IdempotencyKeyReused
             | Self::AlreadyEnded { .. }
+            | Self::LastAdministrator
             | Self::NotNow(_) => Kind::Conflict,
             Self::Engine(EngineError::NotFound { .. } | EngineError::Refused { .. })
             | Self::Store(_)
@@ -159,6 +170,9 @@ impl Error {
             Self::NotNow(_) => "not_now",
             Self::ShuttingDown => "shutting_down",
             Self::SetUpLinkInvalid => "set_up_link_invalid",
+            Self::InvitationInvalid => "invitation_invalid",
+            Self::ProofNeeded => "proof_needed",
+            Self::LastAdministrator => "last_administrator",
             Self::Engine(EngineError::NoQuorum { .. }) => "swarm_unavailable",
             Self::Engine(EngineError::Unreachable { .. } | EngineError::TimedOut { .. }) => {
                 "engine_unavailable"
@@ -237,6 +251,12 @@ impl Error {
                 "sign in, or restart FlukeDeploy for a new link if there is no account yet"
                     .to_owned()
             }
+            Self::InvitationInvalid => "ask who invited you for a new link".to_owned(),
+            Self::ProofNeeded => {
+                "open /account/confirm in the dashboard, type your password there, and try again"
+                    .to_owned()
+            }
+            Self::LastAdministrator => "make somebody else an administrator first".to_owned(),
             Self::Engine(error) if error.is_transient() => {
                 "check the Docker engine ('flukedeploy doctor') and try again".to_owned()
             }
@@ -282,6 +302,7 @@ impl From<StoreError> for Error {
             StoreError::Missing { what } => Self::NotFound { what },
             StoreError::Stale { current } => Self::Stale { current },
             StoreError::KeyReused => Self::IdempotencyKeyReused,
+            StoreError::LastAdministrator => Self::LastAdministrator,
             StoreError::CancelRequested => Self::Internal {
                 doing: "storing a deployment",
                 source: Box::new(StoreError::CancelRequested),

@@ -1,87 +1,46 @@
-//! Who is it? Accounts, the first sign-in, API tokens.
+//! Who is it? Sessions, the first account, API tokens. [`people`] has the rest.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use argon2::Argon2;
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use flukedeploy_domain::access::{Action, Actor, ActorKind, Door, Origin, Resource, Rights, Tier};
+use flukedeploy_domain::access::{
+    Action, Actor, ActorKind, ActorSession, Door, Origin as RequestOrigin, Resource, Rights, Tier,
+};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::names::Invalid;
+use flukedeploy_domain::timestamp::from_unix_ms;
 use time::OffsetDateTime;
 
 use crate::authorise::authorise;
 use crate::error::Error;
+use crate::people::{self, Origin};
 use crate::platform::Platform;
 use crate::ports::{Account, AuditRow, StoreError};
 use crate::secret::{Secret, matches_hash, random_id, sha256_hex};
 
 const SET_UP_TOKEN: &str = "set_up_token_hash";
-/// Shortest password (NIST SP 800-63B asks for 8 at least; 10 costs nobody anything).
-pub const MIN_PASSWORD: usize = 10;
-/// Longest password, in bytes; hashing has a price.
-pub const MAX_PASSWORD: usize = 256;
 
-/// A session's owner, as the session stores it.
+/// A session's owner, as the session stores it. Fields that came later have defaults: a session
+/// without them began too long ago.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SignedIn {
     pub account_id: String,
     pub name: String,
     /// The password's age when the session began: a newer password ends it.
     pub password_changed_at_ms: i64,
-}
-
-/// Slows down guessing, per account and address together, so that nobody else is locked out.
-#[derive(Default)]
-pub(crate) struct SignInLimits {
-    failures: Mutex<HashMap<(String, String), (u32, Instant)>>,
-}
-
-impl SignInLimits {
-    const FREE: u32 = 5;
-    const MAX_TRACKED: usize = 10_000;
-
-    /// Counts an attempt as failed before it is made, since many made at once must not all be
-    /// let through. Returns how long to wait if it may not be made now.
-    fn attempt(&self, key: &(String, String)) -> Result<(), Duration> {
-        let mut failures = self
-            .failures
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((count, last)) = failures.get_mut(key) {
-            if let Some(over) = count.checked_sub(Self::FREE) {
-                let delay = Duration::from_secs(1u64 << over.min(6));
-                if let Some(wait) = delay.checked_sub(last.elapsed()) {
-                    return Err(wait);
-                }
-            }
-            *count = count.saturating_add(1);
-            *last = Instant::now();
-            return Ok(());
-        }
-        if failures.len() >= Self::MAX_TRACKED {
-            failures.retain(|_, (_, last)| last.elapsed() < Duration::from_mins(10));
-        }
-        if failures.len() >= Self::MAX_TRACKED
-            && let Some(oldest) = failures
-                .iter()
-                .min_by_key(|(_, (_, last))| *last)
-                .map(|(key, _)| key.clone())
-        {
-            failures.remove(&oldest);
-        }
-        failures.insert(key.clone(), (1, Instant::now()));
-        Ok(())
-    }
-
-    fn succeeded(&self, key: &(String, String)) {
-        self.failures
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .remove(key);
-    }
+    /// A name for the session that may be shown; not what the cookie holds.
+    #[serde(default)]
+    pub session: String,
+    #[serde(default)]
+    pub began_at_ms: i64,
+    /// When the person last proved who they are.
+    #[serde(default)]
+    pub proved_at_ms: i64,
+    /// Where it began.
+    #[serde(default)]
+    pub address: String,
+    /// As the browser called itself then.
+    #[serde(default)]
+    pub browser: String,
 }
 
 /// Finds out whom a bearer token belongs to.
@@ -92,7 +51,7 @@ pub async fn authenticate_token(
     px: &Platform,
     presented: &str,
     door: Door,
-    origin: Option<Arc<Origin>>,
+    origin: Option<Arc<RequestOrigin>>,
 ) -> Result<Actor, Error> {
     Ok(token_standing(px, presented, door, origin).await?.0)
 }
@@ -102,7 +61,7 @@ pub async fn token_standing(
     px: &Platform,
     presented: &str,
     door: Door,
-    origin: Option<Arc<Origin>>,
+    origin: Option<Arc<RequestOrigin>>,
 ) -> Result<(Actor, Option<OffsetDateTime>), Error> {
     const UNKNOWN: Error = Error::Unauthenticated {
         why: "the token is not known",
@@ -120,6 +79,7 @@ pub async fn token_standing(
             rights: Arc::new(Rights::Everything),
             chain: Arc::default(),
             origin,
+            session: None,
         };
         return Ok((actor, None));
     }
@@ -162,13 +122,9 @@ pub async fn token_standing(
         rights: reach.rights,
         chain: reach.chain.into(),
         origin,
+        session: None,
     };
     Ok((actor, reach.until))
-}
-
-/// Somebody signed out: what the session had opened ends.
-pub fn signed_out(px: &Platform) {
-    px.parts().rechecks.announce();
 }
 
 /// Finds out whom a session belongs to; `None` if it is over.
@@ -176,7 +132,10 @@ pub async fn actor_of_session(px: &Platform, session: &SignedIn) -> Result<Optio
     let Some(account) = px.parts().store.account(&session.account_id).await? else {
         return Ok(None);
     };
-    if unix_ms(account.password_changed_at) != session.password_changed_at_ms {
+    if unix_ms(account.password_changed_at) != session.password_changed_at_ms
+        || account.disabled_at.is_some()
+        || !is_within_time(px, session)
+    {
         return Ok(None);
     }
     let rights = crate::reach::of_account(px, &account).await?;
@@ -190,7 +149,17 @@ pub async fn actor_of_session(px: &Platform, session: &SignedIn) -> Result<Optio
         persona: None,
         tier: account.tier,
         door: Door::Dashboard,
+        session: Some(ActorSession {
+            id: session.session.clone(),
+            proved_at: from_unix_ms(session.proved_at_ms),
+        }),
     }))
+}
+
+/// However much it is used, a session ends some time after it began.
+pub(crate) fn is_within_time(px: &Platform, session: &SignedIn) -> bool {
+    let age = px.now() - from_unix_ms(session.began_at_ms);
+    age < px.config().sessions.longest
 }
 
 /// Whether the first account has yet to be made.
@@ -223,30 +192,32 @@ pub async fn set_up(
     token: &str,
     name: &str,
     password: Secret,
+    origin: &Origin,
 ) -> Result<SignedIn, Error> {
     if !set_up_link_is_valid(px, token).await? {
         return Err(Error::SetUpLinkInvalid);
     }
     check_account(name, &password)?;
-    let account = new_account(px, name, password).await?;
+    let account = new_account(px, name, &password).await?;
     match create_first(px, &account).await {
         Err(Error::Exists { .. }) => Err(Error::SetUpLinkInvalid),
         Err(error) => Err(error),
         Ok(()) => {
             px.parts().store.forget(SET_UP_TOKEN).await?;
-            Ok(signed_in(&account))
+            Ok(people::signed_in(px, &account, origin))
         }
     }
 }
 
 /// Makes the account `admin` with a password from the settings, or gives it that password.
 pub async fn ensure_admin(px: &Platform, password: Secret) -> Result<(), Error> {
-    check_account("admin", &password)?;
     if let Some(account) = px.parts().store.account_by_name("admin").await? {
-        if verify(account.password_hash.clone(), password.clone()).await? {
+        // It may be older than today's rules.
+        if people::verify(px, Some(&account.password_hash), &password).await? {
             return Ok(());
         }
-        let hash = hash_password(password).await?;
+        check_account("admin", &password)?;
+        let hash = people::hash(&password).await?;
         let audit = AuditEntry::new(
             px.now(),
             &Actor::system(),
@@ -261,7 +232,8 @@ pub async fn ensure_admin(px: &Platform, password: Secret) -> Result<(), Error> 
         px.parts().rechecks.announce();
         return Ok(());
     }
-    let account = new_account(px, "admin", password).await?;
+    check_account("admin", &password)?;
+    let account = new_account(px, "admin", &password).await?;
     let audit = account_audit(px, &account);
     px.parts()
         .store
@@ -269,41 +241,6 @@ pub async fn ensure_admin(px: &Platform, password: Secret) -> Result<(), Error> 
         .await?;
     px.parts().store.forget(SET_UP_TOKEN).await?;
     Ok(())
-}
-
-/// Checks name and password. `address` is where the request came from.
-pub async fn sign_in(
-    px: &Platform,
-    name: &str,
-    password: Secret,
-    address: &str,
-) -> Result<SignedIn, Error> {
-    const WRONG: Error = Error::Unauthenticated {
-        why: "the name or the password is wrong",
-    };
-    if name.len() > 64 || password.expose().len() > MAX_PASSWORD {
-        return Err(WRONG);
-    }
-    let key = (name.to_owned(), address.to_owned());
-    if let Err(wait) = px.parts().sign_in_limits.attempt(&key) {
-        return Err(Error::TooManyAttempts {
-            retry_after_seconds: wait.as_secs() + 1,
-        });
-    }
-    let account = px.parts().store.account_by_name(name).await?;
-    // An unknown name costs as much time as a wrong password.
-    let hash = match &account {
-        Some(account) => account.password_hash.clone(),
-        None => decoy_hash().await?,
-    };
-    let right = verify(hash, password).await?;
-    match account {
-        Some(account) if right => {
-            px.parts().sign_in_limits.succeeded(&key);
-            Ok(signed_in(&account))
-        }
-        _ => Err(WRONG),
-    }
 }
 
 /// Newest first.
@@ -321,36 +258,15 @@ pub async fn audit_trail(
         .await?)
 }
 
-fn signed_in(account: &Account) -> SignedIn {
-    SignedIn {
-        account_id: account.id.clone(),
-        name: account.name.clone(),
-        password_changed_at_ms: unix_ms(account.password_changed_at),
-    }
-}
-
-fn unix_ms(at: OffsetDateTime) -> i64 {
+pub(crate) fn unix_ms(at: OffsetDateTime) -> i64 {
     flukedeploy_domain::timestamp::to_unix_ms(at)
 }
 
 fn check_account(name: &str, password: &Secret) -> Result<(), Error> {
-    let mut faults = Vec::new();
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'@');
-    if name.is_empty() || name.len() > 64 || !name.bytes().all(fits) {
-        faults.push(Invalid::new(
-            "name",
-            "must have 1 to 64 letters, digits or . _ - @",
-        ));
-    }
-    let password = password.expose();
-    if password.chars().count() < MIN_PASSWORD || password.len() > MAX_PASSWORD {
-        faults.push(Invalid::new(
-            "password",
-            format!("must have {MIN_PASSWORD} to {MAX_PASSWORD} characters"),
-        ));
-    } else if password.eq_ignore_ascii_case(name) {
-        faults.push(Invalid::new("password", "must differ from the name"));
-    }
+    let faults: Vec<Invalid> = people::check_name(name)
+        .into_iter()
+        .chain(people::check_new(password, &[name]))
+        .collect();
     if faults.is_empty() {
         Ok(())
     } else {
@@ -358,15 +274,18 @@ fn check_account(name: &str, password: &Secret) -> Result<(), Error> {
     }
 }
 
-async fn new_account(px: &Platform, name: &str, password: Secret) -> Result<Account, Error> {
+async fn new_account(px: &Platform, name: &str, password: &Secret) -> Result<Account, Error> {
     let now = px.now();
     Ok(Account {
         id: random_id(12),
         name: name.to_owned(),
-        password_hash: hash_password(password).await?,
+        password_hash: people::hash(password).await?,
         tier: Tier::Admin,
         created_at: now,
         password_changed_at: now,
+        display_name: None,
+        disabled_at: None,
+        has_second_factor: false,
     })
 }
 
@@ -390,52 +309,4 @@ fn account_audit(px: &Platform, account: &Account) -> AuditEntry {
         format!("account:{}", account.name),
         format!("created the administrator {}", account.name),
     )
-}
-
-async fn hash_password(password: Secret) -> Result<String, Error> {
-    blocking("hashing a password", move || {
-        Argon2::default()
-            .hash_password(password.expose().as_bytes())
-            .map(|hash| hash.to_string())
-            .map_err(|error| error.to_string())
-    })
-    .await
-}
-
-async fn verify(hash: String, password: Secret) -> Result<bool, Error> {
-    blocking("checking a password", move || {
-        let parsed = PasswordHash::new(&hash).map_err(|error| error.to_string())?;
-        Ok(Argon2::default()
-            .verify_password(password.expose().as_bytes(), &parsed)
-            .is_ok())
-    })
-    .await
-}
-
-/// A real hash of a random password, made once.
-async fn decoy_hash() -> Result<String, Error> {
-    static DECOY: tokio::sync::OnceCell<String> = tokio::sync::OnceCell::const_new();
-    DECOY
-        .get_or_try_init(|| hash_password(Secret::random()))
-        .await
-        .cloned()
-}
-
-/// Argon2 takes tens of milliseconds and 19 MiB on purpose; requests must not wait behind it.
-async fn blocking<T: Send + 'static>(
-    doing: &'static str,
-    work: impl FnOnce() -> Result<T, String> + Send + 'static,
-) -> Result<T, Error> {
-    // Few at a time: a flood of sign-ins must not take the machine's memory.
-    static SLOTS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(4);
-    let internal =
-        |source: Box<dyn std::error::Error + Send + Sync>| Error::Internal { doing, source };
-    let _slot = SLOTS
-        .acquire()
-        .await
-        .map_err(|error| internal(error.into()))?;
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| internal(error.into()))?
-        .map_err(|error| internal(error.into()))
 }

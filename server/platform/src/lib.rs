@@ -31,6 +31,7 @@ pub mod live;
 pub mod logs;
 mod meaning;
 pub mod patterns;
+pub mod people;
 mod platform;
 pub mod ports;
 mod reach;

@@ -9,8 +9,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::PlatformConfig;
 use crate::fleet::Fleet;
-use crate::identity::SignInLimits;
 use crate::journal::Journal;
+use crate::people::{PasswordChecks, SignInLimits};
 use crate::ports::{
     Builder, Clock, Engine, Inspector, LogReceivers, LogStore, Outgoing, Store, Traffic, Workshop,
 };
@@ -44,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) routes: Routes,
     pub(crate) runner: Runner,
     pub(crate) sign_in_limits: SignInLimits,
+    pub(crate) password_checks: PasswordChecks,
     pub(crate) rechecks: Rechecks,
     pub(crate) denials: crate::denials::Denials,
     pub(crate) budgets: crate::budgets::Budgets,
@@ -119,6 +120,7 @@ impl Platform {
                 routes: Routes::default(),
                 runner: Runner::default(),
                 sign_in_limits: SignInLimits::default(),
+                password_checks: PasswordChecks::default(),
                 rechecks: Rechecks::default(),
                 denials: crate::denials::Denials::default(),
                 budgets: crate::budgets::Budgets::default(),

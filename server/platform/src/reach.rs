@@ -71,6 +71,11 @@ pub(crate) async fn of_token(px: &Platform, token: StoredToken) -> Result<Reach,
             Some(Subject::Account(id)) => {
                 let found = px.parts().store.account(&id).await?;
                 let account = found.ok_or_else(|| refused("who made the token is gone"))?;
+                if account.disabled_at.is_some() {
+                    return Err(refused(
+                        "the person whose token it is may not come in any more",
+                    ));
+                }
                 let rights = of_account(px, &account).await?;
                 reach.narrow(account.tier, &rights);
             }

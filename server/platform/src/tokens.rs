@@ -12,6 +12,7 @@ use time::{Duration, OffsetDateTime};
 use crate::authorise::authorise;
 use crate::error::Error;
 use crate::grants::{NewGrant, check_environments, places, record};
+use crate::people;
 use crate::platform::Platform;
 use crate::ports::StoredToken;
 use crate::reach::MAX_CHAIN;
@@ -123,6 +124,9 @@ pub async fn create_token(
     cmd: CreateToken,
 ) -> Result<NewToken, Error> {
     authorise(px, actor, Action::CreateToken, Resource::Shown)?;
+    if cmd.tier == Tier::Admin {
+        people::require_recent_proof(px, actor)?;
+    }
     check(px, actor, &cmd)?;
     let secret = Secret::random();
     let maker = match actor.kind {
@@ -140,6 +144,7 @@ pub async fn create_token(
         secret_hash: sha256_hex(secret.expose()),
         created_at: px.now(),
         created_by: actor.name.clone(),
+        owner: owner_of(px, actor).await?,
         expires_at: cmd.expires_at,
         revoked_at: None,
         last_used_at: None,
@@ -173,6 +178,21 @@ pub async fn create_token(
     Ok(NewToken {
         view: view(px, &token).await?,
         secret: Secret::new(format!("fd_{}_{}", token.id, secret.expose())),
+    })
+}
+
+/// Whose a token is that this actor makes. One that a token makes is its owner's: it must not outlive
+/// the person.
+async fn owner_of(px: &Platform, actor: &Actor) -> Result<Option<String>, Error> {
+    Ok(match actor.kind {
+        ActorKind::User => Some(actor.id.clone()),
+        ActorKind::Token => px
+            .parts()
+            .store
+            .token(&actor.id)
+            .await?
+            .and_then(|token| token.owner),
+        ActorKind::System => None,
     })
 }
 
@@ -295,6 +315,9 @@ pub async fn rotate_token(
         return Err(Error::invalid("overlap_seconds", problem));
     }
     let old = own_token(px, actor, id).await?;
+    if old.tier == Tier::Admin {
+        people::require_recent_proof(px, actor)?;
+    }
     let now = px.now();
     if old.revoked_at.is_some() || old.expires_at.is_some_and(|at| at <= now) {
         return Err(no_such_token());

@@ -247,6 +247,8 @@ fn platform_config(config: &Config, stream: SocketAddr) -> PlatformConfig {
             at_once: config.builds_at_once,
         },
         logs: config.logs,
+        sessions: config.sessions,
+        trusted_proxies: config.trusted_proxies.clone(),
         version: env!("CARGO_PKG_VERSION"),
         hold_in_phase: config.hold_in_phase,
     }

@@ -1,5 +1,6 @@
 //! People.
 
+use flukedeploy_domain::access::Tier;
 use flukedeploy_domain::timestamp::{from_unix_ms, to_unix_ms};
 use flukedeploy_platform::ports::{Account, StoreError};
 use sqlx::SqliteConnection;
@@ -15,6 +16,9 @@ struct Row {
     tier: String,
     created_at: i64,
     password_changed_at: i64,
+    display_name: Option<String>,
+    disabled_at: Option<i64>,
+    has_second_factor: bool,
 }
 
 impl TryFrom<Row> for Account {
@@ -27,6 +31,9 @@ impl TryFrom<Row> for Account {
             password_hash: row.password_hash,
             created_at: from_unix_ms(row.created_at),
             password_changed_at: from_unix_ms(row.password_changed_at),
+            display_name: row.display_name,
+            disabled_at: row.disabled_at.map(from_unix_ms),
+            has_second_factor: row.has_second_factor,
         })
     }
 }
@@ -38,38 +45,114 @@ pub(crate) async fn any(db: &mut SqliteConnection) -> Result<bool, StoreError> {
         .doing("looking for accounts")
 }
 
+macro_rules! select {
+    ($rest:literal $(, $arg:expr)*) => {
+        sqlx::query_as!(
+            Row,
+            r#"SELECT id, name, password_hash, tier, created_at, password_changed_at, display_name,
+                 disabled_at,
+                 EXISTS (SELECT 1 FROM second_factors
+                         WHERE account = id AND confirmed_at IS NOT NULL)
+                   AS "has_second_factor!: bool"
+               FROM accounts "# + $rest
+            $(, $arg)*
+        )
+    };
+}
+
 pub(crate) async fn by_name(
     db: &mut SqliteConnection,
     name: &str,
 ) -> Result<Option<Account>, StoreError> {
-    sqlx::query_as!(
-        Row,
-        "SELECT id, name, password_hash, tier, created_at, password_changed_at
-         FROM accounts WHERE name = ?",
-        name
-    )
-    .fetch_optional(db)
-    .await
-    .doing("reading an account")?
-    .map(Account::try_from)
-    .transpose()
+    select!("WHERE name = ?", name)
+        .fetch_optional(db)
+        .await
+        .doing("reading an account")?
+        .map(Account::try_from)
+        .transpose()
 }
 
 pub(crate) async fn get(
     db: &mut SqliteConnection,
     id: &str,
 ) -> Result<Option<Account>, StoreError> {
-    sqlx::query_as!(
-        Row,
-        "SELECT id, name, password_hash, tier, created_at, password_changed_at
-         FROM accounts WHERE id = ?",
+    select!("WHERE id = ?", id)
+        .fetch_optional(db)
+        .await
+        .doing("reading an account")?
+        .map(Account::try_from)
+        .transpose()
+}
+
+pub(crate) async fn all(db: &mut SqliteConnection) -> Result<Vec<Account>, StoreError> {
+    select!("ORDER BY name")
+        .fetch_all(db)
+        .await
+        .doing("reading the accounts")?
+        .into_iter()
+        .map(Account::try_from)
+        .collect()
+}
+
+pub(crate) async fn set_display_name(
+    db: &mut SqliteConnection,
+    id: &str,
+    display_name: Option<&str>,
+) -> Result<bool, StoreError> {
+    let set = sqlx::query!(
+        "UPDATE accounts SET display_name = ? WHERE id = ?",
+        display_name,
         id
     )
-    .fetch_optional(db)
+    .execute(db)
     .await
-    .doing("reading an account")?
-    .map(Account::try_from)
-    .transpose()
+    .doing("storing a name")?;
+    Ok(set.rows_affected() == 1)
+}
+
+/// False if it is so already, or there is none.
+pub(crate) async fn switch(
+    db: &mut SqliteConnection,
+    id: &str,
+    disabled_at: Option<OffsetDateTime>,
+) -> Result<bool, StoreError> {
+    let disabled_at = disabled_at.map(to_unix_ms);
+    let set = sqlx::query!(
+        "UPDATE accounts SET disabled_at = ?1
+         WHERE id = ?2 AND (disabled_at IS NULL) <> (?1 IS NULL)",
+        disabled_at,
+        id
+    )
+    .execute(db)
+    .await
+    .doing("turning an account off or on")?;
+    Ok(set.rows_affected() == 1)
+}
+
+pub(crate) async fn delete(db: &mut SqliteConnection, id: &str) -> Result<bool, StoreError> {
+    let gone = sqlx::query!("DELETE FROM accounts WHERE id = ?", id)
+        .execute(db)
+        .await
+        .doing("removing an account")?;
+    Ok(gone.rows_affected() == 1)
+}
+
+/// Looked at after a change, in its transaction: somebody has to be left.
+pub(crate) async fn keep_an_administrator(db: &mut SqliteConnection) -> Result<(), StoreError> {
+    let admin = to_word(&Tier::Admin)?;
+    let left = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM accounts WHERE tier = ? AND disabled_at IS NULL)
+             AS "left!: bool""#,
+        admin
+    )
+    .fetch_one(db)
+    .await
+    .doing("looking for administrators")?;
+    if left {
+        Ok(())
+    } else {
+        Err(StoreError::LastAdministrator)
+    }
 }
 
 pub(crate) async fn create(
@@ -84,14 +167,16 @@ pub(crate) async fn create(
     let created_at = to_unix_ms(account.created_at);
     let password_changed_at = to_unix_ms(account.password_changed_at);
     let made = sqlx::query!(
-        "INSERT INTO accounts (id, name, password_hash, tier, created_at, password_changed_at)
-         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO accounts
+           (id, name, password_hash, tier, created_at, password_changed_at, display_name)
+         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         account.id,
         account.name,
         account.password_hash,
         tier,
         created_at,
-        password_changed_at
+        password_changed_at,
+        account.display_name
     )
     .execute(db)
     .await

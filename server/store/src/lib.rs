@@ -31,6 +31,8 @@ mod grants;
 #[cfg(feature = "queries")]
 mod idempotency;
 #[cfg(feature = "queries")]
+mod invitations;
+#[cfg(feature = "queries")]
 mod keys;
 #[cfg(feature = "queries")]
 mod memory;
@@ -39,6 +41,8 @@ mod migration;
 #[cfg(feature = "queries")]
 mod outbox;
 #[cfg(feature = "queries")]
+mod people;
+#[cfg(feature = "queries")]
 mod releases;
 #[cfg(feature = "queries")]
 mod resealing;
@@ -46,6 +50,8 @@ mod resealing;
 mod rotation;
 #[cfg(feature = "queries")]
 mod sealing;
+#[cfg(feature = "queries")]
+mod second_factors;
 #[cfg(feature = "queries")]
 mod sessions;
 #[cfg(feature = "queries")]

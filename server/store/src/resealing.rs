@@ -27,7 +27,7 @@ struct SealedText {
     update: &'static str,
 }
 
-const SEALED: [SealedText; 11] = [
+const SEALED: [SealedText; 12] = [
     SealedText {
         table: "environments",
         column: "settings",
@@ -86,6 +86,13 @@ const SEALED: [SealedText; 11] = [
         column: "secrets",
         select: "SELECT id AS key, id, secrets FROM log_forwarders WHERE key > ? ORDER BY key LIMIT ?",
         update: "UPDATE log_forwarders SET secrets = ? WHERE id = ?",
+    },
+    SealedText {
+        table: "second_factors",
+        column: "secret",
+        select: "SELECT account AS key, account, secret FROM second_factors
+                 WHERE key > ? ORDER BY key LIMIT ?",
+        update: "UPDATE second_factors SET secret = ? WHERE account = ?",
     },
     SealedText {
         table: "remembered",

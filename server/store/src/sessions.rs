@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use flukedeploy_domain::timestamp::{from_unix_ms, to_unix_ms};
-use flukedeploy_platform::ports::Clock;
-use flukedeploy_platform::ports::StoreError;
+use flukedeploy_platform::identity::SignedIn;
+use flukedeploy_platform::ports::{Clock, StoreError, StoredSession};
 use sha2::{Digest, Sha256};
+use sqlx::SqliteConnection;
+use time::OffsetDateTime;
 use tower_sessions::session::{Id, Record};
 use tower_sessions::session_store::{Error, Result};
 
 use crate::audit::hex;
 use crate::database::Database;
-use crate::error::Doing;
+use crate::error::{Doing, corrupt};
 
 /// A collision of 128 random bits says that the generator is broken: then stop, do not spin.
 const MAX_IDS_TRIED: u32 = 3;
@@ -176,4 +178,79 @@ impl tower_sessions::SessionStore for SessionStore {
         };
         delete.await.map_err(|error| backend(&error))
     }
+}
+
+/// What a signed-in session holds, as the dashboard writes it.
+#[derive(serde::Deserialize)]
+struct Data {
+    signed_in: Stored,
+}
+
+#[derive(serde::Deserialize)]
+struct Stored {
+    signed_in: SignedIn,
+    renewed_at_ms: i64,
+}
+
+pub(crate) async fn of(
+    db: &mut SqliteConnection,
+    account: &str,
+    now: OffsetDateTime,
+) -> std::result::Result<Vec<StoredSession>, StoreError> {
+    let now = to_unix_ms(now);
+    let rows = sqlx::query!(
+        "SELECT id_hash, data, expires_at FROM sessions WHERE account = ? AND expires_at > ?",
+        account,
+        now
+    )
+    .fetch_all(db)
+    .await
+    .doing("reading the sessions")?;
+    let mut sessions = rows
+        .into_iter()
+        .map(|row| {
+            let data: Data = serde_json::from_str(&row.data)
+                .map_err(|cause| corrupt("sessions", &row.id_hash, cause))?;
+            Ok(StoredSession {
+                signed_in: data.signed_in.signed_in,
+                seen_at: from_unix_ms(data.signed_in.renewed_at_ms),
+                expires_at: from_unix_ms(row.expires_at),
+            })
+        })
+        .collect::<std::result::Result<Vec<_>, StoreError>>()?;
+    sessions.sort_by_key(|session| std::cmp::Reverse(session.seen_at));
+    Ok(sessions)
+}
+
+pub(crate) async fn end(
+    db: &mut SqliteConnection,
+    account: &str,
+    handle: &str,
+) -> std::result::Result<bool, StoreError> {
+    let gone = sqlx::query!(
+        "DELETE FROM sessions WHERE account = ? AND handle = ?",
+        account,
+        handle
+    )
+    .execute(db)
+    .await
+    .doing("ending a session")?;
+    Ok(gone.rows_affected() > 0)
+}
+
+pub(crate) async fn end_all_but(
+    db: &mut SqliteConnection,
+    account: &str,
+    keep: Option<&str>,
+) -> std::result::Result<u64, StoreError> {
+    let keep = keep.unwrap_or_default();
+    let gone = sqlx::query!(
+        "DELETE FROM sessions WHERE account = ? AND coalesce(handle, '-') <> ?",
+        account,
+        keep
+    )
+    .execute(db)
+    .await
+    .doing("ending sessions")?;
+    Ok(gone.rows_affected())
 }

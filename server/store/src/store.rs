@@ -63,6 +63,10 @@ impl SqliteStore {
         Ok(Self { database })
     }
 
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// The dashboard's sessions, kept in the same file.
     pub fn sessions(&self, clock: Arc<dyn Clock>) -> SessionStore {
         SessionStore::new(self.database.clone(), clock)
@@ -691,13 +695,6 @@ impl Store for SqliteStore {
             .read("reading what is in the projects")
             .await?;
         grants::members(&mut db).await
-    }
-
-    async fn note(&self, audit: &AuditEntry) -> Result<(), StoreError> {
-        const DOING: &str = "writing the audit trail";
-        let mut db = self.database.write(DOING).await?;
-        audit::append(&mut db, audit).await?;
-        db.commit().await.doing(DOING)
     }
 
     async fn credentials(&self) -> Result<Vec<Credential>, StoreError> {

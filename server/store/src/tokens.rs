@@ -17,6 +17,7 @@ struct Row {
     secret_hash: String,
     created_at: i64,
     created_by: String,
+    owner: Option<String>,
     expires_at: Option<i64>,
     revoked_at: Option<i64>,
     last_used_at: Option<i64>,
@@ -48,6 +49,7 @@ impl TryFrom<Row> for StoredToken {
             secret_hash: row.secret_hash,
             created_at: from_unix_ms(row.created_at),
             created_by: row.created_by,
+            owner: row.owner,
             expires_at: row.expires_at.map(from_unix_ms),
             revoked_at: row.revoked_at.map(from_unix_ms),
             last_used_at: row.last_used_at.map(from_unix_ms),
@@ -59,7 +61,8 @@ macro_rules! select {
     ($rest:literal $(, $arg:expr)*) => {
         sqlx::query_as!(
             Row,
-            "SELECT id, name, persona, tier, secret_hash, created_at, created_by, expires_at,
+            "SELECT id, name, persona, tier, secret_hash, created_at, created_by, owner,
+               expires_at,
                revoked_at, last_used_at, maker_kind, maker, is_narrowed, limits
              FROM tokens " + $rest
             $(, $arg)*
@@ -105,9 +108,9 @@ pub(crate) async fn create(
         .transpose()?;
     let made = sqlx::query!(
         "INSERT INTO tokens
-           (id, name, persona, tier, secret_hash, created_at, created_by, expires_at, revoked_at,
+           (id, name, persona, tier, secret_hash, created_at, created_by, owner, expires_at, revoked_at,
             last_used_at, maker_kind, maker, is_narrowed, limits)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
         token.id,
         token.name,
         token.persona,
@@ -115,6 +118,7 @@ pub(crate) async fn create(
         token.secret_hash,
         created_at,
         token.created_by,
+        token.owner,
         expires_at,
         revoked_at,
         last_used_at,
@@ -167,6 +171,24 @@ pub(crate) async fn shorten(
     .await
     .doing("shortening a token")?;
     Ok(shortened.rows_affected() == 1)
+}
+
+/// Those of a person who goes.
+pub(crate) async fn revoke_all_of(
+    db: &mut SqliteConnection,
+    owner: &str,
+    at: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let at = to_unix_ms(at);
+    sqlx::query!(
+        "UPDATE tokens SET revoked_at = ? WHERE owner = ? AND revoked_at IS NULL",
+        at,
+        owner
+    )
+    .execute(db)
+    .await
+    .doing("revoking the tokens of a person")?;
+    Ok(())
 }
 
 /// Whether the last use on record is so old that this one is worth a write.

@@ -1,6 +1,7 @@
 //! The doors at which a diagnosis is read: REST, MCP and the dashboard's page.
 
 use anyhow::{Context, Result, ensure};
+use flukedeploy_end2end::api::session_cookie;
 use flukedeploy_end2end::instance::Options;
 use flukedeploy_end2end::mcp::Era;
 use serde_json::{Value, json};
@@ -36,11 +37,8 @@ impl Doors {
             ))
             .send()
             .await?;
-        let cookie = answer.headers().get("set-cookie");
-        let cookie = cookie.and_then(|cookie| cookie.to_str().ok()?.split(';').next());
-        let cookie = cookie
-            .with_context(|| format!("signing in: {}", answer.status()))?
-            .to_owned();
+        let cookie = session_cookie(answer.headers())
+            .with_context(|| format!("signing in: {}", answer.status()))?;
         Ok(Self { bed, cookie })
     }
 

@@ -43,6 +43,13 @@ pub enum Action {
     ChangeGrants,
     /// Put apps into projects.
     ChangeProjects,
+    ListPeople,
+    /// Invite, turn off, delete, and take a second factor away.
+    ChangePeople,
+    /// What people do about themselves: password, second factor, sessions.
+    ChangeOwnAccount,
+    /// Sign in, or try to.
+    SignIn,
 }
 
 /// Where an actor must be allowed to act.
@@ -58,7 +65,7 @@ pub enum Scope {
 }
 
 impl Action {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 34] = [
         Self::ListApps,
         Self::ViewApp,
         Self::CreateApp,
@@ -89,6 +96,10 @@ impl Action {
         Self::ListGrants,
         Self::ChangeGrants,
         Self::ChangeProjects,
+        Self::ListPeople,
+        Self::ChangePeople,
+        Self::ChangeOwnAccount,
+        Self::SignIn,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -123,6 +134,10 @@ impl Action {
             Self::ListGrants => "list_grants",
             Self::ChangeGrants => "change_grants",
             Self::ChangeProjects => "change_projects",
+            Self::ListPeople => "list_people",
+            Self::ChangePeople => "change_people",
+            Self::ChangeOwnAccount => "change_own_account",
+            Self::SignIn => "sign_in",
         }
     }
 
@@ -134,7 +149,9 @@ impl Action {
             | Self::Validate
             | Self::ViewDeployment
             | Self::ReadLogs
-            | Self::ViewSystem => Tier::Extended,
+            | Self::ViewSystem
+            | Self::ChangeOwnAccount
+            | Self::SignIn => Tier::Extended,
             Self::CreateApp
             | Self::ChangeSettings
             | Self::DeleteApp
@@ -158,16 +175,21 @@ impl Action {
             | Self::ListLogForwarders
             | Self::ChangeLogForwarders
             | Self::ChangeGrants
-            | Self::ChangeProjects => Tier::Admin,
+            | Self::ChangeProjects
+            | Self::ListPeople
+            | Self::ChangePeople => Tier::Admin,
         }
     }
 
     /// Where the actor must be allowed to act.
     pub fn scope(self) -> Scope {
         match self {
-            Self::ListApps | Self::ListTokens | Self::CreateToken | Self::RevokeToken => {
-                Scope::Anybody
-            }
+            Self::ListApps
+            | Self::ListTokens
+            | Self::CreateToken
+            | Self::RevokeToken
+            | Self::ChangeOwnAccount
+            | Self::SignIn => Scope::Anybody,
             Self::ViewApp | Self::Validate | Self::ViewDeployment | Self::ReadLogs => {
                 Scope::Role(Role::Viewer)
             }
@@ -192,7 +214,9 @@ impl Action {
             | Self::ListLogForwarders
             | Self::ChangeLogForwarders
             | Self::ChangeGrants
-            | Self::ChangeProjects => Scope::Instance,
+            | Self::ChangeProjects
+            | Self::ListPeople
+            | Self::ChangePeople => Scope::Instance,
         }
     }
 }

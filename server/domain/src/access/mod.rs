@@ -7,6 +7,7 @@ mod rights;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
 
 pub use self::action::{Action, Scope};
 pub use self::grants::{GrantRecord, Limits, Subject, Target};
@@ -81,6 +82,9 @@ pub struct Actor {
     pub persona: Option<String>,
     pub tier: Tier,
     pub door: Door,
+    /// The session a person acts in; `None` for tokens and the platform itself.
+    #[serde(skip)]
+    pub session: Option<ActorSession>,
     /// Where it may act, as of when its credential was checked. Never stored with what it did: an
     /// actor that is read back may do nothing.
     #[serde(skip)]
@@ -91,6 +95,27 @@ pub struct Actor {
     /// The request it acts through, if it is one.
     #[serde(skip)]
     pub origin: Option<Arc<Origin>>,
+}
+
+/// What a person's session adds to who they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActorSession {
+    /// Not the cookie's value: a name for it that may be shown.
+    pub id: String,
+    /// When the person last proved who they are, with a password or a code.
+    pub proved_at: OffsetDateTime,
+}
+
+/// How long a proof is good for what is dangerous.
+pub const PROOF_LASTS: Duration = Duration::minutes(10);
+
+/// Whether somebody may do what is dangerous without proving anew who they are. Only people are
+/// asked: a token cannot type.
+pub fn has_recent_proof(actor: &Actor, now: OffsetDateTime) -> bool {
+    actor.kind != ActorKind::User
+        || actor.session.as_ref().is_some_and(|session| {
+            now - session.proved_at < PROOF_LASTS && session.proved_at <= now
+        })
 }
 
 /// Where a request came from, for the audit trail.
@@ -115,6 +140,7 @@ impl Actor {
             persona: None,
             tier: Tier::Admin,
             door: Door::System,
+            session: None,
             rights: Arc::new(Rights::Everything),
             chain: Arc::default(),
             origin: None,

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use time::{Duration, OffsetDateTime};
 
 use super::*;
 
@@ -32,6 +33,8 @@ fn a_reading_token_cannot_change_anything() {
                 | Action::ViewDeployment
                 | Action::ReadLogs
                 | Action::ViewSystem
+                | Action::ChangeOwnAccount
+                | Action::SignIn
         );
         let resource = Resource::App(&shop);
         let lacks = |tier| lacks(&actor(tier, Rights::Everything), action, resource);
@@ -118,6 +121,35 @@ fn an_actor_that_was_stored_may_do_nothing() {
     assert_eq!(*read.rights, Rights::Only(Vec::new()));
     let shop = app("shop");
     assert!(lacks(&read, Action::ViewApp, Resource::App(&shop)).is_some());
+}
+
+#[test]
+fn only_people_have_to_prove_anew_who_they_are() {
+    let now = OffsetDateTime::UNIX_EPOCH + Duration::days(1);
+    let proved = |before: Duration| Actor {
+        kind: ActorKind::User,
+        session: Some(ActorSession {
+            id: "s".to_owned(),
+            proved_at: now - before,
+        }),
+        ..Actor::system()
+    };
+    assert!(has_recent_proof(&proved(Duration::minutes(9)), now));
+    assert!(!has_recent_proof(&proved(Duration::minutes(10)), now));
+    assert!(
+        !has_recent_proof(&proved(Duration::minutes(-1)), now),
+        "not yet"
+    );
+    let without = Actor {
+        kind: ActorKind::User,
+        ..Actor::system()
+    };
+    assert!(!has_recent_proof(&without, now));
+    let token = Actor {
+        kind: ActorKind::Token,
+        ..Actor::system()
+    };
+    assert!(has_recent_proof(&token, now) && has_recent_proof(&Actor::system(), now));
 }
 
 const APPS: [&str; 2] = ["bank", "shop"];

@@ -10,6 +10,7 @@ mod log_batch;
 mod log_receivers;
 mod log_store;
 mod outgoing;
+mod people;
 mod raw_lines;
 mod store;
 mod traffic;
@@ -31,6 +32,7 @@ pub use log_store::{
     LogUsage, MAX_REACH, Order, Paging, Retention, StoredLine, Total,
 };
 pub use outgoing::{Answer, Outgoing, OutgoingError, OutgoingRequest};
+pub use people::{Invitation, People, SecondFactor, StoredSession};
 pub use raw_lines::{FilePlace, LineSpan, RawLine, RawLines, ReadTo, ReplicaRead};
 pub use store::{
     Account, AppOverview, AuditRow, LeftoverVolume, NewRelease, Opened, Outbound, Scale, Store,

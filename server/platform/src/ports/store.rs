@@ -14,10 +14,12 @@ use flukedeploy_domain::webhook::{Delivery, DeliveryId, Events, Webhook, Webhook
 use thiserror::Error;
 use time::OffsetDateTime;
 
+use super::people::People;
+
 /// The control plane's memory, in intentions: each method is one transaction, and a change of
 /// state carries its audit entry.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: People {
     /// A number that rises with every change, so that what was read can be kept until then.
     fn changes(&self) -> u64;
 
@@ -299,8 +301,6 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<(), StoreError>;
     /// The project of each app that is in one.
     async fn project_members(&self) -> Result<BTreeMap<AppName, ProjectName>, StoreError>;
-    /// Notes what changed nothing, such as what was refused.
-    async fn note(&self, audit: &AuditEntry) -> Result<(), StoreError>;
 
     async fn touch_token(&self, id: &str, at: OffsetDateTime) -> Result<(), StoreError>;
 
@@ -469,6 +469,12 @@ pub struct Account {
     pub created_at: OffsetDateTime,
     /// Changes with the password: sessions made under an older one are over.
     pub password_changed_at: OffsetDateTime,
+    /// As others see it, where it is not the name.
+    pub display_name: Option<String>,
+    /// Since when it is turned off.
+    pub disabled_at: Option<OffsetDateTime>,
+    /// Signing in takes a code as well. Read only: see [`People::confirm_second_factor`].
+    pub has_second_factor: bool,
 }
 
 /// An API token without its secret.
@@ -482,6 +488,8 @@ pub struct StoredToken {
     pub secret_hash: String,
     pub created_at: OffsetDateTime,
     pub created_by: String,
+    /// The account it belongs to: it stops with that.
+    pub owner: Option<String>,
     pub expires_at: Option<OffsetDateTime>,
     pub revoked_at: Option<OffsetDateTime>,
     pub last_used_at: Option<OffsetDateTime>,
@@ -527,6 +535,9 @@ pub enum StoreError {
     Stale { current: u64 },
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// Nobody would be left who may do everything.
+    #[error("this is the last administrator who can sign in")]
+    LastAdministrator,
     /// A deployment was to be stored as successful, and its cancel had been accepted before.
     #[error("the deployment was asked to stop in between")]
     CancelRequested,

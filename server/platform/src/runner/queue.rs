@@ -212,7 +212,7 @@ impl Runner {
         }
         loop {
             match next(px, &key).await {
-                Ok(Some(deployment)) => run_deployment(px, deployment).await,
+                Ok(Some(deployment)) => Box::pin(run_deployment(px, deployment)).await,
                 Ok(None) => {
                     let mut workers = lock(&self.workers);
                     if workers.insert(key.clone(), false) != Some(true) {

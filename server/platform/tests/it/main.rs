@@ -20,6 +20,7 @@ mod ingress;
 mod journal;
 mod moving;
 mod outages;
+mod people;
 mod preparing;
 mod queueing;
 mod receiver;

@@ -67,6 +67,9 @@ fn person(life: &Life<'_>, id: &str) -> Actor {
         tier: Tier::Advanced,
         created_at: life.px.now(),
         password_changed_at: life.px.now(),
+        display_name: None,
+        disabled_at: None,
+        has_second_factor: false,
     };
     let audit = flukedeploy_domain::audit::AuditEntry::new(
         life.px.now(),
@@ -88,6 +91,11 @@ fn signed_in(life: &Life<'_>, id: &str) -> Actor {
         password_changed_at_ms: flukedeploy_domain::timestamp::to_unix_ms(
             account.password_changed_at,
         ),
+        session: "one".to_owned(),
+        began_at_ms: flukedeploy_domain::timestamp::to_unix_ms(life.px.now()),
+        proved_at_ms: flukedeploy_domain::timestamp::to_unix_ms(life.px.now()),
+        address: String::new(),
+        browser: String::new(),
     };
     life.run(identity::actor_of_session(&life.px, &session))
         .unwrap()

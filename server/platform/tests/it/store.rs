@@ -16,10 +16,12 @@ use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::webhook::{Delivery, DeliveryId, Events, Webhook, WebhookId};
 use flukedeploy_logs::Logs;
 use flukedeploy_platform::ports::{
-    Account, AppOverview, AuditRow, Context, Feed, FeedQuery, Histogram, LeftoverVolume, LogBatch,
-    LogPage, LogQuery, LogStore, LogUsage, NewRelease, Opened, Outbound, Paging, Retention, Scale,
-    Store, StoreError, StoredToken, Switch, WaitingDelivery,
+    Account, AppOverview, AuditRow, Context, Feed, FeedQuery, Histogram, Invitation,
+    LeftoverVolume, LogBatch, LogPage, LogQuery, LogStore, LogUsage, NewRelease, Opened, Outbound,
+    Paging, People, Retention, Scale, SecondFactor, Store, StoreError, StoredSession, StoredToken,
+    Switch, WaitingDelivery,
 };
+use flukedeploy_platform::secret::Secret;
 use flukedeploy_store::SqliteStore;
 use time::OffsetDateTime;
 
@@ -126,7 +128,6 @@ tapped! { Store for TappedStore {
     false projects() -> Vec<ProjectName>;
     true set_project(app: &AppName, project: Option<&ProjectName>, audit: &AuditEntry) -> ();
     false project_members() -> BTreeMap<AppName, ProjectName>;
-    false note(audit: &AuditEntry) -> ();
     true revoke_token(id: &str, at: OffsetDateTime, audit: &AuditEntry) -> bool;
     false credentials() -> Vec<Credential>;
     true put_credential(credential: &Credential, audit: &AuditEntry) -> ();
@@ -158,6 +159,38 @@ tapped! { Store for TappedStore {
     false remember_once(key: &str, value: &str) -> String;
     false forget(key: &str) -> ();
     false ping() -> ();
+} }
+
+tapped! { People for TappedStore {
+    false accounts() -> Vec<Account>;
+    true set_display_name(
+        account: &str, display_name: Option<&str>, audit: &AuditEntry) -> bool;
+    true change_password(
+        account: &str, password_hash: &str, keep_session: Option<&str>,
+        audit: &AuditEntry) -> ();
+    true switch_account(
+        account: &str, disabled_at: Option<OffsetDateTime>, audit: &AuditEntry) -> bool;
+    true delete_account(account: &str, audit: &AuditEntry) -> bool;
+    false invitations() -> Vec<Invitation>;
+    true create_invitation(
+        invitation: &Invitation, secret_hash: &str, audit: &AuditEntry) -> ();
+    false invitation_by_secret(secret_hash: &str) -> Option<Invitation>;
+    true revoke_invitation(id: &str, at: OffsetDateTime, audit: &AuditEntry) -> bool;
+    true accept_invitation(id: &str, account: &Account, audit: &AuditEntry) -> bool;
+    false second_factor(account: &str) -> Option<SecondFactor>;
+    true offer_second_factor(account: &str, secret: &Secret) -> bool;
+    true confirm_second_factor(
+        account: &str, step: u64, recovery_hashes: &[String], audit: &AuditEntry) -> bool;
+    true use_step(account: &str, step: u64) -> bool;
+    true use_recovery_code(account: &str, hash: &str, audit: &AuditEntry) -> bool;
+    true replace_recovery_codes(
+        account: &str, hashes: &[String], audit: &AuditEntry) -> bool;
+    true remove_second_factor(
+        account: &str, end_sessions: bool, audit: &AuditEntry) -> bool;
+    false sessions_of(account: &str, now: OffsetDateTime) -> Vec<StoredSession>;
+    true end_session(account: &str, session: &str, audit: &AuditEntry) -> bool;
+    true end_other_sessions(account: &str, keep: &str, audit: &AuditEntry) -> u64;
+    true note(audit: &AuditEntry) -> ();
 } }
 
 tapped! { LogStore for TappedLogStore {

@@ -254,6 +254,8 @@ mod tests {
             stream_url: "ws://127.0.0.1:8767".to_owned(),
             bootstrap_token: None,
             builds: flukedeploy_platform::config::BuildsConfig::default(),
+            sessions: flukedeploy_platform::config::SessionsConfig::default(),
+            trusted_proxies: flukedeploy_domain::addresses::Networks::default(),
             version: "0.0.0",
             logs: flukedeploy_platform::config::LogsConfig::default(),
             hold_in_phase: None,

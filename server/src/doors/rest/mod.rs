@@ -1,5 +1,6 @@
 //! REST under `/api/v1`.
 
+mod account;
 mod apps;
 mod credentials;
 mod deployments;
@@ -9,6 +10,7 @@ mod health;
 mod log_forwarders;
 mod logs;
 mod path;
+mod people;
 mod routes;
 mod system;
 mod tokens;

@@ -76,6 +76,24 @@ impl<S: Send + Sync> FromRequestParts<S> for TokenPath {
     }
 }
 
+/// The id of a person, an invitation or a session; the store knows which exist.
+pub(super) struct PlainId(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PlainId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let id = segment(parts, state).await?;
+        let plain = id.len() <= 32 && id.bytes().all(|b| b.is_ascii_alphanumeric());
+        if plain {
+            Ok(Self(id))
+        } else {
+            let what = "such id".to_owned();
+            Err(Error::NotFound { what }.into())
+        }
+    }
+}
+
 async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, Problem> {
     Path::<String>::from_request_parts(parts, state)
         .await

@@ -10,8 +10,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    apps, credentials, deployments, environments, grants, health, log_forwarders, logs, system,
-    tokens, uploads, webhooks,
+    account, apps, credentials, deployments, environments, grants, health, log_forwarders, logs,
+    people, system, tokens, uploads, webhooks,
 };
 use crate::doors::auth::{Gate, require};
 use crate::doors::body::limit_declared;
@@ -129,6 +129,19 @@ routes! {
     get "/webhooks/{id}/deliveries" => webhooks::deliveries,
     post "/webhooks/{id}/test" => webhooks::test,
     post "/webhooks/deliveries/{id}/resend" => webhooks::resend,
+    get "/users" => people::list,
+    get "/users/{id}" => people::show,
+    patch "/users/{id}" => people::change,
+    delete "/users/{id}" => people::remove,
+    delete "/users/{id}/second-factor" => people::reset_second_factor,
+    get "/invitations" => people::invitations,
+    post "/invitations" => people::invite,
+    delete "/invitations/{id}" => people::revoke_invitation,
+    get "/account" => account::show,
+    patch "/account" => account::change,
+    get "/account/sessions" => account::sessions,
+    delete "/account/sessions" => account::end_others,
+    delete "/account/sessions/{id}" => account::end,
     get "/audit" => system::audit,
     get "/system" => system::show,
 }

@@ -5,6 +5,7 @@ mod log_forwarders;
 mod matrix;
 mod mcp;
 mod outside;
+mod people;
 mod rest;
 mod stream;
 mod variables;
@@ -37,6 +38,7 @@ const ADMIN: &str = "bootstrap-token-of-the-tests";
 /// Everything on one router, with its data in a directory of its own.
 struct House {
     px: Platform,
+    store: SqliteStore,
     state: AppState,
     router: Router,
     directory: PathBuf,
@@ -46,6 +48,9 @@ impl House {
     async fn new() -> Self {
         let directory = std::env::temp_dir().join(format!("flukedeploy-doors-{}", random_id(12)));
         std::fs::create_dir_all(&directory).unwrap();
+        let store = SqliteStore::open(&directory.join("control.db"))
+            .await
+            .unwrap();
         let config = PlatformConfig {
             instance: "doors".parse().unwrap(),
             root_domain: "localhost".parse().unwrap(),
@@ -54,17 +59,15 @@ impl House {
             stream_url: "ws://127.0.0.1:8767".to_owned(),
             bootstrap_token: Some(Secret::new(ADMIN)),
             builds: BuildsConfig::default(),
+            sessions: flukedeploy_platform::config::SessionsConfig::default(),
+            trusted_proxies: flukedeploy_domain::addresses::Networks::default(),
             version: "0.0.0",
             logs: flukedeploy_platform::config::LogsConfig::default(),
             hold_in_phase: None,
         };
         let ports = Ports {
             engine: Arc::new(outside::SilentEngine),
-            store: Arc::new(
-                SqliteStore::open(&directory.join("control.db"))
-                    .await
-                    .unwrap(),
-            ),
+            store: Arc::new(store.clone()),
             log_store: Arc::new(Logs::open(&directory.join("logs")).await.unwrap()),
             traffic: Arc::new(outside::NoIngress),
             builder: Arc::new(flukedeploy_platform::ports::Absent),
@@ -84,6 +87,7 @@ impl House {
             .merge(linked_data_router());
         Self {
             px,
+            store,
             state,
             router,
             directory,

@@ -12,6 +12,9 @@ fn account(id: &str, name: &str) -> Account {
         tier: Tier::Admin,
         created_at: NOW,
         password_changed_at: NOW,
+        display_name: None,
+        disabled_at: None,
+        has_second_factor: false,
     }
 }
 
@@ -24,6 +27,7 @@ fn token(id: &str) -> StoredToken {
         secret_hash: "ab".repeat(32),
         created_at: NOW,
         created_by: "a1".to_owned(),
+        owner: None,
         expires_at: Some(NOW + Duration::days(30)),
         revoked_at: None,
         last_used_at: None,

@@ -121,6 +121,9 @@ async fn no_change_without_its_entry() {
         tier: flukedeploy_domain::access::Tier::Admin,
         created_at: NOW,
         password_changed_at: NOW,
+        display_name: None,
+        disabled_at: None,
+        has_second_factor: false,
     };
     let token = StoredToken {
         id: "t1".to_owned(),
@@ -130,6 +133,7 @@ async fn no_change_without_its_entry() {
         secret_hash: "00".to_owned(),
         created_at: NOW,
         created_by: "a1".to_owned(),
+        owner: None,
         expires_at: None,
         revoked_at: None,
         last_used_at: None,

@@ -13,6 +13,7 @@ mod deployments;
 mod environments;
 mod files;
 mod memory;
+mod people;
 mod plans;
 mod releases;
 mod rollouts;
