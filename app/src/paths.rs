@@ -28,6 +28,7 @@ pub(crate) const SIGN_OUT: &str = "/sign-out";
 pub(crate) const SIGN_IN_CODE: &str = "/sign-in/code";
 pub(crate) const SET_UP: &str = "/setup";
 pub(crate) const INVITATIONS: &str = "/invitations";
+pub(crate) const PERMISSIONS: &str = "/permissions";
 pub(crate) const PEOPLE: &str = "/people";
 pub(crate) const ACCOUNT: &str = "/account";
 pub(crate) const CONFIRM: &str = "/account/confirm";
@@ -40,6 +41,10 @@ pub(crate) const THEME: &str = "/theme";
 
 pub(crate) fn app(name: &AppName) -> String {
     format!("/apps/{name}")
+}
+
+pub(crate) fn withdraw(grant: &str) -> String {
+    format!("{PERMISSIONS}/{}/withdraw", encoded(grant))
 }
 
 /// The same page of another environment of the app.
@@ -238,6 +243,7 @@ pub(crate) fn page_of(address: &str) -> String {
         ["", "people", _, "switch"] | ["", "people", "invitations", _, "revoke"] => {
             PEOPLE.to_owned()
         }
+        ["", "permissions", _, "withdraw"] => PERMISSIONS.to_owned(),
         ["", "account", "password"] | ["", "account", "sessions", ..] => ACCOUNT.to_owned(),
         ["", "account", "second-factor", _] => SECOND_FACTOR.to_owned(),
         ["", section, name, button] if BUTTONS.contains(&button) => {

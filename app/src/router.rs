@@ -63,6 +63,11 @@ where
             "/account/sessions/{id}/end",
             post(forms::account::end_session).get(to_page),
         )
+        .route(paths::PERMISSIONS, post(forms::permissions::grant))
+        .route(
+            "/permissions/{id}/withdraw",
+            post(forms::permissions::withdraw).get(to_page),
+        )
         .route(paths::PEOPLE, post(forms::people::invite))
         .route(
             "/people/{id}/switch",

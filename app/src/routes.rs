@@ -31,6 +31,7 @@ use crate::pages::{
     not_found::NotFoundPage,
     overview::OverviewPage,
     people::PeoplePage,
+    permissions::PermissionsPage,
     person::{DeletePersonPage, ResetPersonPage},
     promote::PromotePage,
     remove_credential::RemoveCredentialPage,
@@ -82,6 +83,7 @@ pub(crate) fn App() -> impl IntoView {
                 <Route path=path!("/system") view=SystemPage/>
                 <Route path=path!("/connect") view=ConnectPage/>
                 <Route path=path!("/components") view=ComponentsPage/>
+                <Route path=path!("/permissions") view=PermissionsPage/>
                 <Route path=path!("/people") view=PeoplePage/>
                 <Route path=path!("/people/:id/delete") view=DeletePersonPage/>
                 <Route path=path!("/people/:id/reset") view=ResetPersonPage/>

@@ -61,6 +61,7 @@ before(async () => {
     '/sign-in/code',
     '/invitations/used',
     '/people',
+    '/permissions',
     '/account',
     '/account/confirm',
     '/account/second-factor',

@@ -1,6 +1,6 @@
 //! The frame around signed-in pages, and the bare one for those before.
 
-use flukedeploy_domain::access::Tier;
+use flukedeploy_domain::access::{Action, may_somewhere};
 use leptos::prelude::*;
 use leptos_meta::Title;
 
@@ -29,7 +29,8 @@ pub(crate) fn frame(desk: &Desk, section: Section, content: impl IntoView + 'sta
         let current = (of == section).then_some("page");
         view! { <li><a class="nav-link" href=to aria-current=current>{icon(shape)}{word}</a></li> }
     };
-    let is_administrator = desk.actor.tier == Tier::Admin;
+    // What would only be refused is not offered.
+    let may = |action| may_somewhere(&desk.actor, action);
     let instance = desk.px.config().instance.to_string();
     let instance = (instance != "main" && instance != "default").then_some(instance);
     view! {
@@ -46,13 +47,13 @@ pub(crate) fn frame(desk: &Desk, section: Section, content: impl IntoView + 'sta
                         {link(Section::Apps, "Apps", paths::APPS, Icon::Apps)}
                         {link(Section::Deployments, "Deployments", paths::DEPLOYMENTS, Icon::Deployments)}
                         {link(Section::Logs, "Logs", paths::LOGS, Icon::Logs)}
-                        {link(Section::System, "System", paths::SYSTEM, Icon::System)}
+                        {may(Action::ViewSystem).then(|| link(Section::System, "System", paths::SYSTEM, Icon::System))}
                     </ul>
                     <ul class="nav-group">
-                        {is_administrator.then(|| link(Section::People, "People", paths::PEOPLE, Icon::People))}
-                        {link(Section::Tokens, "Tokens", paths::TOKENS, Icon::Tokens)}
-                        {link(Section::Credentials, "Credentials", paths::CREDENTIALS, Icon::Credentials)}
-                        {link(Section::Webhooks, "Webhooks", paths::WEBHOOKS, Icon::Webhooks)}
+                        {may(Action::ListPeople).then(|| link(Section::People, "People", paths::PEOPLE, Icon::People))}
+                        {may(Action::ListTokens).then(|| link(Section::Tokens, "Tokens", paths::TOKENS, Icon::Tokens))}
+                        {may(Action::ListCredentials).then(|| link(Section::Credentials, "Credentials", paths::CREDENTIALS, Icon::Credentials))}
+                        {may(Action::ListWebhooks).then(|| link(Section::Webhooks, "Webhooks", paths::WEBHOOKS, Icon::Webhooks))}
                         {link(Section::Connect, "API and MCP", paths::CONNECT, Icon::Connect)}
                     </ul>
                 </nav>
@@ -66,7 +67,7 @@ pub(crate) fn frame(desk: &Desk, section: Section, content: impl IntoView + 'sta
 
 fn account(desk: &Desk) -> impl IntoView + use<> {
     let chosen = desk.theme;
-    let is_administrator = desk.actor.tier == Tier::Admin;
+    let is_administrator = desk.actor.is_administrator();
     let themes: Vec<_> = Theme::ALL
         .into_iter()
         .map(|theme| {

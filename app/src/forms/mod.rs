@@ -13,6 +13,7 @@ pub(crate) mod log_forwarders;
 mod parse;
 pub(crate) mod parts;
 pub(crate) mod people;
+pub(crate) mod permissions;
 pub(crate) mod session;
 pub(crate) mod sources;
 pub(crate) mod theme;

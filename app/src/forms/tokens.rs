@@ -2,11 +2,13 @@
 
 use axum::extract::Path;
 use axum::response::Response;
-use flukedeploy_domain::access::{Limits, Tier};
+use flukedeploy_domain::access::{Limits, Target, Tier};
+use flukedeploy_domain::names::Invalid;
 use flukedeploy_platform::Error;
-use flukedeploy_platform::tokens::{CreateToken, NewToken, create_token, revoke_token};
+use flukedeploy_platform::tokens::{CreateToken, NewToken, Only, create_token, revoke_token};
 
 use super::Sent;
+use super::permissions::{environments, role};
 use crate::paths;
 
 /// Field in which the page gets the one appearance of a new token's secret.
@@ -51,15 +53,36 @@ async fn make(form: &Sent) -> Result<NewToken, Error> {
             }
         },
     };
+    let environments = environments(typed)?;
+    let only = match typed.text("apps") {
+        None if environments.is_some() => {
+            let problem = "must be named for a token of single environments";
+            return Err(Error::invalid("apps", problem));
+        }
+        None => None,
+        Some(text) => Some(Only {
+            targets: apps(text)?,
+            role: role(typed)?,
+            environments,
+        }),
+    };
     let cmd = CreateToken {
         name: typed.text("name").unwrap_or_default().to_owned(),
         persona: typed.text("persona").map(ToOwned::to_owned),
         tier,
         expires_at: days.map(|days| form.px.now() + time::Duration::days(days)),
-        only: None,
+        only,
         limits: Limits::default(),
     };
     create_token(&form.px, actor, cmd).await
+}
+
+/// Names with commas or spaces between.
+fn apps(text: &str) -> Result<Vec<Target>, Error> {
+    let names = text.split([',', ' ']).filter(|name| !name.is_empty());
+    let parsed: Result<Vec<Target>, Invalid> =
+        names.map(|name| name.parse().map(Target::App)).collect();
+    parsed.map_err(|fault| Error::invalid("apps", fault.problem))
 }
 
 pub(crate) async fn revoke(Path(id): Path<String>, form: Sent) -> Response {

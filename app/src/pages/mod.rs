@@ -36,6 +36,7 @@ pub(crate) mod new_environment;
 pub(crate) mod not_found;
 pub(crate) mod overview;
 pub(crate) mod people;
+pub(crate) mod permissions;
 pub(crate) mod person;
 pub(crate) mod promote;
 pub(crate) mod remove_credential;

@@ -1,3 +1,4 @@
+use flukedeploy_domain::access::{Action, may_somewhere};
 use flukedeploy_domain::deployment::{DeploymentSummary, Status};
 use flukedeploy_domain::diagnosis::{Cause, Diagnosis};
 use flukedeploy_platform::Error;
@@ -23,12 +24,18 @@ pub(crate) fn OverviewPage() -> impl IntoView {
 
 async fn overview(desk: Desk) -> Result<AnyView, Error> {
     let apps = list_apps(&desk.px, &desk.actor).await?;
-    let system = system_view(&desk.px, &desk.actor).await?;
+    // Who has single apps sees nothing of the instance's own troubles.
+    let system = if may_somewhere(&desk.actor, Action::ViewSystem) {
+        Some(system_view(&desk.px, &desk.actor).await?)
+    } else {
+        None
+    };
+    let system = system.as_ref();
     let recent = recent_deployments(&desk.px, &desk.actor, 8).await?;
     let mut needy: Vec<&AppView> = apps.iter().filter(|app| needs_somebody(app)).collect();
     needy.sort_by_key(|app| !is_unwell(app));
-    let verdict = verdict(&apps, &needy, &system);
-    let attention = needs_you(&needy, &system);
+    let verdict = verdict(&apps, &needy, system);
+    let attention = needs_you(&needy, system);
     let (running, active) = recent
         .into_iter()
         .partition::<Vec<_>, _>(|one| one.status.is_final());
@@ -194,7 +201,7 @@ fn why(app: &AppView) -> (Mark, String, String) {
 
 /// The answer in one sentence: first what does not serve as it should, then what went wrong
 /// without anybody noticing.
-fn verdict(apps: &[AppView], needy: &[&AppView], system: &SystemView) -> String {
+fn verdict(apps: &[AppView], needy: &[&AppView], system: Option<&SystemView>) -> String {
     let number = |count: usize| count as u64;
     let unwell = needy.iter().filter(|app| is_unwell(app)).count();
     let others = needy.len() - unwell;
@@ -213,7 +220,7 @@ fn verdict(apps: &[AppView], needy: &[&AppView], system: &SystemView) -> String 
             return format!("{subject} not well.");
         }
     }
-    if !system.problems.is_empty() {
+    if system.is_some_and(|system| !system.problems.is_empty()) {
         return "The platform needs you.".to_owned();
     }
     match (apps.len(), deploying) {
@@ -226,17 +233,20 @@ fn verdict(apps: &[AppView], needy: &[&AppView], system: &SystemView) -> String 
     }
 }
 
-fn needs_you(needy: &[&AppView], system: &SystemView) -> impl IntoView + use<> {
-    let problems = system.problems.iter().map(|problem| {
-        view! {
-            <li>
-                {state(Mark::attention("System"))}
-                <p class="attention-why">{words::sentence(problem)}</p>
-                <a class="button button-small" href=paths::SYSTEM>"Look"</a>
-            </li>
-        }
-        .into_any()
-    });
+fn needs_you(needy: &[&AppView], system: Option<&SystemView>) -> impl IntoView + use<> {
+    let problems = system
+        .into_iter()
+        .flat_map(|system| &system.problems)
+        .map(|problem| {
+            view! {
+                <li>
+                    {state(Mark::attention("System"))}
+                    <p class="attention-why">{words::sentence(problem)}</p>
+                    <a class="button button-small" href=paths::SYSTEM>"Look"</a>
+                </li>
+            }
+            .into_any()
+        });
     let apps = needy.iter().map(|app| {
         let (mark, why, to) = why(app);
         view! {

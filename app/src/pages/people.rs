@@ -38,7 +38,10 @@ async fn people(desk: Desk) -> Result<AnyView, Error> {
         .map(|person| person_row(person, desk.now).into_any())
         .collect();
     let content = view! {
-        {PageHead::new("People").lead("Who may sign in here.").view()}
+        {PageHead::new("People")
+            .lead("Who may sign in here.")
+            .actions(view! { <a class="button" href=paths::PERMISSIONS>"Permissions"</a> })
+            .view()}
         {link}
         {table(&["Name", "State", "May", "Second factor", "Since"], rows)}
         {invitation_list(&invitations, desk.now)}
@@ -62,7 +65,7 @@ fn person_row(person: &PersonView, now: OffsetDateTime) -> impl IntoView + use<>
     let may = if person.is_administrator {
         "Everything"
     } else {
-        "Read"
+        "What is granted"
     };
     let factor = if person.has_second_factor {
         "On"

@@ -120,6 +120,11 @@ fn new_token_form(desk: &Desk) -> impl IntoView + use<> {
                 {Field::new(typed, "persona", "Persona").optional().hint("An agent's role.").placeholder("OPERATOR").view()}
                 {select(typed, "expires_in_days", "It expires", Some("After that it is refused."), ages, "90")}
             </div>
+            <div class="row">
+                {Field::new(typed, "apps", "Only for apps").optional().hint("Names with a comma between; all if it is empty.").placeholder("shop-web, shop-api").view()}
+                {Field::new(typed, "environments", "Only in environments").optional().hint("Of those apps; all if it is empty.").placeholder("staging").view()}
+            </div>
+            {select(typed, "role", "Its role there", Some("Counts for single apps only."), super::permissions::roles(), "maintainer")}
             <div class="form-end"><button class="button button-primary">"Create token"</button></div>
         </form>
     }

@@ -30,8 +30,8 @@ fn tokens_cmd(tier: Tier, only: Option<Only>) -> CreateToken {
     }
 }
 
-fn only(app: &str, role: Role, environments: &[&str]) -> Option<Only> {
-    Some(Only {
+fn only(app: &str, role: Role, environments: &[&str]) -> Only {
+    Only {
         targets: vec![Target::App(name(app))],
         role,
         environments: (!environments.is_empty()).then(|| {
@@ -40,7 +40,7 @@ fn only(app: &str, role: Role, environments: &[&str]) -> Option<Only> {
                 .map(|one| one.parse().unwrap())
                 .collect()
         }),
-    })
+    }
 }
 
 fn actor_of(life: &Life<'_>, token: &NewToken) -> Result<Actor, Error> {
@@ -251,7 +251,7 @@ fn a_token_ends_with_what_it_was_made_with() {
     let ci = make(
         &life,
         &Actor::system(),
-        tokens_cmd(Tier::Advanced, only("shop", Role::Deployer, &[])),
+        tokens_cmd(Tier::Advanced, Some(only("shop", Role::Deployer, &[]))),
     );
     let agent = actor_of(&life, &ci).unwrap();
     let child = make(&life, &agent, tokens_cmd(Tier::Advanced, None));
@@ -265,7 +265,7 @@ fn a_token_ends_with_what_it_was_made_with() {
     ));
     assert_eq!(higher.err().unwrap().faults()[0].field, "tier");
     let elsewhere = only("bank", Role::Viewer, &[]);
-    let elsewhere = tokens_cmd(Tier::Extended, elsewhere);
+    let elsewhere = tokens_cmd(Tier::Extended, Some(elsewhere));
     let elsewhere = life.run(tokens::create_token(&life.px, &agent, elsewhere));
     assert_eq!(elsewhere.err().unwrap().faults()[0].field, "apps");
     // It sees and revokes its own, and no others.
@@ -296,7 +296,10 @@ fn a_token_in_the_place_of_another_overlaps_with_it() {
     let old = make(
         &life,
         &Actor::system(),
-        tokens_cmd(Tier::Advanced, only("shop", Role::Viewer, &["production"])),
+        tokens_cmd(
+            Tier::Advanced,
+            Some(only("shop", Role::Viewer, &["production"])),
+        ),
     );
     let new = life
         .run(tokens::rotate_token(
@@ -452,7 +455,7 @@ fn play(steps: &[Step]) {
                     }
                     _ => (signed_in(&life, people[maker % 2]), Ok(people[maker % 2])),
                 };
-                let narrowed = narrowed.and_then(|(app, role, one)| {
+                let narrowed = narrowed.map(|(app, role, one)| {
                     only(APPS[app], role, if one { &["production"] } else { &[] })
                 });
                 let cmd = tokens_cmd(*tier, narrowed);

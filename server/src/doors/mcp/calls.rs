@@ -3,7 +3,6 @@
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::deployment::DeploymentSummary;
 use flukedeploy_domain::log_entry::LogFilter;
-use flukedeploy_domain::names::EnvironmentName;
 use flukedeploy_platform::deployments::{self, Accepted, Rollback};
 use flukedeploy_platform::logs::{ReadLogs, read_logs};
 use flukedeploy_platform::summary::summarise;
@@ -89,9 +88,11 @@ pub(super) async fn call(
             include_rollbacks,
         } => {
             // Asked for first: an unknown app is worth an error that suggests near names.
-            let production = EnvironmentName::production();
             let of = environment.as_ref();
-            apps::get_environment(px, actor, &app, of.unwrap_or(&production)).await?;
+            match of {
+                Some(of) => drop(apps::get_environment(px, actor, &app, of).await?),
+                None => drop(environments::list_environments(px, actor, &app).await?),
+            }
             let found = deployments::history(px, actor, &app, of, limit, include_rollbacks).await?;
             Ok(history(&app, found))
         }

@@ -38,6 +38,7 @@ const MAINTAINER: Rule = In(Role::Maintainer);
 const ADMINISTRATOR: Rule = Instance(Tier::Admin);
 
 /// The rule of an address, and a body that is good for it. `None`: nobody has thought of it.
+#[expect(clippy::match_same_arms, reason = "in the order of the router")]
 fn rule_of(method: &str, path: &str) -> Option<(Rule, Value)> {
     let empty = json!({});
     let deploy = json!({"app_name": "shop", "image": "shop:v2"});
@@ -119,10 +120,21 @@ fn rule_of(method: &str, path: &str) -> Option<(Rule, Value)> {
         | ("post", "/webhooks/{id}/test" | "/webhooks/deliveries/{id}/resend") => {
             (ADMINISTRATOR, empty)
         }
+        ("get", "/users" | "/users/{id}" | "/invitations") => (ADMINISTRATOR, empty),
+        ("patch", "/users/{id}") => (ADMINISTRATOR, json!({"disabled": true})),
+        ("delete", "/users/{id}" | "/users/{id}/second-factor" | "/invitations/{id}") => {
+            (ADMINISTRATOR, empty)
+        }
+        ("post", "/invitations") => (ADMINISTRATOR, json!({"is_administrator": true})),
+        // A person's own; a token is told that it has none.
+        ("get" | "patch", "/account")
+        | ("get" | "delete", "/account/sessions")
+        | ("delete", "/account/sessions/{id}") => (Anybody, json!({"display_name": "Ann"})),
         _ => return None,
     })
 }
 
+#[expect(clippy::match_same_arms, reason = "in the order of the list")]
 fn rule_of_tool(name: &str) -> Option<(Rule, Value)> {
     Some(match name {
         "flukedeploy_list_apps" => (Anybody, json!({})),
@@ -182,13 +194,12 @@ impl Somebody {
         match (self.reach, rule) {
             (Reach::Nobody, _) => Unauthorised,
             (_, Anybody | Changer) | (Reach::Everywhere, _) => if_so(has_tier),
-            (_, Instance(_)) => Forbidden,
+            (_, Instance(_)) | (Reach::InStaging, InAll(_)) => Forbidden,
             (Reach::OtherApp, _) | (Reach::InStaging, In(_)) => Hidden,
-            (Reach::InShop(role), In(needed) | InAll(needed) | InAny(needed)) => {
-                if_so(has_tier && role >= needed)
+            (Reach::InShop(own), In(least) | InAll(least) | InAny(least)) => {
+                if_so(has_tier && own >= least)
             }
             (Reach::InStaging, InAny(_)) => Allowed,
-            (Reach::InStaging, InAll(_)) => Forbidden,
         }
     }
 }
