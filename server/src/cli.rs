@@ -25,6 +25,8 @@ pub enum Command {
     Doctor(Settings),
     /// Print what apps and deployments say, and follow it with -f
     Logs(Logs),
+    /// Check that the audit trail is as it was written
+    Audit(Audit),
     /// Change the key that secrets in the database are sealed with
     Secrets(Secrets),
     /// Speak MCP on standard input and output, for agents on this machine
@@ -225,6 +227,19 @@ pub struct Client {
     /// File with the token, alone or as an Authorization header (or set `FLUKEDEPLOY_API_TOKEN`)
     #[arg(long, env = "FLUKEDEPLOY_API_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Audit {
+    #[command(subcommand)]
+    pub command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Find the first entry that was changed, moved or removed; exit code 2 if there is one. The control
+    /// plane may run meanwhile
+    Verify(DataPlace),
 }
 
 #[derive(Debug, Args)]

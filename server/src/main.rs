@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Down(args) => commands::down::run(&args),
         Command::Doctor(settings) => commands::doctor::run(&settings),
         Command::Logs(args) => commands::logs::run(&args),
+        Command::Audit(args) => commands::audit::run(args.command),
         Command::Secrets(args) => commands::secrets::run(args.command),
         Command::Mcp(args) => commands::mcp::run(&args),
         Command::Ingress(args) => commands::ingress::run(args),

@@ -346,6 +346,15 @@ async fn a_secret_is_at_rest_nowhere_and_at_no_door() -> Result<()> {
         !refused.status.success() && why.contains("stop the control plane first"),
         "{why}"
     );
+    // The trail is checked beside it.
+    let verified = yard.bed.instance.command("audit")?.arg("verify").output();
+    let verified = verified.await?;
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    ensure!(
+        verified.status.success() && said.contains("intact"),
+        "{said}{}",
+        String::from_utf8_lossy(&verified.stderr)
+    );
     let before = keys(&yard.bed)?;
     yard.bed.instance.stop().await?;
     let rotated = yard.bed.instance.command("secrets")?.arg("rotate").output();

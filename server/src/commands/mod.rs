@@ -1,5 +1,6 @@
 //! One file per subcommand.
 
+pub mod audit;
 pub mod doctor;
 pub mod down;
 pub mod ingress;

@@ -3,6 +3,7 @@
 mod action;
 mod grants;
 mod rights;
+mod table;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use time::{Duration, OffsetDateTime};
 pub use self::action::{Action, Scope};
 pub use self::grants::{GrantRecord, Limits, Subject, Target};
 pub use self::rights::{Grant, Rights, Role};
+pub use self::table::as_markdown as table_of_actions;
 use crate::names::{AppName, EnvironmentName};
 
 /// How much an actor may do at most; where it may do it is said by its [`Rights`].
