@@ -25,9 +25,11 @@ pub(crate) const HEADER_BYTES: usize = 112;
 const MAGIC: u32 = u32::from_le_bytes(*b"FLB1");
 /// Far more than any block has: a header that says more is not believed.
 const MAX_SECTION_BYTES: u32 = 256 << 20;
-/// Of the table in which compression looks for what came before: 32 KiB stay in the processor's
-/// nearest memory. Twice that costs a tenth of the time and saves 3 % of the space at most.
-const HASH_BITS: u32 = 13;
+/// Of the table in which compression looks for what came before: 16 KiB stay in the processor's
+/// nearest memory beside the text. Four times that costs a twentieth of the time that storing
+/// takes; it saves up to 7 % of the space where lines are prose, 2 % where they are system logs,
+/// and nothing where they are requests.
+const HASH_BITS: u32 = 12;
 /// 36^9 is less than 2^48.
 const ID_BYTES: usize = 6;
 const ODD_ON_DISK: u64 = (1 << (8 * ID_BYTES)) - 1;
