@@ -157,8 +157,11 @@ impl LogStore {
         self.append_items(entries, positions)
     }
 
-    /// The same for what the platform brings.
-    pub(crate) fn append_batch(&self, batch: &LogBatch) -> Result<u64, Error> {
+    /// The same for what the platform brings: lines of replicas that share their origin.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_batch(&self, batch: &LogBatch) -> Result<u64, Error> {
         self.append_items(&batch.logged, &batch.positions)
     }
 

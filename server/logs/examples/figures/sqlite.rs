@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use flukedeploy_domain::log_entry::LogEntry;
+use flukedeploy_platform::ports::{LogBatch, Logged};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Connection, Executor, query};
 use tokio::runtime::Runtime;
@@ -34,7 +34,7 @@ impl Sqlite {
     }
 
     /// Lines a second, into a new database.
-    pub(crate) fn store(&self, file: &Path, entries: &[LogEntry]) -> Result<f64> {
+    pub(crate) fn store(&self, file: &Path, batches: &[LogBatch]) -> Result<f64> {
         for ending in ["db", "db-wal", "db-shm"] {
             let _ = fs::remove_file(file.with_extension(ending));
         }
@@ -49,27 +49,31 @@ impl Sqlite {
             db.execute(TABLE).await?;
             db.execute(INDEX).await?;
             let begun = Instant::now();
-            for batch in entries.chunks(BATCH) {
-                self.insert(&mut db, batch).await?;
+            let mut count = 0;
+            for batch in batches {
+                self.insert(&mut db, &batch.logged).await?;
+                count += batch.logged.len();
             }
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
             let took = begun.elapsed().as_secs_f64();
             db.close().await?;
-            Ok(entries.len() as f64 / took)
+            Ok(count as f64 / took)
         })
     }
 
-    async fn insert(&self, db: &mut SqliteConnection, batch: &[LogEntry]) -> Result<()> {
+    async fn insert(&self, db: &mut SqliteConnection, batch: &[Logged]) -> Result<()> {
         let mut transaction = db.begin().await?;
         for rows in batch.chunks(ROWS) {
             let mut insert = query(AssertSqlSafe(self.insert.as_str()));
-            for entry in rows {
-                let at = entry.timestamp.unix_timestamp_nanos();
+            for logged in rows {
+                let Logged::Line(line) = logged else {
+                    return Err("lines alone are stored here".into());
+                };
                 insert = insert
-                    .bind(&entry.flukedeploy_metadata.app_name)
-                    .bind(i64::try_from(at)?)
-                    .bind(entry.level as i64)
-                    .bind(&entry.message);
+                    .bind(&line.origin.metadata.app_name)
+                    .bind(line.at)
+                    .bind(line.level as i64)
+                    .bind(&line.message);
             }
             insert.execute(&mut *transaction).await?;
         }
