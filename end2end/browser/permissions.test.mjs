@@ -57,10 +57,10 @@ for (const javaScript of [true, false]) {
       await look('refused');
       await page.getByLabel('Only in environments').fill('');
       await page.getByLabel('App (optional)', { exact: true }).fill('shop-web');
-      await page.getByLabel('Role').selectOption('deployer');
+      await page.getByLabel('Role', { exact: true }).selectOption('deployer');
       assert.equal((await submitted(page, 'Grant')).status(), 303);
       await page.goto('/permissions');
-      await page.getByRole('cell', { name: 'Deployer' }).waitFor();
+      await page.getByRole('cell', { name: 'Deployer', exact: true }).waitFor();
       await look('granted');
       if (javaScript) assert.deepEqual(await violations(page, 'permissions'), []);
 
