@@ -1,3 +1,4 @@
+use flukedeploy_domain::access::{Action, may_somewhere};
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::list_apps;
 use flukedeploy_platform::views::AppView;
@@ -19,7 +20,7 @@ async fn apps(desk: Desk) -> Result<AnyView, Error> {
     let apps = list_apps(&desk.px, &desk.actor).await?;
     let lead = words::count(apps.len() as u64, "app", "apps");
     let list = if apps.is_empty() {
-        no_apps(&desk).into_any()
+        no_apps(&desk)
     } else {
         app_table(&apps, desk.now).into_any()
     };
@@ -27,7 +28,7 @@ async fn apps(desk: Desk) -> Result<AnyView, Error> {
         <div data-follow="">
             {PageHead::new("Apps")
                 .lead(lead)
-                .actions(view! { <a class="button button-primary" href=paths::NEW_APP>"New app"</a> })
+                .actions(new_app(&desk))
                 .live()
                 .view()}
             <div id="apps" data-live="replace">{list}</div>
@@ -96,7 +97,21 @@ pub(super) fn bare(url: &str) -> String {
         .to_owned()
 }
 
-pub(super) fn no_apps(desk: &Desk) -> impl IntoView + use<> {
+/// The way to a new app, for those who may make one.
+pub(super) fn new_app(desk: &Desk) -> Option<impl IntoView + use<>> {
+    may_somewhere(&desk.actor, Action::CreateApp)
+        .then(|| view! { <a class="button button-primary" href=paths::NEW_APP>"New app"</a> })
+}
+
+pub(super) fn no_apps(desk: &Desk) -> AnyView {
+    if !may_somewhere(&desk.actor, Action::CreateApp) {
+        return empty(
+            "No apps yet",
+            "You see apps in which you have a role, and there is none. Ask an administrator for one.",
+            (),
+        )
+        .into_any();
+    }
     let command = format!(
         "curl -X POST {}/api/v1/deployments \\\n  -H \"Authorization: Bearer $FLUKEDEPLOY_API_TOKEN\" \\\n  \
          -H \"Content-Type: application/json\" \\\n  \
@@ -113,4 +128,5 @@ pub(super) fn no_apps(desk: &Desk) -> impl IntoView + use<> {
         "An app is a container image with an address: FlukeDeploy runs it, checks its health, sends it traffic, and goes back when a new version fails.",
         more,
     )
+    .into_any()
 }

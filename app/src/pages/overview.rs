@@ -8,7 +8,7 @@ use flukedeploy_platform::system::system_view;
 use flukedeploy_platform::views::{AppState, AppView, SystemView};
 use leptos::prelude::*;
 
-use super::apps::{app_table, no_apps};
+use super::apps::{app_table, new_app, no_apps};
 use super::page;
 use crate::components::{
     Mark, PageHead, Section, app_mark, deployment_mark, deployment_table, frame, state, ticking,
@@ -56,7 +56,7 @@ async fn overview(desk: Desk) -> Result<AnyView, Error> {
         .collect();
     let nothing = apps.is_empty();
     let list = if nothing {
-        no_apps(&desk).into_any()
+        no_apps(&desk)
     } else {
         let summary = view! {
             <div>
@@ -92,7 +92,7 @@ async fn overview(desk: Desk) -> Result<AnyView, Error> {
     let content = view! {
         <div data-follow="">
             {PageHead::new("Overview")
-                .actions(view! { <a class="button button-primary" href=paths::NEW_APP>"New app"</a> })
+                .actions(new_app(&desk))
                 .live()
                 .view()}
             <div id="overview" class="steps" data-live="replace">

@@ -144,7 +144,7 @@ fn rule_of_tool(name: &str) -> Option<(Rule, Value)> {
         "deploy_history" => (InAny(Role::Viewer), json!({"app_name": "shop"})),
         "deploy_rollback" => (DEPLOYER, json!({"app_name": "shop"})),
         "deploy_validate" => (VIEWER, json!({"app_name": "shop"})),
-        "deploy_control" => (DEPLOYER, json!({"deployment_id": "ID", "action": "cancel"})),
+        "deploy_control" => (DEPLOYER, json!({"deployment_id": "ID", "action": "abort"})),
         "flukedeploy_scale" => (DEPLOYER, json!({"app_name": "shop", "replicas": 2})),
         "flukedeploy_restart" => (DEPLOYER, json!({"app_name": "shop"})),
         "flukedeploy_set_mode" => (DEPLOYER, json!({"app_name": "shop", "mode": "stopped"})),
