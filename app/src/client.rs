@@ -1,6 +1,6 @@
 //! Where a request comes from, and the cookie of a browser that signed in before.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::ConnectInfo;
 use axum::response::Response;
@@ -17,19 +17,23 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// A browser that was not used for this long is strange again.
 const DEVICE_SECONDS: u32 = 365 * 24 * 3600;
 
-/// Who sends this request, as far as can be told. Not `Forwarded`: a proxy that writes the one header
-/// passes the other on as the client sent it.
-pub(crate) fn origin(px: &Platform, extensions: &Extensions, headers: &HeaderMap) -> Origin {
-    let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+/// The client's address, past the proxies that are trusted; `None` where the connection is not known.
+/// Not `Forwarded`: a proxy that writes the one header passes the other on as the client sent it.
+pub fn address(px: &Platform, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
+    let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
     let forwarded: Vec<_> = headers
         .get_all(FORWARDED_FOR)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .collect();
     let trusted = &px.config().trusted_proxies;
+    Some(client_address(peer.ip(), &forwarded.join(","), trusted))
+}
+
+/// Who sends this request, as far as can be told.
+pub(crate) fn origin(px: &Platform, extensions: &Extensions, headers: &HeaderMap) -> Origin {
     Origin {
-        address: peer
-            .map(|ConnectInfo(peer)| client_address(peer.ip(), &forwarded.join(","), trusted)),
+        address: address(px, headers, extensions),
         user_agent: headers
             .get(USER_AGENT)
             .and_then(|value| value.to_str().ok())

@@ -24,6 +24,7 @@ mod session;
 mod shell;
 mod words;
 
-pub use origin::{INTENT, REQUEST_ID, origin_of};
+pub use client::address as client_address;
+pub use origin::origin_of;
 pub use router::{DashboardSettings, accept_session, dashboard_router};
 pub use session::still_signed_in;

@@ -164,7 +164,7 @@ pub(crate) async fn gate(
     };
     let mut visitor = Visitor { actor, theme };
     if let Some(actor) = &mut visitor.actor {
-        actor.origin = Some(origin_of(request.headers(), request.extensions()));
+        actor.origin = Some(origin_of(&px, request.headers(), request.extensions()));
     }
     if visitor.actor.is_some() || is_open(request.uri().path()) {
         request.extensions_mut().insert(visitor);

@@ -52,7 +52,7 @@ pub async fn require(State(gate): State<Gate>, mut request: Request, next: Next)
         None
     };
     let changes = Changes::from_now(&gate.px);
-    let origin = origin_of(request.headers(), request.extensions());
+    let origin = origin_of(&gate.px, request.headers(), request.extensions());
     let (mut actor, credential, until) = match bearer(request.headers()) {
         Err(problem) => return problem.into_response(),
         Ok(Some(token)) => {
@@ -151,7 +151,7 @@ pub(super) async fn from_token(
     headers: &HeaderMap,
     extensions: &Extensions,
 ) -> Result<Actor, Problem> {
-    let origin = Some(origin_of(headers, extensions));
+    let origin = Some(origin_of(px, headers, extensions));
     Ok(identity::authenticate_token(px, token.expose(), door, origin).await?)
 }
 

@@ -31,7 +31,11 @@ enum What {
 impl Presented {
     /// # Errors
     /// There is an `Authorization` header that cannot be read.
-    pub(super) fn of(headers: &HeaderMap, extensions: &Extensions) -> Result<Self, Problem> {
+    pub(super) fn of(
+        px: &Platform,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<Self, Problem> {
         let what = match auth::bearer(headers)? {
             Some(token) => What::Token(token),
             None => match auth::session_actor(extensions) {
@@ -42,7 +46,7 @@ impl Presented {
                 None => What::Nothing,
             },
         };
-        let origin = origin_of(headers, extensions);
+        let origin = origin_of(px, headers, extensions);
         Ok(Self { what, origin })
     }
 

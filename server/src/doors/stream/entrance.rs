@@ -8,11 +8,12 @@ use axum::http::StatusCode;
 use axum::http::header::UPGRADE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
+use flukedeploy_app::client_address;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::connection::Connection;
 use super::credential::Presented;
-use super::listeners::{Full, address_of};
+use super::listeners::Full;
 use super::selection::Selection;
 use crate::doors::problem::Problem;
 use crate::doors::query::Params;
@@ -53,14 +54,18 @@ async fn upgrade(state: AppState, port: u16, request: Request) -> Response {
         Ok(query) => Selection::of_query(query),
         Err(problem) => return problem.into_response(),
     };
-    let presented = match Presented::of(&parts.headers, &parts.extensions) {
+    let presented = match Presented::of(&state.px, &parts.headers, &parts.extensions) {
         Ok(presented) => presented,
         Err(problem) => return problem.into_response(),
     };
-    let seat = match state.listeners.sit(address_of(&parts.extensions)) {
-        Ok(seat) => seat,
-        Err(full) => return Problem::unavailable(Full::CODE, full.message()).into_response(),
-    };
+    let seat =
+        match state
+            .listeners
+            .sit(client_address(&state.px, &parts.headers, &parts.extensions))
+        {
+            Ok(seat) => seat,
+            Err(full) => return Problem::unavailable(Full::CODE, full.message()).into_response(),
+        };
     upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)

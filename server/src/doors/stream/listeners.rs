@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use axum::extract::ConnectInfo;
-use axum::http::Extensions;
 use flukedeploy_domain::access::Actor;
 use time::OffsetDateTime;
 
@@ -69,11 +67,6 @@ fn counted(address: IpAddr) -> IpAddr {
             None => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
         },
     }
-}
-
-pub(super) fn address_of(extensions: &Extensions) -> Option<IpAddr> {
-    let known = extensions.get::<ConnectInfo<SocketAddr>>();
-    known.map(|ConnectInfo(address)| address.ip())
 }
 
 fn take<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: K, most: usize) -> bool {

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use super::credential::Presented;
-use super::listeners::{Full, Seat, address_of};
+use super::listeners::{Full, Seat};
 use super::selection::Selection;
 use crate::doors::problem::Problem;
 use crate::doors::query::Params;
@@ -14,6 +14,7 @@ use crate::doors::state::AppState;
 use axum::extract::{Request, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use flukedeploy_app::client_address;
 use flukedeploy_domain::names::Invalid;
 use flukedeploy_platform::Platform;
 use flukedeploy_platform::follow::{Followed, Follower, Since, Start};
@@ -50,12 +51,12 @@ pub(crate) async fn read(
         })?;
         selection.start = Start::Since(last);
     }
-    let presented = Presented::of(&parts.headers, &parts.extensions)?;
+    let presented = Presented::of(&state.px, &parts.headers, &parts.extensions)?;
     let Some((actor, standing)) = presented.known(&state.px).await? else {
         return Err(Problem::unauthorized("this needs a token"));
     };
     let full = |full: Full| Problem::unavailable(Full::CODE, full.message());
-    let address = address_of(&parts.extensions);
+    let address = client_address(&state.px, &parts.headers, &parts.extensions);
     let mut seat = state.listeners.sit(address).map_err(full)?;
     seat.belongs_to(&actor).map_err(full)?;
     let mut follower = Follower::new(&state.px, actor)?;
