@@ -30,12 +30,15 @@ export async function ended(page) {
   await page.locator('[data-deployment-status][data-final="true"]').waitFor({ timeout: DEPLOYMENT_TIMEOUT_MS });
 }
 
-/** The five phases as `{deploy: 'running', …}`; each must say its state in words, too. */
+/**
+ * The five phases as `{deploy: 'running', …}`; each must say its state in words, too. Read in one go: the
+ * page redraws itself meanwhile, and a state of one moment beside the words of the next proves nothing.
+ */
 export async function phases(page) {
+  const items = await page.getByRole('list', { name: 'Phases' }).evaluate((list) =>
+    [...list.children].map((item) => ({ name: item.dataset.phase, status: item.dataset.status, text: item.innerText })));
   const shown = {};
-  for (const item of await page.getByRole('list', { name: 'Phases' }).getByRole('listitem').all()) {
-    const [name, status] = [await item.getAttribute('data-phase'), await item.getAttribute('data-status')];
-    const text = await item.innerText();
+  for (const { name, status, text } of items) {
     for (const word of [WORDS[name], WORDS[status]]) {
       if (!text.includes(word)) throw new Error(`the phase ${name} is ${status}, but says ${JSON.stringify(text)}`);
     }
