@@ -30,6 +30,7 @@ pub(crate) const SET_UP: &str = "/setup";
 pub(crate) const INVITATIONS: &str = "/invitations";
 pub(crate) const PERMISSIONS: &str = "/permissions";
 pub(crate) const PEOPLE: &str = "/people";
+pub(crate) const AUDIT: &str = "/audit";
 pub(crate) const ACCOUNT: &str = "/account";
 pub(crate) const CONFIRM: &str = "/account/confirm";
 pub(crate) const PASSWORD: &str = "/account/password";
@@ -45,6 +46,15 @@ pub(crate) fn app(name: &AppName) -> String {
 
 pub(crate) fn withdraw(grant: &str) -> String {
     format!("{PERMISSIONS}/{}/withdraw", encoded(grant))
+}
+
+pub(crate) fn audit_entry(sequence: i64) -> String {
+    format!("{AUDIT}/{sequence}")
+}
+
+/// What somebody did.
+pub(crate) fn audit_of(actor: &str) -> String {
+    format!("{AUDIT}?actor={}", encoded(actor))
 }
 
 /// The same page of another environment of the app.

@@ -13,6 +13,8 @@ use crate::pages::{
     account::AccountPage,
     app::AppPage,
     apps::AppsPage,
+    audit::AuditPage,
+    audit_entry::AuditEntryPage,
     components::ComponentsPage,
     confirm::ConfirmPage,
     connect::ConnectPage,
@@ -87,6 +89,8 @@ pub(crate) fn App() -> impl IntoView {
                 <Route path=path!("/people") view=PeoplePage/>
                 <Route path=path!("/people/:id/delete") view=DeletePersonPage/>
                 <Route path=path!("/people/:id/reset") view=ResetPersonPage/>
+                <Route path=path!("/audit") view=AuditPage/>
+                <Route path=path!("/audit/:sequence") view=AuditEntryPage/>
                 <Route path=path!("/account") view=AccountPage/>
                 <Route path=path!("/account/confirm") view=ConfirmPage/>
                 <Route path=path!("/account/second-factor") view=SecondFactorPage/>

@@ -61,6 +61,8 @@ before(async () => {
     '/sign-in/code',
     '/invitations/used',
     '/people',
+    '/audit',
+    '/audit/1',
     '/permissions',
     '/account',
     '/account/confirm',

@@ -32,6 +32,8 @@ before(async () => {
     '/deployments',
     `/deployments/${id}`,
     '/people',
+    '/audit',
+    '/audit/1',
     '/account',
     '/account/second-factor',
     '/tokens',

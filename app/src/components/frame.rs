@@ -17,6 +17,7 @@ pub(crate) enum Section {
     Logs,
     System,
     People,
+    Audit,
     Tokens,
     Webhooks,
     Credentials,
@@ -51,6 +52,7 @@ pub(crate) fn frame(desk: &Desk, section: Section, content: impl IntoView + 'sta
                     </ul>
                     <ul class="nav-group">
                         {may(Action::ListPeople).then(|| link(Section::People, "People", paths::PEOPLE, Icon::People))}
+                        {may(Action::ViewAudit).then(|| link(Section::Audit, "Audit", paths::AUDIT, Icon::Audit))}
                         {may(Action::ListTokens).then(|| link(Section::Tokens, "Tokens", paths::TOKENS, Icon::Tokens))}
                         {may(Action::ListCredentials).then(|| link(Section::Credentials, "Credentials", paths::CREDENTIALS, Icon::Credentials))}
                         {may(Action::ListWebhooks).then(|| link(Section::Webhooks, "Webhooks", paths::WEBHOOKS, Icon::Webhooks))}
@@ -93,6 +95,7 @@ fn account(desk: &Desk) -> impl IntoView + use<> {
                 <hr/>
                 <div class="menu-phone">
                     {is_administrator.then(|| view! { <a class="menu-item" href=paths::PEOPLE>"People"</a> })}
+                    {is_administrator.then(|| view! { <a class="menu-item" href=paths::AUDIT>"Audit"</a> })}
                     <a class="menu-item" href=paths::TOKENS>"Tokens"</a>
                     <a class="menu-item" href=paths::CREDENTIALS>"Credentials"</a>
                     <a class="menu-item" href=paths::WEBHOOKS>"Webhooks"</a>

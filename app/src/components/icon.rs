@@ -15,6 +15,7 @@ pub(crate) enum Icon {
     Connect,
     Account,
     People,
+    Audit,
     Open,
 }
 
@@ -43,6 +44,7 @@ pub(crate) fn icon(icon: Icon) -> impl IntoView {
         Icon::People => {
             "M6 7.500a2.300 2.300 0 1 0 0-4.600A2.300 2.300 0 0 0 6 7.500zM1.800 13c.4-2.200 2.100-3.500 4.200-3.500s3.800 1.300 4.200 3.500M10.500 7.300a2 2 0 1 0-.6-3.900M11.600 9.700c1.500.3 2.400 1.500 2.700 3.300"
         }
+        Icon::Audit => "M4 2.500h8v11H4zM6 5.500h4M6 8h4M6 10.500h2",
         Icon::Open => "M6.500 3.500h-3v9h9v-3M9 3h4v4M13 3 7.500 8.500",
     };
     view! {

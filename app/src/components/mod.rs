@@ -48,6 +48,7 @@ pub(crate) use removal::removal;
 pub(crate) use rollout::rollout;
 pub(crate) use source::source;
 pub(crate) use state::{
-    Mark, app_mark, check_mark, delivery_mark, deployment_mark, job_mark, phase_mark, state,
+    Mark, app_mark, check_mark, delivery_mark, deployment_mark, job_mark, outcome_mark, phase_mark,
+    state,
 };
 pub(crate) use time::{age, ticking};

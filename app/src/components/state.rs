@@ -1,5 +1,6 @@
 //! State by shape, word and colour: the same marks everywhere.
 
+use flukedeploy_domain::audit::Outcome;
 use flukedeploy_domain::check::{Check, CheckStatus};
 use flukedeploy_domain::deployment::{PhaseStatus, Status};
 use flukedeploy_domain::job::JobStatus;
@@ -71,6 +72,13 @@ impl Mark {
         } else {
             Self::idle(word)
         }
+    }
+}
+
+pub(crate) fn outcome_mark(outcome: Outcome) -> Mark {
+    match outcome {
+        Outcome::Done => Mark::good("Done"),
+        Outcome::Denied => Mark::bad("Refused"),
     }
 }
 

@@ -363,7 +363,7 @@ fn note<T>(faults: &mut Vec<Invalid>, name: &'static str, read: Result<T, Invali
 }
 
 /// A time as addresses have it (RFC 3339), or as the browser's field for times sends it: in UTC.
-fn instant(name: &'static str, text: &str) -> Result<OffsetDateTime, Invalid> {
+pub(super) fn instant(name: &'static str, text: &str) -> Result<OffsetDateTime, Invalid> {
     let with_seconds = |text: &str| match text.len() {
         16 => format!("{text}:00Z"),
         _ => format!("{text}Z"),

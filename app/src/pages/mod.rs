@@ -8,6 +8,8 @@ pub(crate) mod account;
 pub(crate) mod app;
 mod app_settings;
 pub(crate) mod apps;
+pub(crate) mod audit;
+pub(crate) mod audit_entry;
 pub(crate) mod components;
 pub(crate) mod confirm;
 pub(crate) mod connect;

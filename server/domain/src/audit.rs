@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::access::{Action, Actor, Origin};
+use crate::access::{Action, Actor, Door, Origin};
+use crate::deployment::SettingsChange;
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
@@ -16,6 +17,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    pub const ALL: [Self; 2] = [Self::Done, Self::Denied];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -44,6 +47,9 @@ pub struct AuditEntry {
     pub resource: String,
     /// One sentence. Names of variables, never values.
     pub summary: String,
+    /// What it was and what it is now, a value each. Of variables and secrets only the names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<SettingsChange>,
     /// Entries of before it was noted were all done.
     #[serde(default, skip_serializing_if = "Outcome::is_done")]
     pub outcome: Outcome,
@@ -66,8 +72,53 @@ impl AuditEntry {
             action,
             resource: resource.into(),
             summary: summary.into(),
+            changes: Vec::new(),
             outcome: Outcome::Done,
             origin: actor.origin.as_deref().cloned(),
         }
     }
+
+    /// With what it was before and is now.
+    #[must_use]
+    pub fn with_changes(mut self, changes: Vec<SettingsChange>) -> Self {
+        self.changes = changes;
+        self
+    }
+
+    /// With one value that was and one that is now; `None` where there was or is none.
+    #[must_use]
+    pub fn with_change(
+        mut self,
+        name: &str,
+        before: Option<String>,
+        after: Option<String>,
+    ) -> Self {
+        if before != after {
+            self.changes.push(SettingsChange {
+                name: name.to_owned(),
+                before,
+                after,
+            });
+        }
+        self
+    }
+}
+
+/// Which entries of the trail; what is `None` leaves none out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// Id or name of who acted.
+    pub actor: Option<String>,
+    pub action: Option<Action>,
+    /// As in the entry; `app:shop-web` finds what was done in its environments, too.
+    pub resource: Option<String>,
+    pub door: Option<Door>,
+    pub outcome: Option<Outcome>,
+    /// The first moment.
+    pub since: Option<OffsetDateTime>,
+    /// The moment after the last one.
+    pub until: Option<OffsetDateTime>,
+    /// Somewhere in the sentence, the names, the resource or the declared intent; upper and lower
+    /// case of ASCII are the same.
+    pub text: Option<String>,
 }

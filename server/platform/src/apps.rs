@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use flukedeploy_domain::access::{Action, Actor, Resource};
 use flukedeploy_domain::app::{App, EnvVars, Environment, Marks, RunMode, Settings};
 use flukedeploy_domain::audit::AuditEntry;
-use flukedeploy_domain::deployment::Strategy;
+use flukedeploy_domain::deployment::{Strategy, changes_between};
 use flukedeploy_domain::health::HealthGate;
 use flukedeploy_domain::log_entry::{EventType, Level, LogMetadata};
 use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname, Invalid, near_names};
@@ -231,7 +231,8 @@ pub async fn create_app(px: &Platform, actor: &Actor, new: NewApp) -> Result<App
         Action::CreateApp,
         format!("app:{}", app.name),
         format!("created app {}", app.name),
-    );
+    )
+    .with_changes(changes_between(&Settings::default(), &environment.settings));
     px.parts()
         .store
         .create_app(&app, &environment, &audit)
@@ -280,7 +281,8 @@ pub async fn change_app(
         Action::ChangeSettings,
         format!("app:{name}"),
         &summary,
-    );
+    )
+    .with_changes(changes_between(&environment.settings, &settings));
     px.parts()
         .store
         .change_settings(

@@ -45,7 +45,25 @@ pub async fn put_credential(
         created_at: px.now(),
     };
     credential.validate().map_err(Error::Invalid)?;
-    let audit = entry(px, actor, "stored", credential.kind, &credential.host);
+    let former = px.parts().store.credentials().await?;
+    let former = former
+        .into_iter()
+        .find(|one| (one.kind, &one.host) == (credential.kind, &credential.host));
+    let is_other = former
+        .as_ref()
+        .is_none_or(|former| former.secret != credential.secret);
+    let set = |is: bool| is.then(|| "(set)".to_owned());
+    let audit = entry(px, actor, "stored", credential.kind, &credential.host)
+        .with_change(
+            "username",
+            former.as_ref().map(|former| former.username.clone()),
+            Some(credential.username.clone()),
+        )
+        .with_change(
+            "secret",
+            set(former.is_some()),
+            is_other.then(|| "(set anew)".to_owned()).or(set(true)),
+        );
     px.parts().store.put_credential(&credential, &audit).await?;
     crate::changes::tell(px, &audit);
     hand_to_engine(px).await;

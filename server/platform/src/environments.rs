@@ -7,6 +7,7 @@ use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::log_entry::{EventType, Level, LogMetadata};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::volume_name;
+use flukedeploy_domain::timestamp::to_wire;
 use time::{Duration, OffsetDateTime};
 
 use crate::apps::{
@@ -162,7 +163,7 @@ pub async fn set_ttl(
         Action::ChangeEnvironments,
         Resource::Environment(app, name),
     )?;
-    require_environment(px, actor, app, name).await?;
+    let environment = require_environment(px, actor, app, name).await?;
     if name.is_production() {
         return Err(Error::invalid(
             "ttl_seconds",
@@ -176,7 +177,9 @@ pub async fn set_ttl(
         Some(ttl) => format!("lets {of} live for {ttl} s"),
         None => format!("keeps {of} until it is deleted"),
     };
-    let audit = entry(actor, app, now, &summary);
+    let former = environment.expires_at.map(to_wire);
+    let audit =
+        entry(actor, app, now, &summary).with_change("expires_at", former, expires_at.map(to_wire));
     let store = &px.parts().store;
     store.set_expiry(app, name, expires_at, &audit).await?;
     note(px, app, name, format!("{} {summary}", actor.name));

@@ -84,6 +84,13 @@ pub async fn grant(px: &Platform, actor: &Actor, new: NewGrant) -> Result<GrantV
     check_environments(new.environments.as_ref())?;
     let name = subject_that_needs_it(px, &new.subject).await?;
     let record = record(px, actor, new);
+    let former = px
+        .parts()
+        .store
+        .grants()
+        .await?
+        .into_iter()
+        .find(|grant| (&grant.subject, &grant.target) == (&record.subject, &record.target));
     let audit = AuditEntry::new(
         record.created_at,
         actor,
@@ -96,7 +103,8 @@ pub async fn grant(px: &Platform, actor: &Actor, new: NewGrant) -> Result<GrantV
             record.target,
             places(record.environments.as_ref())
         ),
-    );
+    )
+    .with_change("role", former.as_ref().map(role_of), Some(role_of(&record)));
     px.parts().store.put_grant(&record, &audit).await?;
     crate::changes::tell_apart(px, &audit);
     // What it had there may have been more.
@@ -129,7 +137,8 @@ pub async fn withdraw(px: &Platform, actor: &Actor, id: &str) -> Result<(), Erro
             grant.subject.id(),
             grant.target
         ),
-    );
+    )
+    .with_change("role", Some(role_of(&grant)), None);
     if !store.delete_grant(id, &audit).await? {
         return Err(no_such_grant());
     }
@@ -151,11 +160,26 @@ pub async fn set_project(
         None => format!("took app {app} out of its project"),
     };
     let resource = format!("app:{app}");
-    let audit = AuditEntry::new(px.now(), actor, Action::ChangeProjects, resource, summary);
+    let former = px.parts().store.project_members().await?.remove(app);
+    let audit = AuditEntry::new(px.now(), actor, Action::ChangeProjects, resource, summary)
+        .with_change(
+            "project",
+            former.map(|project| project.to_string()),
+            project.map(ToString::to_string),
+        );
     px.parts().store.set_project(app, project, &audit).await?;
     crate::changes::tell_apart(px, &audit);
     px.parts().rechecks.announce();
     Ok(())
+}
+
+/// "deployer, only in staging", for the trail.
+fn role_of(grant: &GrantRecord) -> String {
+    format!(
+        "{}{}",
+        grant.role.as_str(),
+        places(grant.environments.as_ref())
+    )
 }
 
 pub(crate) fn record(px: &Platform, actor: &Actor, new: NewGrant) -> GrantRecord {

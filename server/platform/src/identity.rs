@@ -3,18 +3,17 @@
 use std::sync::Arc;
 
 use flukedeploy_domain::access::{
-    Action, Actor, ActorKind, ActorSession, Door, Origin as RequestOrigin, Resource, Rights, Tier,
+    Action, Actor, ActorKind, ActorSession, Door, Origin as RequestOrigin, Rights, Tier,
 };
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::names::Invalid;
 use flukedeploy_domain::timestamp::from_unix_ms;
 use time::OffsetDateTime;
 
-use crate::authorise::authorise;
 use crate::error::Error;
 use crate::people::{self, Origin};
 use crate::platform::Platform;
-use crate::ports::{Account, AuditRow, StoreError};
+use crate::ports::{Account, StoreError};
 use crate::secret::{Secret, matches_hash, random_id, sha256_hex};
 
 const SET_UP_TOKEN: &str = "set_up_token_hash";
@@ -241,21 +240,6 @@ pub async fn ensure_admin(px: &Platform, password: Secret) -> Result<(), Error> 
         .await?;
     px.parts().store.forget(SET_UP_TOKEN).await?;
     Ok(())
-}
-
-/// Newest first.
-pub async fn audit_trail(
-    px: &Platform,
-    actor: &Actor,
-    limit: u32,
-    before: Option<i64>,
-) -> Result<Vec<AuditRow>, Error> {
-    authorise(px, actor, Action::ViewAudit, Resource::System)?;
-    Ok(px
-        .parts()
-        .store
-        .audit_entries(limit.clamp(1, 500), before)
-        .await?)
 }
 
 pub(crate) fn unix_ms(at: OffsetDateTime) -> i64 {

@@ -5,6 +5,7 @@
 
 mod ahead;
 pub mod apps;
+pub mod audit;
 pub mod authorise;
 pub mod budgets;
 mod changes;

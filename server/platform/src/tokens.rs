@@ -7,6 +7,7 @@ use flukedeploy_domain::access::{
 };
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::names::{EnvironmentName, Invalid};
+use flukedeploy_domain::timestamp::to_wire;
 use time::{Duration, OffsetDateTime};
 
 use crate::authorise::authorise;
@@ -356,7 +357,11 @@ pub async fn rotate_token(
         old.name
     );
     let resource = format!("token:{id}");
-    let audit = AuditEntry::new(now, actor, Action::RevokeToken, resource, summary);
+    let audit = AuditEntry::new(now, actor, Action::RevokeToken, resource, summary).with_change(
+        "expires_at",
+        old.expires_at.map(to_wire),
+        Some(to_wire(old.expires_at.map_or(until, |end| end.min(until)))),
+    );
     store.shorten_token(id, until, &audit).await?;
     px.parts().rechecks.announce();
     Ok(NewToken {

@@ -6,6 +6,8 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::Uri;
 use axum::http::request::Parts;
 use flukedeploy_domain::names::{Invalid, quoted};
+use flukedeploy_domain::timestamp;
+use time::OffsetDateTime;
 
 use super::problem::Problem;
 
@@ -66,6 +68,20 @@ impl Params {
             self.faults.push(Invalid::new(name, problem));
         }
         number
+    }
+
+    /// A time as the wire writes it, RFC 3339.
+    pub(crate) fn time(&mut self, name: &str) -> Option<OffsetDateTime> {
+        let text = self.text(name)?;
+        let found = timestamp::from_wire(&text).ok();
+        if found.is_none() {
+            let problem = format!(
+                "must be a time such as 2026-02-04T10:13:20Z, not {}",
+                quoted(&text)
+            );
+            self.faults.push(Invalid::new(name, problem));
+        }
+        found
     }
 
     pub(crate) fn flag(&mut self, name: &str, default: bool) -> bool {

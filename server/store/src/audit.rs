@@ -4,10 +4,11 @@
 //! The chain has no key: it shows tampering by whoever does not rewrite all of it. Keep the newest
 //! hash elsewhere to notice even that.
 
-use flukedeploy_domain::audit::AuditEntry;
-use flukedeploy_platform::ports::{AuditRow, StoreError};
+use flukedeploy_domain::audit::{AuditEntry, AuditFilter};
+use flukedeploy_domain::timestamp::to_wire;
+use flukedeploy_platform::ports::{AuditOrder, AuditRow, StoreError};
 use sha2::{Digest, Sha256};
-use sqlx::SqliteConnection;
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
 use crate::columns::{from_json, to_json};
 use crate::error::{Doing, corrupt};
@@ -39,6 +40,7 @@ impl TryFrom<Row> for AuditRow {
             sequence: row.sequence,
             entry: from_json(&row.entry)
                 .map_err(|cause| corrupt("audit_entries", row.sequence.to_string(), cause))?,
+            stored: row.entry,
             hash: row.hash,
         })
     }
@@ -95,23 +97,77 @@ pub(crate) async fn append(
 
 pub(crate) async fn entries(
     db: &mut SqliteConnection,
+    filter: &AuditFilter,
+    order: AuditOrder,
     limit: u32,
-    before: Option<i64>,
 ) -> Result<Vec<AuditRow>, StoreError> {
-    let before = before.unwrap_or(i64::MAX);
-    sqlx::query_as!(
-        Row,
-        r#"SELECT sequence AS "sequence!", entry, hash FROM audit_entries
-           WHERE sequence < ? ORDER BY sequence DESC LIMIT ?"#,
-        before,
-        limit
-    )
-    .fetch_all(db)
-    .await
-    .doing("reading the audit trail")?
-    .into_iter()
-    .map(AuditRow::try_from)
-    .collect()
+    const DOING: &str = "reading the audit trail";
+    let mut query = QueryBuilder::new("SELECT sequence, entry, hash FROM audit_entries WHERE ");
+    match order {
+        AuditOrder::NewestBefore(before) => query
+            .push("sequence < ")
+            .push_bind(before.unwrap_or(i64::MAX)),
+        AuditOrder::OldestAfter(after) => query.push("sequence > ").push_bind(after),
+    };
+    narrow(&mut query, filter);
+    query.push(match order {
+        AuditOrder::NewestBefore(_) => " ORDER BY sequence DESC LIMIT ",
+        AuditOrder::OldestAfter(_) => " ORDER BY sequence LIMIT ",
+    });
+    query.push_bind(limit);
+    let rows = query.build().fetch_all(db).await.doing(DOING)?;
+    rows.iter()
+        .map(|row| {
+            let row = Row {
+                sequence: row.try_get("sequence").doing(DOING)?,
+                entry: row.try_get("entry").doing(DOING)?,
+                hash: row.try_get("hash").doing(DOING)?,
+            };
+            AuditRow::try_from(row)
+        })
+        .collect()
+}
+
+fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &AuditFilter) {
+    if let Some(actor) = &filter.actor {
+        query.push(" AND (actor_id = ").push_bind(actor.clone());
+        query.push(" OR actor_name = ").push_bind(actor.clone());
+        query.push(")");
+    }
+    if let Some(action) = filter.action {
+        query.push(" AND action = ").push_bind(action.as_str());
+    }
+    if let Some(resource) = &filter.resource {
+        // Everything that begins with "app:shop/": '0' is the character after '/'.
+        query.push(" AND (resource = ").push_bind(resource.clone());
+        query
+            .push(" OR (resource >= ")
+            .push_bind(format!("{resource}/"));
+        query
+            .push(" AND resource < ")
+            .push_bind(format!("{resource}0"));
+        query.push("))");
+    }
+    if let Some(door) = filter.door {
+        query.push(" AND door = ").push_bind(door.as_str());
+    }
+    if let Some(outcome) = filter.outcome {
+        query.push(" AND outcome = ").push_bind(outcome.as_str());
+    }
+    // Times are stored in UTC with the same number of digits each: they sort as text.
+    if let Some(since) = filter.since {
+        query.push(" AND at >= ").push_bind(to_wire(since));
+    }
+    if let Some(until) = filter.until {
+        query.push(" AND at < ").push_bind(to_wire(until));
+    }
+    if let Some(text) = &filter.text {
+        query.push(
+            " AND instr(lower(concat_ws(char(10), json_extract(entry, '$.summary'), actor_name, \
+             resource, json_extract(entry, '$.origin.intent'))), lower(",
+        );
+        query.push_bind(text.clone()).push(")) > 0");
+    }
 }
 
 pub(crate) async fn verify(db: &mut SqliteConnection) -> Result<AuditVerdict, StoreError> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use flukedeploy_domain::access::{Grant, GrantRecord, Subject};
 use flukedeploy_domain::app::{App, Environment, RunMode, Settings};
-use flukedeploy_domain::audit::AuditEntry;
+use flukedeploy_domain::audit::{AuditEntry, AuditFilter};
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
 use flukedeploy_domain::forwarder::{ForwardProgress, Forwarder, ForwarderId};
@@ -18,8 +18,8 @@ use flukedeploy_domain::webhook::{
 };
 use flukedeploy_platform::ports::Clock;
 use flukedeploy_platform::ports::{
-    Account, AppOverview, AuditRow, LeftoverVolume, NewRelease, Opened, Outbound, Scale, Store,
-    StoreError, StoredToken, Switch, WaitingDelivery,
+    Account, AppOverview, AuditOrder, AuditRow, LeftoverVolume, NewRelease, Opened, Outbound,
+    Scale, Store, StoreError, StoredToken, Switch, WaitingDelivery,
 };
 use sqlx::sqlite::SqliteSynchronous;
 use time::{Duration, OffsetDateTime};
@@ -941,11 +941,12 @@ impl Store for SqliteStore {
 
     async fn audit_entries(
         &self,
+        filter: &AuditFilter,
+        order: AuditOrder,
         limit: u32,
-        before: Option<i64>,
     ) -> Result<Vec<AuditRow>, StoreError> {
         let mut db = self.database.read("reading the audit trail").await?;
-        audit::entries(&mut db, limit, before).await
+        audit::entries(&mut db, filter, order, limit).await
     }
 
     async fn remembered(&self, key: &str) -> Result<Option<String>, StoreError> {

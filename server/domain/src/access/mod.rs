@@ -52,6 +52,15 @@ pub enum Door {
 }
 
 impl Door {
+    pub const ALL: [Self; 6] = [
+        Self::Dashboard,
+        Self::Rest,
+        Self::Stream,
+        Self::Mcp,
+        Self::Cli,
+        Self::System,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Dashboard => "dashboard",

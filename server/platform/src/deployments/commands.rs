@@ -291,6 +291,7 @@ pub(super) async fn open(
         format!("app:{}", deployment.app),
         format!("{} ({})", request.summary, deployment.id),
     );
+    let audit = before_and_wanted(audit, environment, &deployment.source);
     let key = request
         .idempotency
         .as_ref()
@@ -311,6 +312,38 @@ pub(super) async fn open(
             Ok((deployment, false))
         }
         Opened::Replayed(former) => Ok((*former, true)),
+    }
+}
+
+/// What is there and what is asked for; what came of it stands in the deployment's receipt.
+fn before_and_wanted(entry: AuditEntry, environment: &Environment, source: &Source) -> AuditEntry {
+    let serving = environment.active_release.map(|number| number.to_string());
+    match source {
+        Source::Scale { from, to } => {
+            entry.with_change("replicas", Some(from.to_string()), Some(to.to_string()))
+        }
+        Source::Mode { to } => entry.with_change(
+            "mode",
+            Some(environment.mode.as_str().to_owned()),
+            Some(to.as_str().to_owned()),
+        ),
+        Source::Release { number, .. } => {
+            entry.with_change("release", serving, Some(number.to_string()))
+        }
+        Source::Restart { of } => {
+            entry.with_change("release", serving, Some(format!("release {of} anew")))
+        }
+        Source::Image { image, .. } => {
+            entry.with_change("release", serving, Some(image.to_string()))
+        }
+        Source::Promote { from, number } => entry.with_change(
+            "release",
+            serving,
+            Some(format!("release {number} of {from}")),
+        ),
+        Source::Build { .. } => {
+            entry.with_change("release", serving, Some("a new build".to_owned()))
+        }
     }
 }
 

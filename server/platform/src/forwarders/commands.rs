@@ -172,7 +172,7 @@ pub async fn change_forwarder(
         _ => format!("changed the log forwarder {id}"),
     };
     learn(px, &after);
-    let audit = audit(px, actor, id, summary);
+    let audit = changes(audit(px, actor, id, summary), &before, &after);
     if !px.parts().store.change_forwarder(&after, &audit).await? {
         return Err(not_found());
     }
@@ -301,6 +301,23 @@ fn not_found() -> Error {
     Error::NotFound {
         what: "log forwarder of that id".to_owned(),
     }
+}
+
+/// What differs. Addresses may hold keys, so that only their hosts are named; of headers and the key
+/// of signatures it is only said that they are others.
+fn changes(entry: AuditEntry, before: &Forwarder, after: &Forwarder) -> AuditEntry {
+    let filter = |of: &Forwarder| serde_json::to_string(&of.filter).ok();
+    let others = (before.secrets != after.secrets).then(|| "(changed)".to_owned());
+    let target = |of: &Forwarder| Some(of.target.authority());
+    entry
+        .with_change(
+            "active",
+            Some(before.active.to_string()),
+            Some(after.active.to_string()),
+        )
+        .with_change("target", target(before), target(after))
+        .with_change("filter", filter(before), filter(after))
+        .with_change("secrets", None, others)
 }
 
 fn audit(px: &Platform, actor: &Actor, id: &ForwarderId, summary: String) -> AuditEntry {

@@ -60,7 +60,11 @@ pub async fn rename(px: &Platform, actor: &Actor, name: Option<&str>) -> Result<
     if name == account.display_name {
         return Ok(());
     }
-    let audit = audit(px, actor, &account, "changed the name that is shown");
+    let audit = audit(px, actor, &account, "changed the name that is shown").with_change(
+        "display_name",
+        account.display_name.clone(),
+        name.clone(),
+    );
     let store = &px.parts().store;
     store
         .set_display_name(&account.id, name.as_deref(), &audit)

@@ -46,6 +46,11 @@ pub async fn switch_person(
         actor,
         &account,
         format!("{done} the account {}", account.name),
+    )
+    .with_change(
+        "state",
+        Some(on_or_off(account.disabled_at.is_some())),
+        Some(on_or_off(disabled)),
     );
     let at = disabled.then_some(audit.at);
     if px.parts().store.switch_account(id, at, &audit).await? {
@@ -92,6 +97,10 @@ pub async fn reset_second_factor(px: &Platform, actor: &Actor, id: &str) -> Resu
     }
     told(px, &audit);
     Ok(())
+}
+
+fn on_or_off(disabled: bool) -> String {
+    if disabled { "off" } else { "on" }.to_owned()
 }
 
 fn audit(px: &Platform, actor: &Actor, account: &Account, did: String) -> AuditEntry {

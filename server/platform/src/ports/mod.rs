@@ -35,8 +35,8 @@ pub use outgoing::{Answer, Outgoing, OutgoingError, OutgoingRequest};
 pub use people::{Invitation, People, SecondFactor, StoredSession};
 pub use raw_lines::{FilePlace, LineSpan, RawLine, RawLines, ReadTo, ReplicaRead};
 pub use store::{
-    Account, AppOverview, AuditRow, LeftoverVolume, NewRelease, Opened, Outbound, Scale, Store,
-    StoreError, StoredToken, Switch, WaitingDelivery,
+    Account, AppOverview, AuditOrder, AuditRow, LeftoverVolume, NewRelease, Opened, Outbound,
+    Scale, Store, StoreError, StoredToken, Switch, WaitingDelivery,
 };
 pub use traffic::{IngressNews, RequestBatch, Served, Traffic, TrafficError};
 pub use workshop::{ContextDockerfile, Opened as OpenedSource, Received, SourceError, Workshop};

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use flukedeploy_domain::access::{Grant, GrantRecord, Limits, Subject, Tier};
 use flukedeploy_domain::app::{App, Environment, Probation, RunMode, Settings, Standby};
-use flukedeploy_domain::audit::AuditEntry;
+use flukedeploy_domain::audit::{AuditEntry, AuditFilter};
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
 use flukedeploy_domain::forwarder::{ForwardProgress, Forwarder, ForwarderId};
@@ -391,10 +391,12 @@ pub trait Store: People {
 
     // The rest.
 
+    /// At most `limit` entries of those that fit.
     async fn audit_entries(
         &self,
+        filter: &AuditFilter,
+        order: AuditOrder,
         limit: u32,
-        before: Option<i64>,
     ) -> Result<Vec<AuditRow>, StoreError>;
     /// A value the platform remembers for itself (keys are ours, never a caller's).
     async fn remembered(&self, key: &str) -> Result<Option<String>, StoreError>;
@@ -517,10 +519,21 @@ pub struct Outbound {
     pub body: String,
 }
 
+/// From which end the audit trail is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditOrder {
+    /// Newest first, of those before this sequence number; `None`: of all.
+    NewestBefore(Option<i64>),
+    /// Oldest first, of those after this sequence number.
+    OldestAfter(i64),
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditRow {
     pub sequence: i64,
     pub entry: AuditEntry,
+    /// The entry as the very text that is hashed.
+    pub stored: String,
     /// SHA-256 over the former row's hash and this row, hex.
     pub hash: String,
 }

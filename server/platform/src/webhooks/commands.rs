@@ -133,7 +133,17 @@ pub async fn change_webhook(
         (true, false) => format!("turned the webhook {id} off"),
         _ => format!("changed the events of the webhook {id}"),
     };
-    let audit = audit(px, actor, id, summary);
+    let audit = audit(px, actor, id, summary)
+        .with_change(
+            "active",
+            Some(webhook.active.to_string()),
+            Some(active.to_string()),
+        )
+        .with_change(
+            "events",
+            Some(webhook.events.names().join(", ")),
+            Some(events.names().join(", ")),
+        );
     let store = &px.parts().store;
     if !store.change_webhook(id, active, &events, &audit).await? {
         return Err(not_found());

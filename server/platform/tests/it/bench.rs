@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use flukedeploy_domain::access::{Action, Actor};
 use flukedeploy_domain::app::{EnvVars, Objective, RolloutSettings, Settings};
-use flukedeploy_domain::audit::AuditEntry;
+use flukedeploy_domain::audit::{AuditEntry, AuditFilter};
 use flukedeploy_domain::deployment::{
     Deployment, DeploymentId, Queue, State, Strategy, ValidationLevel,
 };
@@ -20,7 +20,9 @@ use flukedeploy_logs::Logs;
 use flukedeploy_platform::config::{BuildsConfig, PlatformConfig};
 use flukedeploy_platform::deployments::{Accepted, Deploy, Rollback, RollbackTarget, Wanted};
 use flukedeploy_platform::logs::ReadLogs;
-use flukedeploy_platform::ports::{Clock, LogReceivers, Order, Store as _, SystemClock};
+use flukedeploy_platform::ports::{
+    AuditOrder, AuditRow, Clock, LogReceivers, Order, Store as _, SystemClock,
+};
 use flukedeploy_platform::{Error, Platform, Ports, apps, deployments, logs};
 use flukedeploy_store::SqliteStore;
 use time::OffsetDateTime;
@@ -296,6 +298,16 @@ pub(crate) fn until(what: &str, so: impl Fn() -> bool) {
 impl Life<'_> {
     pub(crate) fn start(&self) {
         self.run(async { self.px.start() });
+    }
+
+    /// The audit trail, newest first.
+    pub(crate) fn audit_rows(&self) -> Vec<AuditRow> {
+        let order = AuditOrder::NewestBefore(None);
+        self.run(
+            self.store
+                .audit_entries(&AuditFilter::default(), order, 500),
+        )
+        .unwrap()
     }
 
     pub(crate) fn run<T>(&self, work: impl Future<Output = T>) -> T {

@@ -5,7 +5,6 @@ use flukedeploy_platform::identity::{self, SignedIn};
 use flukedeploy_platform::people::{
     self, Entered, HalfSignedIn, Invite, NewInvitation, Proof, SessionView,
 };
-use flukedeploy_platform::ports::Store as _;
 use flukedeploy_platform::secret::Secret;
 use flukedeploy_platform::tokens::{self, CreateToken};
 use flukedeploy_platform::{Error, Kind, Platform, apps};
@@ -62,8 +61,7 @@ fn accept(life: &Life<'_>, secret: &str, name: &str) -> Result<SignedIn, Error> 
 
 /// What happened, newest first: action and sentence.
 fn trail(life: &Life<'_>) -> Vec<(Action, String)> {
-    life.run(life.store.audit_entries(200, None))
-        .unwrap()
+    life.audit_rows()
         .into_iter()
         .map(|row| (row.entry.action, row.entry.summary))
         .collect()

@@ -371,7 +371,7 @@ fn what_is_refused_stands_in_the_trail_once() {
         assert_eq!(code(refused), "forbidden");
     }
     let denied = || {
-        let rows = life.run(life.store.audit_entries(50, None)).unwrap();
+        let rows = life.audit_rows();
         rows.into_iter()
             .filter(|row| row.entry.outcome.as_str() == "denied")
             .collect::<Vec<_>>()

@@ -1,11 +1,12 @@
 //! Tokens, the set-up link, the sign-in limit.
 
 use flukedeploy_domain::access::{Actor, Door, Limits, Needed, Tier};
+use flukedeploy_domain::audit::AuditFilter;
 use flukedeploy_platform::identity::{self, SignedIn};
 use flukedeploy_platform::people::{self, Entered, Origin};
 use flukedeploy_platform::secret::Secret;
 use flukedeploy_platform::tokens::{self, CreateToken};
-use flukedeploy_platform::{Error, Platform, deployments, system};
+use flukedeploy_platform::{Error, Platform, audit, deployments, system};
 
 use crate::bench::{Life, World, deploy_of, settings};
 
@@ -127,7 +128,13 @@ fn a_reading_token_changes_nothing() {
         ))
         .unwrap();
     assert!(life.run(system::system_view(&life.px, &reader)).is_ok());
-    let refused = life.run(identity::audit_trail(&life.px, &worker, 10, None));
+    let refused = life.run(audit::audit_trail(
+        &life.px,
+        &worker,
+        &AuditFilter::default(),
+        None,
+        10,
+    ));
     assert!(matches!(
         refused,
         Err(Error::Forbidden {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use flukedeploy_domain::access::{Grant, GrantRecord, Subject};
 use flukedeploy_domain::app::{App, Environment, RunMode, Settings};
-use flukedeploy_domain::audit::AuditEntry;
+use flukedeploy_domain::audit::{AuditEntry, AuditFilter};
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
 use flukedeploy_domain::forwarder::{ForwardProgress, Forwarder, ForwarderId};
@@ -16,7 +16,7 @@ use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::webhook::{Delivery, DeliveryId, Events, Webhook, WebhookId};
 use flukedeploy_logs::Logs;
 use flukedeploy_platform::ports::{
-    Account, AppOverview, AuditRow, Context, Feed, FeedQuery, Histogram, Invitation,
+    Account, AppOverview, AuditOrder, AuditRow, Context, Feed, FeedQuery, Histogram, Invitation,
     LeftoverVolume, LogBatch, LogPage, LogQuery, LogStore, LogUsage, NewRelease, Opened, Outbound,
     Paging, People, Retention, Scale, SecondFactor, Store, StoreError, StoredSession, StoredToken,
     Switch, WaitingDelivery,
@@ -153,7 +153,7 @@ tapped! { Store for TappedStore {
     true delete_forwarder(id: &ForwarderId, audit: &AuditEntry) -> bool;
     true note_forwarder_test(id: &ForwarderId, audit: &AuditEntry) -> bool;
     true save_forwarder(id: &ForwarderId, progress: &ForwardProgress) -> ();
-    false audit_entries(limit: u32, before: Option<i64>) -> Vec<AuditRow>;
+    false audit_entries(filter: &AuditFilter, order: AuditOrder, limit: u32) -> Vec<AuditRow>;
     false remembered(key: &str) -> Option<String>;
     false remember(key: &str, value: &str) -> ();
     false remember_once(key: &str, value: &str) -> String;

@@ -2,6 +2,7 @@
 
 mod account;
 mod apps;
+mod audit;
 mod credentials;
 mod deployments;
 mod environments;

@@ -10,8 +10,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    account, apps, credentials, deployments, environments, grants, health, log_forwarders, logs,
-    people, system, tokens, uploads, webhooks,
+    account, apps, audit, credentials, deployments, environments, grants, health, log_forwarders,
+    logs, people, system, tokens, uploads, webhooks,
 };
 use crate::doors::auth::{Gate, require};
 use crate::doors::body::limit_declared;
@@ -142,7 +142,8 @@ routes! {
     get "/account/sessions" => account::sessions,
     delete "/account/sessions" => account::end_others,
     delete "/account/sessions/{id}" => account::end,
-    get "/audit" => system::audit,
+    get "/audit" => audit::list,
+    get "/audit/export" => audit::export,
     get "/system" => system::show,
 }
 

@@ -94,9 +94,10 @@ fn rule_of(method: &str, path: &str) -> Option<(Rule, Value)> {
             json!({"account": "nobody", "app": "shop", "role": "viewer"}),
         ),
         ("delete", "/grants/{id}") => (ADMINISTRATOR, empty),
-        ("get", "/credentials" | "/webhooks" | "/webhooks/{id}/deliveries" | "/audit") => {
-            (ADMINISTRATOR, empty)
-        }
+        (
+            "get",
+            "/credentials" | "/webhooks" | "/webhooks/{id}/deliveries" | "/audit" | "/audit/export",
+        ) => (ADMINISTRATOR, empty),
         ("put", "/credentials") => (
             ADMINISTRATOR,
             json!({"kind": "git_token", "host": "git.example.com", "secret": "s"}),

@@ -1,5 +1,9 @@
+use flukedeploy_domain::access::{Action, Door, Origin};
+use flukedeploy_domain::audit::{AuditEntry, AuditFilter, Outcome};
 use flukedeploy_domain::deployment::{Event, Queue};
-use flukedeploy_platform::ports::{Account, Store, StoreError, StoredToken};
+use flukedeploy_platform::ports::{
+    Account, AuditOrder, People as _, Store, StoreError, StoredToken,
+};
 use flukedeploy_store::{AuditVerdict, SqliteStore};
 
 use crate::support::*;
@@ -15,20 +19,193 @@ async fn with_entries(count: u32) -> (Dir, SqliteStore) {
 #[tokio::test]
 async fn entries_come_newest_first_by_page() {
     let (_dir, store) = open().await;
-    assert!(store.audit_entries(10, None).await.unwrap().is_empty());
+    let all = AuditFilter::default();
+    let read = async |before, limit| {
+        let order = AuditOrder::NewestBefore(before);
+        store.audit_entries(&all, order, limit).await.unwrap()
+    };
+    assert!(read(None, 10).await.is_empty());
     create_app(&store, "shop", &[]).await;
     let entry = audit("delete");
     store.delete_app(&name("shop"), &entry).await.unwrap();
 
-    let newest = store.audit_entries(1, None).await.unwrap();
+    let newest = read(None, 1).await;
     assert_eq!((newest[0].sequence, &newest[0].entry), (2, &entry));
-    let older = store.audit_entries(10, Some(2)).await.unwrap();
+    let older = read(Some(2), 10).await;
     assert_eq!((older.len(), older[0].sequence), (1, 1));
     assert_ne!(older[0].hash, newest[0].hash);
     let AuditVerdict::Intact { entries, head } = store.verify_audit().await.unwrap() else {
         panic!("nobody touched it");
     };
     assert_eq!((entries, &head), (2, &newest[0].hash));
+}
+
+#[tokio::test]
+async fn what_one_looks_for_is_found_and_nothing_else() {
+    let (_dir, store) = open().await;
+    let ada = actor("t1");
+    let mut eve = actor("t2");
+    (eve.name, eve.door) = ("Eve 100%_".to_owned(), Door::Mcp);
+    let at = |minute| NOW + time::Duration::minutes(minute);
+    let mut entries = vec![
+        AuditEntry::new(
+            at(0),
+            &ada,
+            Action::Deploy,
+            "app:shop",
+            "deployed \u{1f980} CRABS",
+        ),
+        AuditEntry::new(
+            at(1),
+            &eve,
+            Action::Deploy,
+            "app:shop/staging",
+            "was refused",
+        ),
+        AuditEntry::new(
+            at(2),
+            &eve,
+            Action::DeleteApp,
+            "app:shop2",
+            "deleted app shop2",
+        ),
+        AuditEntry::new(at(3), &ada, Action::Deploy, "app:other", "deployed it"),
+    ];
+    entries[1].outcome = Outcome::Denied;
+    entries[3].origin = Some(Origin {
+        intent: Some("mend the \"'; DROP\" of crabs".to_owned()),
+        ..Origin::default()
+    });
+    for entry in &entries {
+        store.note(entry).await.unwrap();
+    }
+    let found = async |filter: AuditFilter| {
+        let order = AuditOrder::OldestAfter(0);
+        let rows = store.audit_entries(&filter, order, 10).await.unwrap();
+        rows.iter().map(|row| row.sequence).collect::<Vec<_>>()
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let none = AuditFilter::default;
+    let cases = [
+        (none(), vec![1, 2, 3, 4]),
+        (
+            AuditFilter {
+                actor: text("t2"),
+                ..none()
+            },
+            vec![2, 3],
+        ),
+        (
+            AuditFilter {
+                actor: text("Eve 100%_"),
+                ..none()
+            },
+            vec![2, 3],
+        ),
+        (
+            AuditFilter {
+                actor: text("Eve"),
+                ..none()
+            },
+            vec![],
+        ),
+        (
+            AuditFilter {
+                action: Some(Action::Deploy),
+                ..none()
+            },
+            vec![1, 2, 4],
+        ),
+        (
+            AuditFilter {
+                resource: text("app:shop"),
+                ..none()
+            },
+            vec![1, 2],
+        ),
+        (
+            AuditFilter {
+                resource: text("app:shop/staging"),
+                ..none()
+            },
+            vec![2],
+        ),
+        (
+            AuditFilter {
+                door: Some(Door::Mcp),
+                ..none()
+            },
+            vec![2, 3],
+        ),
+        (
+            AuditFilter {
+                outcome: Some(Outcome::Denied),
+                ..none()
+            },
+            vec![2],
+        ),
+        (
+            AuditFilter {
+                outcome: Some(Outcome::Done),
+                ..none()
+            },
+            vec![1, 3, 4],
+        ),
+        (
+            AuditFilter {
+                since: Some(at(1)),
+                until: Some(at(3)),
+                ..none()
+            },
+            vec![2, 3],
+        ),
+        (
+            AuditFilter {
+                text: text("Crabs"),
+                ..none()
+            },
+            vec![1, 4],
+        ),
+        (
+            AuditFilter {
+                text: text("100%_"),
+                ..none()
+            },
+            vec![2, 3],
+        ),
+        (
+            AuditFilter {
+                text: text("%"),
+                ..none()
+            },
+            vec![2, 3],
+        ),
+        (
+            AuditFilter {
+                text: text("\"'; drop"),
+                ..none()
+            },
+            vec![4],
+        ),
+        (
+            AuditFilter {
+                text: text("shop"),
+                door: Some(Door::Mcp),
+                ..none()
+            },
+            vec![2, 3],
+        ),
+    ];
+    for (filter, expected) in cases {
+        assert_eq!(found(filter.clone()).await, expected, "{filter:?}");
+    }
+    let order = AuditOrder::OldestAfter(2);
+    let rest = store.audit_entries(&none(), order, 1).await.unwrap();
+    assert_eq!((rest.len(), rest[0].sequence), (1, 3));
+    assert_eq!(
+        serde_json::from_str::<AuditEntry>(&rest[0].stored).unwrap(),
+        rest[0].entry
+    );
 }
 
 #[tokio::test]

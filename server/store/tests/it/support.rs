@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use flukedeploy_domain::access::{Action, Actor, ActorKind, Door, Tier};
 use flukedeploy_domain::app::{App, Environment, RunMode, Settings};
-use flukedeploy_domain::audit::AuditEntry;
+use flukedeploy_domain::audit::{AuditEntry, AuditFilter};
 use flukedeploy_domain::deployment::{
     Deployment, DeploymentId, HealthStatus, InitiatedBy, PhaseRecord, Queue, SettingsPatch, Source,
     State, Strategy, ValidationLevel, Wishes, rollout::Progress,
@@ -13,7 +13,7 @@ use flukedeploy_domain::deployment::{
 use flukedeploy_domain::image::PinnedImage;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::ReleaseNo;
-use flukedeploy_platform::ports::{NewRelease, Opened, Store, Switch};
+use flukedeploy_platform::ports::{AuditOrder, NewRelease, Opened, Store, Switch};
 use flukedeploy_store::SqliteStore;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
@@ -215,5 +215,13 @@ pub(crate) fn switch(active: Option<ReleaseNo>) -> Switch {
 
 /// How many entries the audit trail has.
 pub(crate) async fn audited(store: &SqliteStore) -> usize {
-    store.audit_entries(1_000, None).await.unwrap().len()
+    store
+        .audit_entries(
+            &AuditFilter::default(),
+            AuditOrder::NewestBefore(None),
+            1_000,
+        )
+        .await
+        .unwrap()
+        .len()
 }
