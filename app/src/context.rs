@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use flukedeploy_domain::access::Actor;
+use flukedeploy_domain::access::{Action, Actor, Resource};
+use flukedeploy_platform::authorise::authorise;
 use flukedeploy_platform::{Error, Platform};
 use leptos::prelude::{expect_context, use_context};
 use leptos_axum::ResponseOptions;
@@ -74,6 +75,16 @@ impl Desk {
             typed: use_context::<Typed>().unwrap_or_default(),
             answer: Answer::take(),
         }
+    }
+}
+
+impl Desk {
+    /// For the page of a form: who may not send it is not shown it either.
+    ///
+    /// # Errors
+    /// As the use case that the form leads to.
+    pub(crate) fn require(&self, action: Action, resource: Resource<'_>) -> Result<(), Error> {
+        authorise(&self.px, &self.actor, action, resource)
     }
 }
 

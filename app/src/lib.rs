@@ -26,5 +26,7 @@ mod words;
 
 pub use client::address as client_address;
 pub use origin::origin_of;
-pub use router::{DashboardSettings, accept_session, dashboard_router};
+pub use router::{
+    DashboardSettings, FORM_ADDRESSES, accept_session, dashboard_router, page_addresses,
+};
 pub use session::still_signed_in;

@@ -38,121 +38,7 @@ where
         pages = pages.route(listing.path(), get(show));
     }
     pages
-        .route(paths::SIGN_IN, post(forms::session::sign_in))
-        .route(paths::SIGN_OUT, post(forms::session::sign_out))
-        .route(paths::SIGN_IN_CODE, post(forms::session::second_step))
-        .route("/setup/{token}", post(forms::session::set_up))
-        .route("/invitations/{secret}", post(forms::session::accept))
-        .route(paths::ACCOUNT, post(forms::account::rename))
-        .route(paths::PASSWORD, post(forms::account::password).get(to_page))
-        .route(paths::CONFIRM, post(forms::account::confirm))
-        .route(paths::SECOND_FACTOR, post(forms::account::second_factor))
-        .route(
-            paths::SECOND_FACTOR_OFF,
-            post(forms::account::second_factor_off).get(to_page),
-        )
-        .route(
-            paths::RECOVERY_CODES,
-            post(forms::account::recovery_codes).get(to_page),
-        )
-        .route(
-            paths::OTHER_SESSIONS,
-            post(forms::account::end_others).get(to_page),
-        )
-        .route(
-            "/account/sessions/{id}/end",
-            post(forms::account::end_session).get(to_page),
-        )
-        .route(paths::PERMISSIONS, post(forms::permissions::grant))
-        .route(
-            "/permissions/{id}/withdraw",
-            post(forms::permissions::withdraw).get(to_page),
-        )
-        .route(paths::PEOPLE, post(forms::people::invite))
-        .route(
-            "/people/{id}/switch",
-            post(forms::people::switch).get(to_page),
-        )
-        .route("/people/{id}/reset", post(forms::people::reset))
-        .route("/people/{id}/delete", post(forms::people::delete))
-        .route(
-            "/people/invitations/{id}/revoke",
-            post(forms::people::revoke_invitation).get(to_page),
-        )
-        .route(paths::THEME, post(forms::theme::choose))
-        .route(paths::NEW_APP, post(forms::apps::create))
-        .route("/apps/{name}", post(forms::apps::change))
-        .route("/apps/{name}/delete", post(forms::apps::delete))
-        .route("/apps/{name}/deploy", post(forms::deployments::deploy))
-        .route(
-            "/apps/{name}/deploy/upload",
-            // Written while it comes in; whoever keeps it says how large it may be.
-            post(forms::uploads::receive).layer(DefaultBodyLimit::disable()),
-        )
-        .route("/apps/{name}/rollback", post(forms::deployments::rollback))
-        .route(
-            "/apps/{name}/environments/new",
-            post(forms::environments::create),
-        )
-        .route("/apps/{name}/promote", post(forms::environments::promote))
-        .route(
-            "/apps/{name}/ttl",
-            post(forms::environments::ttl).get(to_page),
-        )
-        .route(
-            "/apps/{name}/scale",
-            post(forms::everyday::scale).get(to_page),
-        )
-        .route(
-            "/apps/{name}/restart",
-            post(forms::everyday::restart).get(to_page),
-        )
-        .route(
-            "/apps/{name}/mode",
-            post(forms::everyday::mode).get(to_page),
-        )
-        .route(
-            "/deployments/{id}/cancel",
-            post(forms::deployments::cancel).get(to_page),
-        )
-        .route(
-            "/deployments/{id}/steer",
-            post(forms::deployments::steer).get(to_page),
-        )
-        .route(paths::TOKENS, post(forms::tokens::create))
-        .route("/tokens/{id}/revoke", post(forms::tokens::revoke))
-        .route(paths::CREDENTIALS, post(forms::credentials::store))
-        .route(
-            "/credentials/{kind}/{host}/remove",
-            post(forms::credentials::remove),
-        )
-        .route(paths::WEBHOOKS, post(forms::webhooks::create))
-        .route(
-            "/webhooks/{id}/test",
-            post(forms::webhooks::test).get(to_page),
-        )
-        .route(
-            "/webhooks/{id}/switch",
-            post(forms::webhooks::switch).get(to_page),
-        )
-        .route("/webhooks/{id}/delete", post(forms::webhooks::delete))
-        .route(
-            "/webhooks/deliveries/{id}/resend",
-            post(forms::webhooks::resend).get(to_page),
-        )
-        .route(paths::LOG_FORWARDERS, post(forms::log_forwarders::create))
-        .route(
-            "/log-forwarders/{id}/test",
-            post(forms::log_forwarders::test).get(to_page),
-        )
-        .route(
-            "/log-forwarders/{id}/switch",
-            post(forms::log_forwarders::switch).get(to_page),
-        )
-        .route(
-            "/log-forwarders/{id}/delete",
-            post(forms::log_forwarders::delete),
-        )
+        .merge(forms())
         .fallback(show)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(px.clone(), session::gate))
@@ -164,6 +50,77 @@ where
         .layer(CompressionLayer::new())
         .layer(middleware::from_fn(headers::secure))
         .with_state(px)
+}
+
+/// The addresses that take forms, and their list, which tests walk: one without a rule in the matrix
+/// of rights fails them.
+macro_rules! forms {
+    ($($path:expr => $handler:expr,)+) => {
+        fn forms() -> Router<Platform> {
+            Router::new()$(.route($path, $handler))+
+        }
+
+        /// Every address that takes a form.
+        pub const FORM_ADDRESSES: &[&str] = &[$($path),+];
+    };
+}
+
+forms! {
+    paths::SIGN_IN => post(forms::session::sign_in),
+    paths::SIGN_OUT => post(forms::session::sign_out),
+    paths::SIGN_IN_CODE => post(forms::session::second_step),
+    "/setup/{token}" => post(forms::session::set_up),
+    "/invitations/{secret}" => post(forms::session::accept),
+    paths::ACCOUNT => post(forms::account::rename),
+    paths::PASSWORD => post(forms::account::password).get(to_page),
+    paths::CONFIRM => post(forms::account::confirm),
+    paths::SECOND_FACTOR => post(forms::account::second_factor),
+    paths::SECOND_FACTOR_OFF => post(forms::account::second_factor_off).get(to_page),
+    paths::RECOVERY_CODES => post(forms::account::recovery_codes).get(to_page),
+    paths::OTHER_SESSIONS => post(forms::account::end_others).get(to_page),
+    "/account/sessions/{id}/end" => post(forms::account::end_session).get(to_page),
+    paths::PERMISSIONS => post(forms::permissions::grant),
+    "/permissions/{id}/withdraw" => post(forms::permissions::withdraw).get(to_page),
+    paths::PEOPLE => post(forms::people::invite),
+    "/people/{id}/switch" => post(forms::people::switch).get(to_page),
+    "/people/{id}/reset" => post(forms::people::reset),
+    "/people/{id}/delete" => post(forms::people::delete),
+    "/people/invitations/{id}/revoke" => post(forms::people::revoke_invitation).get(to_page),
+    paths::THEME => post(forms::theme::choose),
+    paths::NEW_APP => post(forms::apps::create),
+    "/apps/{name}" => post(forms::apps::change),
+    "/apps/{name}/delete" => post(forms::apps::delete),
+    "/apps/{name}/deploy" => post(forms::deployments::deploy),
+    "/apps/{name}/deploy/upload" => // Written while it comes in; whoever keeps it says how large it may be.
+            post(forms::uploads::receive).layer(DefaultBodyLimit::disable()),
+    "/apps/{name}/rollback" => post(forms::deployments::rollback),
+    "/apps/{name}/environments/new" => post(forms::environments::create),
+    "/apps/{name}/promote" => post(forms::environments::promote),
+    "/apps/{name}/ttl" => post(forms::environments::ttl).get(to_page),
+    "/apps/{name}/scale" => post(forms::everyday::scale).get(to_page),
+    "/apps/{name}/restart" => post(forms::everyday::restart).get(to_page),
+    "/apps/{name}/mode" => post(forms::everyday::mode).get(to_page),
+    "/deployments/{id}/cancel" => post(forms::deployments::cancel).get(to_page),
+    "/deployments/{id}/steer" => post(forms::deployments::steer).get(to_page),
+    paths::TOKENS => post(forms::tokens::create),
+    "/tokens/{id}/revoke" => post(forms::tokens::revoke),
+    paths::CREDENTIALS => post(forms::credentials::store),
+    "/credentials/{kind}/{host}/remove" => post(forms::credentials::remove),
+    paths::WEBHOOKS => post(forms::webhooks::create),
+    "/webhooks/{id}/test" => post(forms::webhooks::test).get(to_page),
+    "/webhooks/{id}/switch" => post(forms::webhooks::switch).get(to_page),
+    "/webhooks/{id}/delete" => post(forms::webhooks::delete),
+    "/webhooks/deliveries/{id}/resend" => post(forms::webhooks::resend).get(to_page),
+    paths::LOG_FORWARDERS => post(forms::log_forwarders::create),
+    "/log-forwarders/{id}/test" => post(forms::log_forwarders::test).get(to_page),
+    "/log-forwarders/{id}/switch" => post(forms::log_forwarders::switch).get(to_page),
+    "/log-forwarders/{id}/delete" => post(forms::log_forwarders::delete),
+}
+
+/// Every address that shows a page, as `/apps/{name}`.
+pub fn page_addresses() -> Vec<String> {
+    let listed = leptos_axum::generate_route_list(App);
+    listed.iter().map(|page| page.path().to_owned()).collect()
 }
 
 /// Lets the dashboard's session stand in for a bearer token on `router` (the API and its stream):

@@ -1,9 +1,9 @@
 use flukedeploy_domain::access::{Action, Door};
 use flukedeploy_domain::audit::{AuditFilter, Outcome};
 use flukedeploy_domain::names::{Invalid, quoted};
+use flukedeploy_platform::Error;
 use flukedeploy_platform::audit::audit_trail;
 use flukedeploy_platform::ports::AuditRow;
-use flukedeploy_platform::{Error, audit};
 use leptos::prelude::*;
 use time::OffsetDateTime;
 
@@ -228,11 +228,10 @@ fn form(typed: &Typed) -> impl IntoView + use<> {
     }));
     let mut outcomes = vec![Choice::new("", "All results")];
     outcomes.extend(Outcome::ALL.map(|one| Choice::new(one.as_str(), outcome_mark(one).word)));
-    let longest = format!("At most {} bytes.", audit::MAX_TEXT);
     view! {
         <form class="explorer-form" method="get" action=paths::AUDIT role="search">
             <div class="explorer-main">
-                <div class="field-grow">{Field::new(typed, "q", "Text").placeholder(longest).view()}</div>
+                <div class="field-grow">{Field::new(typed, "q", "Text").placeholder("a word, a name, an intent").view()}</div>
                 {Field::new(typed, "actor", "Who").placeholder("name or id").view()}
                 {select(typed, "action", "Action", None, actions, "")}
                 {select(typed, "outcome", "Result", None, outcomes, "")}

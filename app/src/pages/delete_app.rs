@@ -1,3 +1,4 @@
+use flukedeploy_domain::access::{Action, Resource};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::get_environment;
@@ -24,6 +25,12 @@ async fn delete(
     name: &AppName,
     environment: &EnvironmentName,
 ) -> Result<AnyView, Error> {
+    if environment.is_production() {
+        desk.require(Action::DeleteApp, Resource::App(name))?;
+    } else {
+        let place = Resource::Environment(name, environment);
+        desk.require(Action::ChangeEnvironments, place)?;
+    }
     let app = get_environment(&desk.px, &desk.actor, name, environment).await?;
     let whole = environment.is_production();
     let (title, label, goes, typed_name) = if whole {

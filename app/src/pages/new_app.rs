@@ -1,6 +1,9 @@
+use flukedeploy_domain::access::{Action, Resource};
+use flukedeploy_platform::Error;
 use leptos::prelude::*;
 
 use super::app_settings::{health_fields, strategy_choices};
+use super::page;
 use super::variables::secret_variables;
 use crate::components::{Crumb, Field, PageHead, Section, frame, problem, select, text_area};
 use crate::context::Desk;
@@ -9,7 +12,11 @@ use crate::paths;
 /// `/apps/new`.
 #[component]
 pub(crate) fn NewAppPage() -> impl IntoView {
-    let desk = Desk::take();
+    page(Desk::take(), new_app)
+}
+
+async fn new_app(desk: Desk) -> Result<AnyView, Error> {
+    desk.require(Action::CreateApp, Resource::System)?;
     let typed = &desk.typed;
     let root = desk.px.config().root_domain.to_string();
     let content = view! {
@@ -58,5 +65,5 @@ pub(crate) fn NewAppPage() -> impl IntoView {
             </div>
         </form>
     };
-    frame(&desk, Section::Apps, content)
+    Ok(frame(&desk, Section::Apps, content))
 }

@@ -1,3 +1,4 @@
+use flukedeploy_domain::access::{Action, Resource};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::get_app;
@@ -17,6 +18,9 @@ pub(crate) fn NewEnvironmentPage() -> impl IntoView {
 }
 
 async fn form(desk: Desk, name: &AppName) -> Result<AnyView, Error> {
+    let production = EnvironmentName::production();
+    let place = Resource::Environment(name, &production);
+    desk.require(Action::ChangeEnvironments, place)?;
     let app = get_app(&desk.px, &desk.actor, name).await?;
     let typed = &desk.typed;
     let root = desk.px.config().root_domain.to_string();

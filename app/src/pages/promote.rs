@@ -1,3 +1,4 @@
+use flukedeploy_domain::access::{Action, Resource};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::{get_app, list_releases};
@@ -29,6 +30,8 @@ async fn promote(
     to: Option<String>,
     release: Option<String>,
 ) -> Result<AnyView, Error> {
+    let production = EnvironmentName::production();
+    desk.require(Action::Deploy, Resource::Environment(name, &production))?;
     let app = get_app(&desk.px, &desk.actor, name).await?;
     let typed = &desk.typed;
     let head = |lead: &str| {

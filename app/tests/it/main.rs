@@ -9,6 +9,7 @@ mod forms;
 mod logs;
 mod pages;
 mod people;
+mod rights;
 mod rollouts;
 mod session;
 mod settings;
