@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flukedeploy_domain::access::{Action, Actor, Resource};
+use flukedeploy_domain::access::{Action, Actor, Resource, Role};
 use flukedeploy_domain::log_entry::{LogEntry, LogFilter};
 use flukedeploy_domain::log_query::TextQuery;
 
@@ -86,6 +86,19 @@ pub struct Follower {
     dropped: Option<u64>,
     /// Handed on as far as the number says.
     current: Option<(Arc<Recorded>, usize)>,
+}
+
+/// Whether anything can come through the filter that the actor may read.
+fn hears(actor: &Actor, filter: Option<&LogFilter>) -> bool {
+    let app = filter.and_then(|filter| filter.app_name.as_deref());
+    match app {
+        Some(app) => {
+            let environment = filter.and_then(|filter| filter.environment.as_deref());
+            let has_app = actor.rights.shows_app(app);
+            has_app && environment.is_none_or(|name| actor.rights.shows(app, Some(name)))
+        }
+        None => actor.rights.is_everything() || actor.rights.holds(Role::Viewer),
+    }
 }
 
 impl Follower {
@@ -172,9 +185,13 @@ impl Follower {
     /// The actor's rights may have changed: from the next entry on, they are what counts.
     ///
     /// # Errors
-    /// The actor may not read logs any more.
+    /// The actor may not read logs any more, or nothing of what it listens to.
     pub fn rights_changed(&mut self, actor: Actor) -> Result<(), Error> {
         authorise(&self.px, &actor, Action::ReadLogs, Resource::Shown)?;
+        if hears(&self.actor, self.filter.as_ref()) && !hears(&actor, self.filter.as_ref()) {
+            let why = "what you listen to was taken out of your rights";
+            return Err(Error::Unauthenticated { why });
+        }
         self.actor = actor;
         if let Some(replay) = &mut self.replay {
             replay.narrow(logs::shown(&self.actor));

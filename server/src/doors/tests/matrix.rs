@@ -154,15 +154,15 @@ fn rule_of_tool(name: &str) -> Option<(Rule, Value)> {
 }
 
 /// Somebody, and what is to be expected of them.
-struct Somebody {
-    what: &'static str,
-    token: Option<String>,
+pub(super) struct Somebody {
+    pub(super) what: &'static str,
+    pub(super) token: Option<String>,
     tier: Tier,
-    reach: Reach,
+    pub(super) reach: Reach,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
+pub(super) enum Reach {
     /// Not known, or not any more.
     Nobody,
     /// Elsewhere.
@@ -223,7 +223,7 @@ async fn token(house: &House, tier: Tier, only: Option<(&str, Role, Option<&str>
     made.unwrap().secret.expose().to_owned()
 }
 
-async fn everybody(house: &House) -> Vec<Somebody> {
+pub(super) async fn everybody(house: &House) -> Vec<Somebody> {
     let mut all = Vec::new();
     let mut add = |what, token, tier, reach| {
         all.push(Somebody {
@@ -241,6 +241,12 @@ async fn everybody(house: &House) -> Vec<Somebody> {
         .await
         .unwrap();
     add("revoked", Some(revoked), Tier::Admin, Reach::Nobody);
+    let ended = token(house, Tier::Admin, None).await;
+    let id = ended.split('_').nth(1).unwrap().to_owned();
+    tokens::rotate_token(&house.px, &Actor::system(), &id, 0)
+        .await
+        .unwrap();
+    add("expired", Some(ended), Tier::Admin, Reach::Nobody);
     let viewer_elsewhere = token(house, advanced, Some((bank, Role::Viewer, None))).await;
     add(
         "viewer of another app",
@@ -290,7 +296,7 @@ async fn everybody(house: &House) -> Vec<Somebody> {
 }
 
 /// Two apps, one with two environments and a deployment, whose id it returns.
-async fn furnished() -> (House, String) {
+pub(super) async fn furnished() -> (House, String) {
     let house = House::new().await;
     for app in ["shop", "bank"] {
         let made = house
@@ -363,7 +369,7 @@ async fn every_address_is_open_to_those_it_is_for_and_to_nobody_else() {
         let Some((rule, body)) = rule_of(method, path) else {
             panic!("{method} {path} has no rule: who may use it?");
         };
-        // It goes on for ever.
+        // It goes on for ever, and has a matrix of its own.
         if *path == "/logs/stream" {
             continue;
         }

@@ -9,6 +9,7 @@ mod outside;
 mod people;
 mod rest;
 mod stream;
+mod stream_rights;
 mod variables;
 mod webhooks;
 

@@ -20,10 +20,10 @@ use crate::doors::{rest_router, stream_router};
 /// Longer than any answer takes, shorter than a person waits for a failing test.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(super) struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
-    async fn connect(address: SocketAddr, path: &str, token: Option<&str>) -> Self {
+    pub(super) async fn connect(address: SocketAddr, path: &str, token: Option<&str>) -> Self {
         let mut request = format!("ws://{address}{path}")
             .into_client_request()
             .unwrap();
@@ -34,12 +34,12 @@ impl Client {
         Self(connect_async(request).await.unwrap().0)
     }
 
-    async fn say(&mut self, text: &str) {
+    pub(super) async fn say(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.unwrap();
     }
 
     /// The next frame; a close frame is its code.
-    async fn next(&mut self) -> Value {
+    pub(super) async fn next(&mut self) -> Value {
         let reading = async {
             loop {
                 match self
@@ -60,13 +60,13 @@ impl Client {
             .expect("a frame in time")
     }
 
-    async fn ask(&mut self, text: &str) -> Value {
+    pub(super) async fn ask(&mut self, text: &str) -> Value {
         self.say(text).await;
         self.next().await
     }
 
     /// The next log frame.
-    async fn entry(&mut self) -> Value {
+    pub(super) async fn entry(&mut self) -> Value {
         loop {
             let frame = self.next().await;
             if frame["@type"] == "UnifiedLogEntry" {
@@ -76,7 +76,7 @@ impl Client {
     }
 }
 
-async fn open(house: &House) -> SocketAddr {
+pub(super) async fn open(house: &House) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = stream_router(house.state.clone(), address.port());
@@ -85,7 +85,7 @@ async fn open(house: &House) -> SocketAddr {
 }
 
 /// A change of settings writes an entry for the app.
-async fn make_entry(house: &House, app: &str, replicas: u32) {
+pub(super) async fn make_entry(house: &House, app: &str, replicas: u32) {
     let path = format!("/api/v1/apps/{app}");
     let changed = house
         .call("PATCH", &path, Some(&json!({"replicas": replicas})))
@@ -93,7 +93,7 @@ async fn make_entry(house: &House, app: &str, replicas: u32) {
     assert_eq!(changed.status, 200, "{changed:?}");
 }
 
-async fn make_app(house: &House, app: &str) {
+pub(super) async fn make_app(house: &House, app: &str) {
     let made = house
         .call("POST", "/api/v1/apps", Some(&json!({"app_name": app})))
         .await;
@@ -354,7 +354,7 @@ async fn plain_http_clients_get_the_stream_as_server_sent_events() {
 }
 
 /// The entries of a stream of server-sent events, until there are so many.
-async fn events(body: &mut Body, count: usize) -> Vec<Value> {
+pub(super) async fn events(body: &mut Body, count: usize) -> Vec<Value> {
     let mut told = String::new();
     while told.matches("\n\n").count() < count {
         let frame = tokio::time::timeout(PATIENCE, body.frame()).await;
@@ -372,7 +372,7 @@ async fn events(body: &mut Body, count: usize) -> Vec<Value> {
         .collect()
 }
 
-fn listen(path: &str, token: &str) -> axum::http::request::Builder {
+pub(super) fn listen(path: &str, token: &str) -> axum::http::request::Builder {
     Request::get(format!("/api/v1/logs/stream{path}"))
         .header("authorization", format!("Bearer {token}"))
 }
