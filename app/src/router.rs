@@ -12,7 +12,7 @@ use tower_sessions::SessionStore;
 use crate::context::Visitor;
 use crate::forms::{self, Typed};
 use crate::routes::App;
-use crate::{assets, csrf, headers, paths, render, session};
+use crate::{assets, csrf, headers, hosts, paths, render, session};
 
 /// Largest form, in bytes.
 const FORM_LIMIT_BYTES: usize = 1024 * 1024;
@@ -45,6 +45,7 @@ where
         .layer(Extension(settings.clone()))
         .layer(session::layer(&px, sessions, settings))
         .layer(middleware::from_fn(csrf::check_page))
+        .layer(middleware::from_fn_with_state(px.clone(), hosts::check))
         .route("/assets/{file}", get(assets::serve))
         .layer(DefaultBodyLimit::max(FORM_LIMIT_BYTES))
         .layer(CompressionLayer::new())

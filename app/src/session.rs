@@ -19,7 +19,7 @@ use crate::context::{Theme, Visitor};
 use crate::forms::{Posted, Typed};
 use crate::origin::origin_of;
 use crate::router::DashboardSettings;
-use crate::{csrf, paths, render};
+use crate::{csrf, hosts, paths, render};
 
 const KEY: &str = "signed_in";
 /// Of somebody whose password was right and who owes a code: not signed in.
@@ -214,7 +214,8 @@ pub(crate) async fn accept(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if request.headers().contains_key(AUTHORIZATION) {
+    // Under a name that is not ours the cookie is not for us.
+    if request.headers().contains_key(AUTHORIZATION) || !hosts::is_ours(&px, &request) {
         return next.run(request).await;
     }
     match actor(&px, &session).await {

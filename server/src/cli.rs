@@ -94,7 +94,8 @@ pub struct Settings {
         value_name = "NAME"
     )]
     pub instance: String,
-    /// The dashboard's address as people reach it [default: http://<listen>]
+    /// The dashboard's address as people reach it; it answers under this name, localhost and plain
+    /// addresses only [default: http://<listen>]
     #[arg(long, env = "FLUKEDEPLOY_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
     /// Docker client configuration with registry credentials [default: ~/.docker/config.json]

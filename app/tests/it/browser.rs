@@ -17,6 +17,7 @@ pub(crate) struct Browser {
     router: Router,
     cookies: Vec<(String, String)>,
     site: &'static str,
+    host: String,
 }
 
 pub(crate) struct Page {
@@ -56,6 +57,7 @@ impl Browser {
             router: stand.router(),
             cookies: Vec::new(),
             site: "same-origin",
+            host: "127.0.0.1:3000".to_owned(),
         }
     }
 
@@ -82,6 +84,11 @@ impl Browser {
         self
     }
 
+    /// From now on requests come to us under this name.
+    pub(crate) fn named(&mut self, host: &str) {
+        self.host = host.to_owned();
+    }
+
     pub(crate) fn forget_cookies(&mut self) {
         self.cookies.clear();
     }
@@ -92,6 +99,7 @@ impl Browser {
             router: self.router.clone(),
             cookies: self.cookies.clone(),
             site: self.site,
+            host: self.host.clone(),
         }
     }
 
@@ -123,7 +131,7 @@ impl Browser {
             .map(|(n, v)| format!("{n}={v}"))
             .collect();
         let headers = request.headers_mut();
-        headers.insert(HOST, "127.0.0.1:3000".parse().unwrap());
+        headers.insert(HOST, self.host.parse().unwrap());
         headers.insert("sec-fetch-site", self.site.parse().unwrap());
         if !cookies.is_empty() {
             headers.insert(COOKIE, cookies.join("; ").parse().unwrap());

@@ -139,8 +139,8 @@ async fn the_cookie_is_bound_to_the_host_over_https() {
     let router = flukedeploy_app::dashboard_router(stand.px.clone(), sessions, &settings);
     let request = Request::post("/sign-in")
         .header("content-type", "application/x-www-form-urlencoded")
-        .header("origin", "https://deploy.example.com")
-        .header("host", "deploy.example.com")
+        .header("origin", "https://127.0.0.1:3000")
+        .header("host", "127.0.0.1:3000")
         .body(Body::from(format!("name=admin&password={PASSWORD}")))
         .unwrap();
     let response = router.oneshot(request).await.unwrap();
