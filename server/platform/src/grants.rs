@@ -48,20 +48,29 @@ pub async fn list_grants(
         (Target::App(of), Some(app)) => of == app,
         (Target::Project(of), Some(_)) => Some(of) == project.as_ref(),
     };
-    let mut views = Vec::new();
-    for grant in store.grants().await?.into_iter().filter(is_wanted) {
-        views.push(view(px, grant).await?);
-    }
-    Ok(views)
+    let granted = store.grants().await?;
+    let (people, tokens) = (store.accounts().await?, store.tokens().await?);
+    let name_of = |subject: &Subject| match subject {
+        Subject::Account(id) => people
+            .iter()
+            .find(|account| account.id == *id)
+            .map(|account| account.name.clone()),
+        Subject::Token(id) => tokens
+            .iter()
+            .find(|token| token.id == *id)
+            .map(|token| token.name.clone()),
+    };
+    let wanted = granted.into_iter().filter(is_wanted);
+    Ok(wanted
+        .map(|grant| {
+            let name = name_of(&grant.subject);
+            view(grant, name)
+        })
+        .collect())
 }
 
-async fn view(px: &Platform, grant: GrantRecord) -> Result<GrantView, Error> {
-    let store = &px.parts().store;
-    let subject_name = match &grant.subject {
-        Subject::Account(id) => store.account(id).await?.map(|account| account.name),
-        Subject::Token(id) => store.token(id).await?.map(|token| token.name),
-    };
-    Ok(GrantView {
+fn view(grant: GrantRecord, subject_name: Option<String>) -> GrantView {
+    GrantView {
         subject_name,
         id: grant.id,
         subject: grant.subject,
@@ -70,7 +79,7 @@ async fn view(px: &Platform, grant: GrantRecord) -> Result<GrantView, Error> {
         environments: grant.environments,
         created_at: grant.created_at,
         created_by: grant.created_by,
-    })
+    }
 }
 
 /// Gives somebody a role, in place of what they had there.
@@ -109,7 +118,7 @@ pub async fn grant(px: &Platform, actor: &Actor, new: NewGrant) -> Result<GrantV
     crate::changes::tell_apart(px, &audit);
     // What it had there may have been more.
     px.parts().rechecks.announce();
-    view(px, record).await
+    Ok(view(record, Some(name)))
 }
 
 /// Takes a grant back. Who is connected through it is not any more.

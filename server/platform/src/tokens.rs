@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use flukedeploy_domain::access::{
-    Action, Actor, ActorKind, Limits, Resource, Role, Subject, Target, Tier,
+    Action, Actor, ActorKind, GrantRecord, Limits, Resource, Role, Subject, Target, Tier,
 };
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::names::{EnvironmentName, Invalid};
@@ -56,12 +56,8 @@ pub async fn list_tokens(px: &Platform, actor: &Actor) -> Result<Vec<TokenView>,
     authorise(px, actor, Action::ListTokens, Resource::Shown)?;
     let all = px.parts().store.tokens().await?;
     let shown = all.iter().filter(|token| is_own(actor, token, &all));
-    let shown: Vec<StoredToken> = shown.cloned().collect();
-    let mut views = Vec::with_capacity(shown.len());
-    for token in &shown {
-        views.push(view(px, token).await?);
-    }
-    Ok(views)
+    let granted = px.parts().store.grants().await?;
+    Ok(shown.map(|token| view(token, &granted)).collect())
 }
 
 /// Whether the token is the actor's to list and revoke: it or what it was made with is its work.
@@ -88,21 +84,20 @@ fn is_own(actor: &Actor, token: &StoredToken, all: &[StoredToken]) -> bool {
     false
 }
 
-async fn view(px: &Platform, token: &StoredToken) -> Result<TokenView, Error> {
-    let grants = if token.is_narrowed {
-        let subject = Subject::Token(token.id.clone());
-        let all = px.parts().store.grants().await?.into_iter();
-        let its = all.filter(|grant| grant.subject == subject);
-        let shown = its.map(|grant| TokenGrant {
-            target: grant.target,
+/// `granted` holds what was granted to it, among others.
+fn view(token: &StoredToken, granted: &[GrantRecord]) -> TokenView {
+    let is_its =
+        |grant: &&GrantRecord| matches!(&grant.subject, Subject::Token(of) if *of == token.id);
+    let grants = token.is_narrowed.then(|| {
+        let its = granted.iter().filter(is_its);
+        its.map(|grant| TokenGrant {
+            target: grant.target.clone(),
             role: grant.role,
-            environments: grant.environments,
-        });
-        Some(shown.collect())
-    } else {
-        None
-    };
-    Ok(TokenView {
+            environments: grant.environments.clone(),
+        })
+        .collect()
+    });
+    TokenView {
         id: token.id.clone(),
         name: token.name.clone(),
         persona: token.persona.clone(),
@@ -114,7 +109,7 @@ async fn view(px: &Platform, token: &StoredToken) -> Result<TokenView, Error> {
         limits: token.limits.clone(),
         revoked_at: token.revoked_at,
         last_used_at: token.last_used_at,
-    })
+    }
 }
 
 /// Makes a token that reaches at most as far as the actor, now and later: what is taken from its
@@ -177,7 +172,7 @@ pub async fn create_token(
         .await?;
     crate::changes::tell_apart(px, &audit);
     Ok(NewToken {
-        view: view(px, &token).await?,
+        view: view(&token, &granted),
         secret: Secret::new(format!("fd_{}_{}", token.id, secret.expose())),
     })
 }
@@ -346,26 +341,29 @@ pub async fn rotate_token(
     }
     let resource = format!("token:{}", new.id);
     let summary = format!("created the token '{}' in the place of {id}", new.name);
-    let audit = AuditEntry::new(now, actor, Action::CreateToken, resource, summary);
-    let store = &px.parts().store;
-    store.create_token(&new, &granted, &audit).await?;
-    crate::changes::tell_apart(px, &audit);
+    let created = AuditEntry::new(now, actor, Action::CreateToken, resource, summary);
     let overlap = i64::try_from(overlap_seconds).unwrap_or(i64::MAX);
     let until = now + Duration::seconds(overlap);
+    let until = old.expires_at.map_or(until, |end| end.min(until));
     let summary = format!(
         "lets the token '{}' ({id}) end in {overlap_seconds} s",
         old.name
     );
     let resource = format!("token:{id}");
-    let audit = AuditEntry::new(now, actor, Action::RevokeToken, resource, summary).with_change(
+    let ended = AuditEntry::new(now, actor, Action::RevokeToken, resource, summary).with_change(
         "expires_at",
         old.expires_at.map(to_wire),
-        Some(to_wire(old.expires_at.map_or(until, |end| end.min(until)))),
+        Some(to_wire(until)),
     );
-    store.shorten_token(id, until, &audit).await?;
+    let store = &px.parts().store;
+    store
+        .replace_token(&new, &granted, id, until, [&created, &ended])
+        .await?;
+    crate::changes::tell_apart(px, &created);
+    crate::changes::tell_apart(px, &ended);
     px.parts().rechecks.announce();
     Ok(NewToken {
-        view: view(px, &new).await?,
+        view: view(&new, &granted),
         secret: Secret::new(format!("fd_{}_{}", new.id, secret.expose())),
     })
 }

@@ -613,20 +613,25 @@ impl Store for SqliteStore {
         Ok(true)
     }
 
-    async fn shorten_token(
+    async fn replace_token(
         &self,
-        id: &str,
+        new: &StoredToken,
+        granted: &[GrantRecord],
+        old: &str,
         until: OffsetDateTime,
-        audit: &AuditEntry,
-    ) -> Result<bool, StoreError> {
-        const DOING: &str = "shortening a token";
+        audit: [&AuditEntry; 2],
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "replacing a token";
         let mut db = self.database.write(DOING).await?;
-        if !tokens::shorten(&mut db, id, until).await? {
-            return Ok(false);
+        tokens::create(&mut db, new).await?;
+        for grant in granted {
+            grants::put(&mut db, grant).await?;
         }
-        audit::append(&mut db, audit).await?;
-        db.commit().await.doing(DOING)?;
-        Ok(true)
+        tokens::shorten(&mut db, old, until).await?;
+        for entry in audit {
+            audit::append(&mut db, entry).await?;
+        }
+        db.commit().await.doing(DOING)
     }
 
     async fn deployments_begun(

@@ -259,13 +259,16 @@ pub trait Store: People {
         host: &str,
         audit: &AuditEntry,
     ) -> Result<bool, StoreError>;
-    /// False if there is no such token that is good after `until`.
-    async fn shorten_token(
+    /// Stores a token with what it is granted in the place of another, which is good until then at
+    /// most; an entry for each.
+    async fn replace_token(
         &self,
-        id: &str,
+        new: &StoredToken,
+        grants: &[GrantRecord],
+        old: &str,
         until: OffsetDateTime,
-        audit: &AuditEntry,
-    ) -> Result<bool, StoreError>;
+        audit: [&AuditEntry; 2],
+    ) -> Result<(), StoreError>;
     /// Deployments that were begun by any of these tokens since then.
     async fn deployments_begun(
         &self,

@@ -119,7 +119,9 @@ tapped! { Store for TappedStore {
     false tokens() -> Vec<StoredToken>;
     true create_token(
         token: &StoredToken, grants: &[GrantRecord], audit: &AuditEntry) -> ();
-    true shorten_token(id: &str, until: OffsetDateTime, audit: &AuditEntry) -> bool;
+    true replace_token(
+        new: &StoredToken, grants: &[GrantRecord], old: &str, until: OffsetDateTime,
+        audit: [&AuditEntry; 2]) -> ();
     false deployments_begun(tokens: &[String], since: OffsetDateTime) -> u64;
     false rights_of(subject: &Subject) -> Vec<Grant>;
     false grants() -> Vec<GrantRecord>;
