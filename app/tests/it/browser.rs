@@ -86,7 +86,7 @@ impl Browser {
 
     /// From now on requests come to us under this name.
     pub(crate) fn named(&mut self, host: &str) {
-        self.host = host.to_owned();
+        host.clone_into(&mut self.host);
     }
 
     pub(crate) fn forget_cookies(&mut self) {

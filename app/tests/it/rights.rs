@@ -40,6 +40,7 @@ const DEPLOYER: Rule = In(Role::Deployer);
 const MAINTAINER: Rule = In(Role::Maintainer);
 
 /// `None`: nobody has thought of it.
+#[expect(clippy::match_same_arms, reason = "by what they are about")]
 fn rule_of_page(path: &str) -> Option<Rule> {
     Some(match path {
         "/sign-in" | "/sign-in/code" | "/invitations/{secret}" | "/setup" | "/setup/{token}" => {
@@ -83,6 +84,7 @@ fn rule_of_page(path: &str) -> Option<Rule> {
     })
 }
 
+#[expect(clippy::match_same_arms, reason = "by what they are about")]
 fn rule_of_form(path: &str) -> Option<Rule> {
     Some(match path {
         "/sign-in"
@@ -186,13 +188,11 @@ impl Somebody {
         let if_so = |allowed| if allowed { Allowed } else { Forbidden };
         match (self.reach, rule) {
             (_, Open) => Expected::Open,
-            (Reach::Everywhere, _) => Allowed,
             (Reach::Nobody, _) => Asked,
-            (_, SignedIn) => Allowed,
+            (Reach::Everywhere, _) | (_, SignedIn) | (Reach::InStaging, InAny(_)) => Allowed,
             (_, Administrator) | (Reach::InStaging, InAll(_)) => Forbidden,
             (Reach::OtherApp, _) | (Reach::InStaging, In(_)) => Hidden,
             (Reach::InShop(own), In(least) | InAll(least) | InAny(least)) => if_so(own >= least),
-            (Reach::InStaging, InAny(_)) => Allowed,
         }
     }
 }
