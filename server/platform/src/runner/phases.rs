@@ -11,7 +11,7 @@ use flukedeploy_domain::names::EnvironmentName;
 use flukedeploy_domain::release::{Release, ReleaseNo};
 
 use super::drive::{Stop, cancelled, save};
-use super::{cleanup, jobs, report, rollout, source, validation};
+use super::{approval, cleanup, jobs, report, rollout, source, validation};
 use crate::platform::Platform;
 use crate::ports::{EngineError, NewRelease, ResolveError};
 
@@ -246,6 +246,9 @@ async fn pre_deploy(px: &Platform, deployment: &mut Deployment) -> Result<(), St
     let Some(image) = deployment.image.clone() else {
         return Err(internal(phase, &"no image was pinned").into());
     };
+    if let Some(approval) = approval::asked(px, deployment).await? {
+        return approval::answered(px, deployment, &approval).await;
+    }
     // The text of a Dockerfile is not kept yet.
     validation::run(px, deployment, &image).await?;
     if deployment.source.is_new() {
@@ -270,7 +273,8 @@ async fn pre_deploy(px: &Platform, deployment: &mut Deployment) -> Result<(), St
             .map_err(|error| internal(phase, &error))?;
         deployment.release = Some(release.number);
     }
-    saved(px, deployment).await
+    saved(px, deployment).await?;
+    approval::ask(px, deployment).await
 }
 
 /// Repeats a call while the engine is away, for a bounded time.

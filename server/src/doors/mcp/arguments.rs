@@ -39,6 +39,9 @@ pub(super) enum Call {
         wait_seconds: u64,
     },
     Validate(Validate),
+    Approvals {
+        limit: u32,
+    },
     History {
         app: AppName,
         environment: Option<EnvironmentName>,
@@ -119,6 +122,13 @@ pub(super) fn read(tool: ToolName, mut fields: Fields) -> Result<Call, Error> {
             } else {
                 Call::Deploy { cmd, wait_seconds }
             })
+        }
+        ToolName::Approvals => {
+            let limit = fields
+                .number("limit", 1..=MAX_HISTORY)
+                .unwrap_or(DEFAULT_HISTORY);
+            fields.finish()?;
+            Ok(Call::Approvals { limit })
         }
         ToolName::Steer => {
             let id = fields.required("deployment_id");

@@ -3,6 +3,7 @@
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::deployment::DeploymentSummary;
 use flukedeploy_domain::log_entry::LogFilter;
+use flukedeploy_platform::approvals as platform_approvals;
 use flukedeploy_platform::deployments::{self, Accepted, Rollback};
 use flukedeploy_platform::logs::{ReadLogs, read_logs};
 use flukedeploy_platform::summary::summarise;
@@ -11,7 +12,7 @@ use flukedeploy_platform::{Error, Platform, apps, environments, validate};
 use serde_json::json;
 
 use super::arguments::{Call, LogsCall, LogsOf, read};
-use super::outcome::{Outcome, history, list_apps, planned, status, told};
+use super::outcome::{Outcome, approvals as approvals_of, history, list_apps, planned, status, told};
 use super::tools::ToolSpec;
 use super::trim::{fit, fit_patterns, tame_entry, tame_patterns, tame_summary};
 use crate::doors::answers::{DeploymentAccepted, RollbackAccepted, stream_url, to_value};
@@ -67,6 +68,9 @@ pub(super) async fn call(
             let found = deployments::wait_for_deployment(px, actor, &id, wait_seconds).await?;
             Ok(status(found))
         }
+        Call::Approvals { limit } => Ok(approvals_of(
+            platform_approvals::list(px, actor, limit).await?,
+        )),
         Call::Logs(wanted) => logs(px, actor, wanted).await,
         Call::Rollback { cmd, wait_seconds } => rollback(px, actor, cmd, wait_seconds).await,
         Call::Validate(cmd) => {
@@ -137,7 +141,7 @@ async fn waited(
         accepted.deployment.clone()
     } else {
         let id = &accepted.deployment.deployment_id;
-        deployments::wait_for_deployment(px, actor, id, wait_seconds).await?
+        deployments::wait_for_begun(px, actor, id, wait_seconds).await?
     };
     Ok(tame_summary(summary))
 }

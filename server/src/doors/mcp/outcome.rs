@@ -2,8 +2,11 @@
 
 use std::fmt::Write as _;
 
+use flukedeploy_domain::approval::{ApprovalBrief, ApprovalState};
 use flukedeploy_domain::deployment::DeploymentSummary;
 use flukedeploy_domain::names::AppName;
+use flukedeploy_domain::timestamp;
+use flukedeploy_platform::approvals::ApprovalEntry;
 use flukedeploy_platform::deployments::DeploymentPlan;
 use flukedeploy_platform::views::AppView;
 use serde_json::{Value, json};
@@ -107,6 +110,16 @@ pub(super) fn told(summary: &DeploymentSummary) -> String {
         for next in &diagnosis.next {
             let _ = write!(text, " Next: {next}.");
         }
+    } else if let Some(approval) = waiting(summary) {
+        let _ = write!(
+            text,
+            " Waiting for approval {}: nothing of the running app was changed. You cannot approve \
+             it yourself: ask a maintainer to decide on the dashboard's page /approvals (until \
+             {}), then call deploy_status with deployment_id {id} and wait_seconds 50. To give it \
+             up call deploy_control with action abort.",
+            approval.approval_id,
+            timestamp::to_wire(approval.expires_at)
+        );
     } else if !summary.status.is_final() {
         let _ = write!(
             text,
@@ -114,6 +127,36 @@ pub(super) fn told(summary: &DeploymentSummary) -> String {
         );
     }
     text
+}
+
+fn waiting(summary: &DeploymentSummary) -> Option<&ApprovalBrief> {
+    let approval = summary.approval.as_ref();
+    approval.filter(|approval| approval.state == ApprovalState::Waiting)
+}
+
+pub(super) fn approvals(found: Vec<ApprovalEntry>) -> Outcome {
+    let all = found.len();
+    let shown = fit(found.into_iter().map(tame_approval));
+    let total = shown.len();
+    let text = format!("{total} of {all} approvals, those that wait first. People decide them.");
+    let content = json!({"total": all, "shown": total, "approvals": shown});
+    Outcome::new(text, content)
+}
+
+/// What people typed is marked as theirs.
+fn tame_approval(entry: ApprovalEntry) -> Value {
+    let mut value = to_value(&entry);
+    if let Some(object) = value.as_object_mut() {
+        object.remove("may_decide");
+        let texts: serde_json::Map<String, Value> = ["intent", "reason"]
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), object.remove(name)?)))
+            .collect();
+        if !texts.is_empty() {
+            object.insert("untrusted_text".to_owned(), texts.into());
+        }
+    }
+    value
 }
 
 pub(super) fn history(app: &AppName, found: Vec<DeploymentSummary>) -> Outcome {

@@ -208,6 +208,24 @@ pub(super) fn history_input() -> Value {
     )
 }
 
+pub(super) fn approvals_input() -> Value {
+    input(
+        &[],
+        json!({"limit": count("Decided ones at most", 1, MAX_HISTORY.into(), DEFAULT_HISTORY.into())}),
+    )
+}
+
+pub(super) fn approvals_output() -> Value {
+    output(
+        &["total", "shown", "approvals"],
+        json!({
+            "total": integer(),
+            "shown": integer(),
+            "approvals": {"type": "array", "items": {"type": "object"}},
+        }),
+    )
+}
+
 pub(super) fn steer_input() -> Value {
     input(
         &["deployment_id", "action"],
@@ -358,6 +376,7 @@ fn summary() -> Value {
             "diagnosis": diagnosis(),
             "act": string(),
             "because": {"type": "object"},
+            "approval": {"type": "object"},
             "rollout": {"type": "object"},
             "receipt": {"type": "object"},
         }),
@@ -411,6 +430,7 @@ pub(super) fn deploy_output() -> Value {
             "replayed": boolean(),
             "poll_after_seconds": integer(),
             "diagnosis": diagnosis(),
+            "approval": {"type": "object"},
         }),
     )
 }
@@ -436,6 +456,7 @@ pub(super) fn rollback_output() -> Value {
             "replayed": boolean(),
             "poll_after_seconds": integer(),
             "diagnosis": diagnosis(),
+            "approval": {"type": "object"},
         }),
     )
 }
