@@ -56,6 +56,8 @@ pub(crate) struct Desk {
     /// What was typed, if this page answers a form.
     pub(crate) typed: Typed,
     pub(crate) answer: Answer,
+    /// Approvals that wait for this visitor's word.
+    pub(crate) to_decide: usize,
 }
 
 impl Desk {
@@ -73,6 +75,7 @@ impl Desk {
             theme: visitor.theme,
             typed: use_context::<Typed>().unwrap_or_default(),
             answer: Answer::take(),
+            to_decide: 0,
         }
     }
 }

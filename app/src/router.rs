@@ -119,6 +119,14 @@ where
             "/deployments/{id}/steer",
             post(forms::deployments::steer).get(to_page),
         )
+        .route(
+            "/approvals/{id}/decide",
+            post(forms::approvals::decide).get(to_page),
+        )
+        .route(
+            "/apps/{name}/approvals",
+            post(forms::approvals::set_policy).get(to_page),
+        )
         .route(paths::TOKENS, post(forms::tokens::create))
         .route("/tokens/{id}/revoke", post(forms::tokens::revoke))
         .route(paths::CREDENTIALS, post(forms::credentials::store))

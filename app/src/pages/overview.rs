@@ -44,7 +44,7 @@ async fn overview(desk: Desk) -> Result<AnyView, Error> {
         .map(|one| {
             view! {
                 <li>
-                    {state(deployment_mark(one.status))}
+                    {state(mark_of(one))}
                     <p class="attention-why">
                         <strong><a href=paths::deployment(&one.deployment_id)>{one.app_name.to_string()}": "{words::what(one)}</a></strong>
                         <br/>{words::story(one)}" "{ticking(one.initiated_at, desk.now)}
