@@ -26,7 +26,7 @@ pub(crate) fn approval(entry: &ApprovalEntry, now: OffsetDateTime) -> impl IntoV
     view! {
         <section class="panel panel-body plan approval" id=id.clone() aria-labelledby=heading.clone() data-approval=one.state.as_str()>
             <div>
-                <h2 id=heading><a href=paths::deployment(&one.deployment_id)>{title}</a></h2>
+                <h2 id=heading.clone()><a href=paths::deployment(&one.deployment_id)>{title}</a></h2>
                 <p class="counts">{state(approval_mark(one.state))}<span>"Asked "{age(one.asked_at, now)}</span>{ends(one, now)}</p>
             </div>
             <dl class="facts">

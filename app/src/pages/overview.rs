@@ -11,7 +11,7 @@ use leptos::prelude::*;
 use super::apps::{app_table, new_app, no_apps};
 use super::page;
 use crate::components::{
-    Mark, PageHead, Section, app_mark, deployment_mark, deployment_table, frame, state, ticking,
+    Mark, PageHead, Section, app_mark, deployment_table, frame, mark_of, state, ticking,
 };
 use crate::context::Desk;
 use crate::{paths, words};

@@ -46,7 +46,7 @@ fn asked() -> Approval {
             image: "shop:v2".to_owned(),
             pinned_image: "shop@sha256:00".to_owned(),
             version: None,
-            strategy: Strategy::Rolling,
+            strategy: crate::deployment::Strategy::Rolling,
             replicas: 1,
             from_release: Some(ReleaseNo(1)),
             release: Some(ReleaseNo(2)),
