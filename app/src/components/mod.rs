@@ -50,7 +50,7 @@ pub(crate) use removal::removal;
 pub(crate) use rollout::rollout;
 pub(crate) use source::source;
 pub(crate) use state::{
-    Mark, app_mark, approval_mark, check_mark, delivery_mark, deployment_mark, job_mark,
-    mark_of, phase_mark, state,
+    Mark, app_mark, approval_mark, check_mark, delivery_mark, deployment_mark, job_mark, mark_of,
+    phase_mark, state,
 };
 pub(crate) use time::{age, ticking};

@@ -12,7 +12,7 @@ use super::{deployment_id, page};
 use crate::assets;
 use crate::components::{
     Crumb, PageHead, Section, Tint, age, approval, checks, copy_button, diagnosis, finding, frame,
-    mark_of, jobs, log_group, notice, phases, problem, receipt, rollout, source, state, ticking,
+    jobs, log_group, mark_of, notice, phases, problem, receipt, rollout, source, state, ticking,
 };
 use crate::context::Desk;
 use crate::{paths, words};

@@ -70,10 +70,7 @@ use crate::context::Desk;
 use crate::paths;
 
 /// A page that is drawn once its data is there.
-fn page<F>(
-    mut desk: Desk,
-    draw: impl FnOnce(Desk) -> F + Send + Sync + 'static,
-) -> impl IntoView
+fn page<F>(mut desk: Desk, draw: impl FnOnce(Desk) -> F + Send + Sync + 'static) -> impl IntoView
 where
     F: Future<Output = Result<AnyView, Error>> + Send + 'static,
 {

@@ -54,7 +54,10 @@ pub async fn list(px: &Platform, actor: &Actor, limit: u32) -> Result<Vec<Approv
         .iter()
         .filter(|one| shows(actor, one))
         .take(usize::try_from(limit).unwrap_or(usize::MAX));
-    let shown = waiting.iter().filter(|one| shows(actor, one)).chain(decided);
+    let shown = waiting
+        .iter()
+        .filter(|one| shows(actor, one))
+        .chain(decided);
     Ok(shown.map(|one| entry(px, actor, &family, one)).collect())
 }
 
@@ -105,9 +108,17 @@ pub async fn decide(
     let (by, family) = (actor.clone(), family_of(px, actor).await?);
     let mut approval = former.clone();
     let answer = if approve {
-        Answer::Approve { by, family: family.clone(), reason }
+        Answer::Approve {
+            by,
+            family: family.clone(),
+            reason,
+        }
     } else {
-        Answer::Reject { by, family: family.clone(), reason }
+        Answer::Reject {
+            by,
+            family: family.clone(),
+            reason,
+        }
     };
     approval
         .decide(answer, px.now())
@@ -160,8 +171,7 @@ pub async fn set_policy(
     wanted: ApprovalPolicy,
 ) -> Result<ApprovalPolicy, Error> {
     let action = Action::ChangeApprovalPolicy;
-    let target = Resource::Environment(app, environment);
-    authorise(px, actor, action, target)?;
+    authorise(px, actor, action, Resource::System)?;
     require_environment(px, actor, app, environment).await?;
     let policy = ApprovalPolicy::new(wanted.person, wanted.agent)?;
     let store = &px.parts().store;

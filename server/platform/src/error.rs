@@ -45,7 +45,9 @@ pub enum Error {
         retry_after_seconds: u64,
     },
     /// The environment's policy lets nobody of that kind bring a release into service.
-    #[error("the environment '{environment}' of app '{app}' lets no {kind} deploy, promote, restart or roll back")]
+    #[error(
+        "the environment '{environment}' of app '{app}' lets no {kind} deploy, promote, restart or roll back"
+    )]
     DeniedByPolicy {
         app: String,
         environment: String,

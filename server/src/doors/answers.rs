@@ -39,6 +39,9 @@ pub(crate) struct DeploymentAccepted {
 /// Somebody else has to agree, or had to: where they do, and what the caller can do meanwhile.
 #[derive(Debug, Serialize)]
 pub(crate) struct PendingApproval {
+    /// `pending_approval`, while it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
     #[serde(flatten)]
     brief: ApprovalBrief,
     /// For people; it opens to those who are signed in and may see the app.
@@ -48,15 +51,17 @@ pub(crate) struct PendingApproval {
 }
 
 impl PendingApproval {
-    fn new(config: &PlatformConfig, summary: &DeploymentSummary) -> Option<Self> {
+    pub(crate) fn new(config: &PlatformConfig, summary: &DeploymentSummary) -> Option<Self> {
         let brief = summary.approval.clone()?;
-        let next = (brief.state == ApprovalState::Waiting).then(|| {
+        let waits = brief.state == ApprovalState::Waiting;
+        let next = waits.then(|| {
             format!(
                 "ask a maintainer to decide at the url, then call deploy_status with deployment_id {} and wait_seconds",
                 summary.deployment_id
             )
         });
         Some(Self {
+            code: waits.then_some("pending_approval"),
             url: approval_url(config, &brief),
             brief,
             next,

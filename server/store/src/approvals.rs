@@ -1,9 +1,7 @@
 //! Approvals and the rules that ask for them. One that waits ends with its deployment.
 
 use async_trait::async_trait;
-use flukedeploy_domain::approval::{
-    Approval, ApprovalId, ApprovalPolicy, ApprovalState, Decision,
-};
+use flukedeploy_domain::approval::{Approval, ApprovalId, ApprovalPolicy, ApprovalState, Decision};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::deployment::DeploymentId;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
@@ -229,7 +227,10 @@ impl Approvals for SqliteStore {
         app: &AppName,
         environment: &EnvironmentName,
     ) -> Result<ApprovalPolicy, StoreError> {
-        let mut db = self.database().read("reading who needs an approval").await?;
+        let mut db = self
+            .database()
+            .read("reading who needs an approval")
+            .await?;
         policy(&mut db, app, environment).await
     }
 

@@ -9,10 +9,10 @@ use flukedeploy_platform::ports::StoreError;
 use sqlx::SqliteConnection;
 use time::OffsetDateTime;
 
-use crate::{approvals, apps};
 use crate::columns::{Cause, from_json, from_word, to_json, to_word};
 use crate::error::{Doing, corrupt, exists, missing};
 use crate::sealing::{Place, Sealer};
+use crate::{approvals, apps};
 
 struct Row {
     id: String,

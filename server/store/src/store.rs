@@ -31,8 +31,8 @@ use crate::error::{Doing, missing};
 use crate::rotation::{self, Rotated};
 use crate::sessions::SessionStore;
 use crate::{
-    accounts, approvals, apps, credentials, deployments, environments, forwarders, grants, idempotency,
-    memory, outbox, releases, schema, tokens, webhooks,
+    accounts, approvals, apps, credentials, deployments, environments, forwarders, grants,
+    idempotency, memory, outbox, releases, schema, tokens, webhooks,
 };
 
 const READERS: u32 = 4;

@@ -73,7 +73,10 @@ fn approve(by: Actor, family: Vec<Subject>) -> Answer {
 }
 
 fn person(id: &str) -> (Actor, Vec<Subject>) {
-    (actor(ActorKind::User, id, Tier::Advanced), vec![account(id)])
+    (
+        actor(ActorKind::User, id, Tier::Advanced),
+        vec![account(id)],
+    )
 }
 
 #[test]
@@ -133,10 +136,7 @@ fn agents_do_not_answer_each_other() {
         assert_eq!(asked().decide(answer, NOW), expected, "{tier:?}");
     }
     let platform = approve(Actor::system(), Vec::new());
-    assert_eq!(
-        asked().decide(platform, NOW),
-        Err(NotDecided::NotEntitled)
-    );
+    assert_eq!(asked().decide(platform, NOW), Err(NotDecided::NotEntitled));
 }
 
 #[test]
@@ -201,7 +201,10 @@ fn any_actor() -> impl proptest::strategy::Strategy<Value = (Actor, Vec<Subject>
         } else {
             Vec::new()
         };
-        (actor(kind, id, tier), own.into_iter().chain(behind).collect())
+        (
+            actor(kind, id, tier),
+            own.into_iter().chain(behind).collect(),
+        )
     })
 }
 

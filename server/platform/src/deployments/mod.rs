@@ -7,8 +7,8 @@ mod promote;
 mod queries;
 mod steer;
 
-pub(crate) use commands::{check_texts, open_return};
 pub use commands::{Accepted, Deploy, Rollback, RollbackTarget, Wanted, deploy, rollback};
+pub(crate) use commands::{check_texts, open_return};
 pub(crate) use everyday::wake;
 pub use everyday::{Everyday, What, act};
 pub(crate) use plan::approval_plan;

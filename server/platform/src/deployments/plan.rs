@@ -189,7 +189,9 @@ pub(crate) async fn approval_plan(
     let image = deployment.image.as_ref();
     Ok(ApprovalPlan {
         act: deployment.act().to_owned(),
-        image: image.map(|image| image.requested.to_string()).unwrap_or_default(),
+        image: image
+            .map(|image| image.requested.to_string())
+            .unwrap_or_default(),
         pinned_image: image.map(|image| image.pinned.clone()).unwrap_or_default(),
         version: deployment.version.clone(),
         strategy: deployment.strategy,

@@ -31,8 +31,11 @@ pub trait Approvals: Send + Sync + 'static {
         audit: &AuditEntry,
     ) -> Result<(), StoreError>;
     /// Asks; false if this deployment has asked before.
-    async fn ask_approval(&self, approval: &Approval, audit: &AuditEntry)
-    -> Result<bool, StoreError>;
+    async fn ask_approval(
+        &self,
+        approval: &Approval,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError>;
     async fn approval(&self, id: &ApprovalId) -> Result<Option<Approval>, StoreError>;
     async fn approval_of(&self, deployment: &DeploymentId) -> Result<Option<Approval>, StoreError>;
     /// Those that wait, oldest first.

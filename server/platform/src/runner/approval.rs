@@ -2,9 +2,11 @@
 //! While nobody has decided, nothing is held: the worker does what comes next, and the deployment
 //! is taken up again when there is an answer.
 
-use flukedeploy_domain::approval::{APPROVAL_LASTS, Approval, ApprovalId, ApprovalRule, ApprovalState};
-use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::access::Action;
+use flukedeploy_domain::approval::{
+    APPROVAL_LASTS, Approval, ApprovalId, ApprovalRule, ApprovalState,
+};
+use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::deployment::{Deployment, PhaseName};
 use flukedeploy_domain::diagnosis::{Cause, Diagnosis, Evidence, tame};
 use flukedeploy_domain::log_entry::Level;
@@ -21,7 +23,10 @@ use crate::secret::random_u64;
 const PHASE: PhaseName = PhaseName::PreDeploy;
 
 /// What this deployment has asked already, if it has: then all that comes before is done.
-pub(super) async fn asked(px: &Platform, deployment: &Deployment) -> Result<Option<Approval>, Stop> {
+pub(super) async fn asked(
+    px: &Platform,
+    deployment: &Deployment,
+) -> Result<Option<Approval>, Stop> {
     let found = px.parts().store.approval_of(&deployment.id).await;
     found.map_err(|error| internal(PHASE, &error).into())
 }

@@ -149,7 +149,12 @@ fn an_agents_release_waits_and_goes_on_when_a_person_agrees() {
     let id = ask(&life, &agent, "shop:v2");
     let approval = question(&life, &id);
     let record = life.record(&id);
-    assert_eq!(record.state, State::Running { phase: PhaseName::PreDeploy });
+    assert_eq!(
+        record.state,
+        State::Running {
+            phase: PhaseName::PreDeploy
+        }
+    );
     assert_eq!(record.state.status(), Status::Deploying);
     assert_eq!(world.swarm.services(), [service("shop", 1)]);
     assert_eq!(approval.plan.from_release.unwrap().0, 1);
@@ -162,8 +167,15 @@ fn an_agents_release_waits_and_goes_on_when_a_person_agrees() {
     let (of_bob, of_agent) = (inbox(&bob), inbox(&agent));
     assert_eq!((of_bob.len(), of_bob[0].may_decide), (1, true));
     assert_eq!((of_agent.len(), of_agent[0].may_decide), (1, false));
-    assert_eq!(life.run(approvals::waiting_count(&life.px, &bob)).unwrap(), 1);
-    assert_eq!(life.run(approvals::waiting_count(&life.px, &agent)).unwrap(), 0);
+    assert_eq!(
+        life.run(approvals::waiting_count(&life.px, &bob)).unwrap(),
+        1
+    );
+    assert_eq!(
+        life.run(approvals::waiting_count(&life.px, &agent))
+            .unwrap(),
+        0
+    );
 
     let decided = decide(&life, &bob, &approval, true).unwrap();
     assert_eq!(decided.approval.state, ApprovalState::Approved);
@@ -171,10 +183,17 @@ fn an_agents_release_waits_and_goes_on_when_a_person_agrees() {
     assert_eq!(life.end(&id).state, State::Success);
     life.assert_serves("shop", 2);
     let all = summaries(&life).join("\n");
-    for part in ["asks for the approval", "approves deployment", "changed who needs an approval"] {
+    for part in [
+        "asks for the approval",
+        "approves deployment",
+        "changed who needs an approval",
+    ] {
         assert!(all.contains(part), "{part}: {all}");
     }
-    assert_eq!(code(decide(&life, &bob, &approval, false)), "approval_closed");
+    assert_eq!(
+        code(decide(&life, &bob, &approval, false)),
+        "approval_closed"
+    );
     world.assert_sound();
 }
 
@@ -186,7 +205,10 @@ fn a_rejected_one_ends_with_the_reason_and_has_changed_nothing() {
     decide(&life, &bob, &question(&life, &id), false).unwrap();
     let done = life.end(&id);
     let found = diagnosis(&done);
-    assert_eq!((found.code, found.phase), (Cause::ApprovalRejected, PhaseName::PreDeploy));
+    assert_eq!(
+        (found.code, found.phase),
+        (Cause::ApprovalRejected, PhaseName::PreDeploy)
+    );
     assert_eq!(found.message, "person bob rejected it: seen");
     life.assert_serves("shop", 1);
     assert_eq!(world.swarm.services(), [service("shop", 1)]);
@@ -204,7 +226,9 @@ fn nobody_answers_what_they_asked_or_had_asked() {
     let approval = question(&life, &id);
     assert_eq!(code(decide(&life, &bob, &approval, true)), "own_approval");
     assert_eq!(code(decide(&life, &agent, &approval, true)), "forbidden");
-    let entry = life.run(approvals::get(&life.px, &bob, &approval.id)).unwrap();
+    let entry = life
+        .run(approvals::get(&life.px, &bob, &approval.id))
+        .unwrap();
     assert!(!entry.may_decide);
 
     // Tokens that were made on the machine count as made by one.
@@ -213,15 +237,26 @@ fn nobody_answers_what_they_asked_or_had_asked() {
     let own = ask(&life, &one, "shop:v3");
     let of_operator = question(&life, &own);
     assert_eq!(state(&life, &approval), ApprovalState::Withdrawn);
-    assert_eq!(code(decide(&life, &other, &of_operator, true)), "own_approval");
+    assert_eq!(
+        code(decide(&life, &other, &of_operator, true)),
+        "own_approval"
+    );
     assert_eq!(state(&life, &of_operator), ApprovalState::Waiting);
 
     // The same secret's successor is no way round.
     let rotated = life
-        .run(tokens::rotate_token(&life.px, &Actor::system(), &one.id, 60))
+        .run(tokens::rotate_token(
+            &life.px,
+            &Actor::system(),
+            &one.id,
+            60,
+        ))
         .unwrap();
     let rotated = acting(&life, rotated.secret.expose());
-    assert_eq!(code(decide(&life, &rotated, &of_operator, true)), "own_approval");
+    assert_eq!(
+        code(decide(&life, &rotated, &of_operator, true)),
+        "own_approval"
+    );
 
     // Somebody else's token of the tier admin may.
     decide(&life, &bob, &of_operator, true).unwrap();
@@ -256,12 +291,22 @@ fn who_lost_the_right_in_between_cannot_answer_any_more() {
     let id = ask(&life, &agent, "shop:v2");
     let approval = question(&life, &id);
     let entitled = crate::rights::signed_in(&life, "cy");
-    assert!(life.run(approvals::get(&life.px, &entitled, &approval.id)).unwrap().may_decide);
+    assert!(
+        life.run(approvals::get(&life.px, &entitled, &approval.id))
+            .unwrap()
+            .may_decide
+    );
     life.run(grants::withdraw(&life.px, &Actor::system(), &given))
         .unwrap();
     let now = crate::rights::signed_in(&life, "cy");
-    assert_eq!(code(decide(&life, &now, &approval, true)), "approval_not_found");
-    assert_eq!(code(decide(&life, &cy, &approval, true)), "approval_not_found");
+    assert_eq!(
+        code(decide(&life, &now, &approval, true)),
+        "approval_not_found"
+    );
+    assert_eq!(
+        code(decide(&life, &cy, &approval, true)),
+        "approval_not_found"
+    );
 
     // A deployer sees it and does not decide.
     grant(
@@ -287,8 +332,15 @@ fn it_expires_by_the_clock_also_while_nobody_was_there() {
     let done = life.end(&first);
     assert_eq!(diagnosis(&done).code, Cause::ApprovalExpired);
     assert_eq!(state(&life, &approval), ApprovalState::Expired);
-    assert_eq!(code(decide(&life, &bob, &approval, true)), "approval_closed");
-    assert!(summaries(&life).join("\n").contains("nobody answered in time"));
+    assert_eq!(
+        code(decide(&life, &bob, &approval, true)),
+        "approval_closed"
+    );
+    assert!(
+        summaries(&life)
+            .join("\n")
+            .contains("nobody answered in time")
+    );
 
     let second = ask(&life, &agent, "shop:v3");
     let approval = question(&life, &second);
@@ -315,7 +367,10 @@ fn what_waits_outlives_restarts_and_a_change_makes_it_stale() {
     decide(&life, &bob, &approval, true).unwrap();
     let done = life.end(&id);
     let found = diagnosis(&done);
-    assert_eq!((found.code, found.phase), (Cause::PlanStale, PhaseName::PreDeploy));
+    assert_eq!(
+        (found.code, found.phase),
+        (Cause::PlanStale, PhaseName::PreDeploy)
+    );
     life.assert_serves("shop", 1);
     world.assert_sound();
 }
@@ -353,7 +408,10 @@ fn a_newer_release_takes_the_place_of_one_that_waits() {
     let done = life.end(&first);
     assert_eq!(diagnosis(&done).code, Cause::Superseded);
     assert_eq!(state(&life, &of_first), ApprovalState::Withdrawn);
-    assert_eq!(code(decide(&life, &bob, &of_first, true)), "approval_closed");
+    assert_eq!(
+        code(decide(&life, &bob, &of_first, true)),
+        "approval_closed"
+    );
     assert_eq!(life.end(&bobs).state, State::Success);
     life.assert_serves("shop", 3);
     world.assert_sound();
@@ -368,7 +426,10 @@ fn a_cancel_withdraws_the_question() {
     life.cancel(&id);
     assert_eq!(diagnosis(&life.end(&id)).code, Cause::Cancelled);
     assert_eq!(state(&life, &approval), ApprovalState::Withdrawn);
-    assert_eq!(code(decide(&life, &bob, &approval, true)), "approval_closed");
+    assert_eq!(
+        code(decide(&life, &bob, &approval, true)),
+        "approval_closed"
+    );
     life.assert_serves("shop", 1);
 }
 
@@ -396,7 +457,10 @@ fn everything_that_brings_a_release_into_service_asks() {
     let begun = life.run(deployments::rollback(&life.px, &agent, back.clone()));
     let id = begun.unwrap().deployment.deployment_id;
     let asked = question(&life, &id);
-    assert_eq!((asked.plan.act.as_str(), asked.intent.as_deref()), ("rollback", Some("it is slow")));
+    assert_eq!(
+        (asked.plan.act.as_str(), asked.intent.as_deref()),
+        ("rollback", Some("it is slow"))
+    );
     let begun = life.run(deployments::act(&life.px, &agent, everyday(What::Restart)));
     let id = begun.unwrap().deployment.deployment_id;
     assert_eq!(question(&life, &id).plan.act, "restart");
@@ -408,7 +472,11 @@ fn everything_that_brings_a_release_into_service_asks() {
     assert_eq!(life.end(&id).state, State::Success);
 
     rules(&life, Allow, Deny);
-    let denied = life.run(deployments::deploy(&life.px, &agent, deploy_of("shop", "shop:v3")));
+    let denied = life.run(deployments::deploy(
+        &life.px,
+        &agent,
+        deploy_of("shop", "shop:v3"),
+    ));
     assert_eq!(code(denied), "denied_by_policy");
     let denied = life.run(deployments::rollback(&life.px, &agent, back));
     assert_eq!(code(denied), "denied_by_policy");
@@ -432,7 +500,9 @@ fn an_app_that_sleeps_wakes_although_something_waits() {
         idempotency_key: None,
     };
     for mode in [RunMode::Asleep, RunMode::Running] {
-        let begun = life.run(deployments::act(&life.px, &bob, act(mode))).unwrap();
+        let begun = life
+            .run(deployments::act(&life.px, &bob, act(mode)))
+            .unwrap();
         let begun = begun.deployment.deployment_id;
         assert_eq!(life.end(&begun).state, State::Success);
     }
@@ -451,7 +521,10 @@ fn a_plan_says_whose_word_it_takes() {
     };
     assert_eq!(needed(&bob), Vec::<String>::new());
     let of_agent = needed(&agent);
-    assert!(of_agent[0].starts_with("a maintainer of shop"), "{of_agent:?}");
+    assert!(
+        of_agent[0].starts_with("a maintainer of shop"),
+        "{of_agent:?}"
+    );
     rules(&life, Allow, Deny);
     let denied = life.run(plan_deploy(&life.px, &agent, &cmd));
     assert_eq!(code(denied), "denied_by_policy");
@@ -488,7 +561,11 @@ fn no_token_loosens_the_rules_and_maintainers_do_not_set_them() {
         };
         life.run(apps::create_app(&life.px, &admin, new)).is_ok()
     });
-    let denied = life.run(deployments::deploy(&life.px, &agent, deploy_of("shop", "shop:v3")));
+    let denied = life.run(deployments::deploy(
+        &life.px,
+        &agent,
+        deploy_of("shop", "shop:v3"),
+    ));
     assert_eq!(code(denied), "denied_by_policy");
 }
 
@@ -504,9 +581,8 @@ fn who_waits_is_told_as_soon_as_it_waits_and_when_it_is_decided() {
         .unwrap();
     assert_eq!(state_of(&found), Some(ApprovalState::Waiting));
     let (px, waiting, whose) = (life.px.clone(), id.clone(), agent.clone());
-    let status = life.spawn(async move {
-        deployments::wait_for_deployment(&px, &whose, &waiting, 50).await
-    });
+    let status = life
+        .spawn(async move { deployments::wait_for_deployment(&px, &whose, &waiting, 50).await });
     decide(&life, &bob, &question(&life, &id), true).unwrap();
     let found = life.run(status).unwrap().unwrap();
     assert_eq!(state_of(&found), Some(ApprovalState::Approved));
@@ -535,11 +611,20 @@ fn crash_in(count: u32, approve: bool) -> bool {
         approvals::decide(&px, &bobs, &approval.id, approve, None)
             .await
             .unwrap();
-        while !past.deployment(&id).await.unwrap().unwrap().state.is_final() {
+        while !past
+            .deployment(&id)
+            .await
+            .unwrap()
+            .unwrap()
+            .state
+            .is_final()
+        {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
     });
-    until("its end, or the crash", || life.tap.is_dead() || story.is_finished());
+    until("its end, or the crash", || {
+        life.tap.is_dead() || story.is_finished()
+    });
     let crashed = life.tap.is_dead();
     life.crash();
 

@@ -39,9 +39,7 @@ pub(super) enum Call {
         wait_seconds: u64,
     },
     Validate(Validate),
-    Approvals {
-        limit: u32,
-    },
+    Approvals,
     History {
         app: AppName,
         environment: Option<EnvironmentName>,
@@ -124,11 +122,8 @@ pub(super) fn read(tool: ToolName, mut fields: Fields) -> Result<Call, Error> {
             })
         }
         ToolName::Approvals => {
-            let limit = fields
-                .number("limit", 1..=MAX_HISTORY)
-                .unwrap_or(DEFAULT_HISTORY);
             fields.finish()?;
-            Ok(Call::Approvals { limit })
+            Ok(Call::Approvals)
         }
         ToolName::Steer => {
             let id = fields.required("deployment_id");

@@ -12,7 +12,10 @@ use flukedeploy_platform::{Error, Platform, apps, environments, validate};
 use serde_json::json;
 
 use super::arguments::{Call, LogsCall, LogsOf, read};
-use super::outcome::{Outcome, approvals as approvals_of, history, list_apps, planned, status, told};
+use super::outcome::{
+    Outcome, approvals as approvals_of, history, list_apps, planned, status, told,
+};
+use super::schemas::DEFAULT_HISTORY;
 use super::tools::ToolSpec;
 use super::trim::{fit, fit_patterns, tame_entry, tame_patterns, tame_summary};
 use crate::doors::answers::{DeploymentAccepted, RollbackAccepted, stream_url, to_value};
@@ -62,15 +65,16 @@ pub(super) async fn call(
                 None => deployments::cancel(px, actor, &id).await?,
             };
             let found = deployments::wait_for_deployment(px, actor, &id, wait_seconds).await?;
-            Ok(status(found))
+            Ok(status(px.config(), found))
         }
         Call::Status { id, wait_seconds } => {
             let found = deployments::wait_for_deployment(px, actor, &id, wait_seconds).await?;
-            Ok(status(found))
+            Ok(status(px.config(), found))
         }
-        Call::Approvals { limit } => Ok(approvals_of(
-            platform_approvals::list(px, actor, limit).await?,
-        )),
+        Call::Approvals => {
+            let found = platform_approvals::list(px, actor, DEFAULT_HISTORY).await?;
+            Ok(approvals_of(found))
+        }
         Call::Logs(wanted) => logs(px, actor, wanted).await,
         Call::Rollback { cmd, wait_seconds } => rollback(px, actor, cmd, wait_seconds).await,
         Call::Validate(cmd) => {
@@ -110,7 +114,7 @@ async fn started(
     wait_seconds: u64,
 ) -> Result<Outcome, Error> {
     let summary = waited(px, actor, &accepted, wait_seconds).await?;
-    let text = told(&summary);
+    let text = told(px.config(), &summary);
     let answer = DeploymentAccepted::new(px.config(), summary, accepted.replayed);
     Ok(Outcome::new(text, to_value(&answer)))
 }
@@ -123,7 +127,7 @@ async fn rollback(
 ) -> Result<Outcome, Error> {
     let accepted = deployments::rollback(px, actor, cmd).await?;
     let summary = waited(px, actor, &accepted, wait_seconds).await?;
-    let text = told(&summary);
+    let text = told(px.config(), &summary);
     Ok(Outcome::new(
         text,
         to_value(&RollbackAccepted::new(px.config(), accepted, summary)),

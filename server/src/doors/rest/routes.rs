@@ -10,8 +10,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    account, approvals, apps, credentials, deployments, environments, grants, health, log_forwarders, logs,
-    people, system, tokens, uploads, webhooks,
+    account, approvals, apps, credentials, deployments, environments, grants, health,
+    log_forwarders, logs, people, system, tokens, uploads, webhooks,
 };
 use crate::doors::auth::{Gate, require};
 use crate::doors::body::limit_declared;

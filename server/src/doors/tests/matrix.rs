@@ -306,7 +306,7 @@ async fn everybody(house: &House) -> Vec<Somebody> {
 }
 
 /// Two apps, one with two environments and a deployment, whose id it returns.
-async fn furnished() -> (House, String) {
+pub(super) async fn furnished() -> (House, String) {
     let house = House::new().await;
     for app in ["shop", "bank"] {
         let made = house
