@@ -25,7 +25,8 @@ async fn inbox(desk: Desk) -> Result<AnyView, Error> {
     let (waiting, decided): (Vec<_>, Vec<_>) = all
         .into_iter()
         .partition(|one| one.approval.state == ApprovalState::Waiting);
-    if !waiting.is_empty() {
+    // A page that loads itself again would take away what is typed.
+    if !waiting.iter().any(|one| one.may_decide) && !waiting.is_empty() {
         desk.answer.refresh_without_script();
     }
     let questions = if waiting.is_empty() {

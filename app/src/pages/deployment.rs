@@ -28,13 +28,15 @@ async fn deployment(desk: Desk, id: &DeploymentId) -> Result<AnyView, Error> {
     let logs = deployment_logs(&desk.px, &desk.actor, id).await?;
     let one = &logs.deployment;
     let is_final = one.status.is_final();
-    if !is_final {
-        desk.answer.refresh_without_script();
-    }
     let asked = match &one.approval {
         Some(brief) => Some(approvals::get(&desk.px, &desk.actor, &brief.approval_id).await?),
         None => None,
     };
+    // A page that loads itself again would take away what is typed.
+    let may_decide = asked.as_ref().is_some_and(|asked| asked.may_decide);
+    if !is_final && !may_decide {
+        desk.answer.refresh_without_script();
+    }
     let title = words::deployment_title(one);
     let content = view! {
         <div data-deployment=id.to_string() data-address=paths::deployment(id)>
