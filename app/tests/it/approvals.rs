@@ -19,7 +19,9 @@ use crate::support::{End, Stand, settings};
 async fn waiting(stand: &Stand, family: Vec<Subject>) -> (Deployment, Approval) {
     let shop = stand.app("shop-web", settings(1)).await;
     let ago = time::Duration::minutes(3);
-    let deployment = stand.deployment(&shop, "shop:v2", ago, End::In(PhaseName::PreDeploy)).await;
+    let deployment = stand
+        .deployment(&shop, "shop:v2", ago, End::In(PhaseName::PreDeploy))
+        .await;
     let now = stand.px.now();
     let approval = Approval {
         id: ApprovalId::new(now, 7),
@@ -70,7 +72,10 @@ async fn waiting(stand: &Stand, family: Vec<Subject>) -> (Deployment, Approval) 
 async fn a_question_shows_its_plan_and_is_answered_on_the_page() {
     let stand = Stand::new().await;
     let mut browser = Browser::signed_in(&stand).await;
-    browser.get("/approvals").await.has("Nothing waits for an approval");
+    browser
+        .get("/approvals")
+        .await
+        .has("Nothing waits for an approval");
     let (deployment, approval) = waiting(&stand, Vec::new()).await;
     let page = browser.get("/approvals").await;
     for part in [
@@ -87,8 +92,15 @@ async fn a_question_shows_its_plan_and_is_answered_on_the_page() {
         page.has(part);
     }
     let at = format!("/deployments/{}", deployment.id);
-    browser.get(&at).await.has("Waits for an approval").has("value=\"approve\"");
-    browser.get("/deployments").await.has("Waiting for approval");
+    browser
+        .get(&at)
+        .await
+        .has("Waits for an approval")
+        .has("value=\"approve\"");
+    browser
+        .get("/deployments")
+        .await
+        .has("Waiting for approval");
 
     let decide = format!("/approvals/{}/decide", approval.id);
     let page = browser.post(&decide, &[("answer", "perhaps")]).await;
@@ -96,8 +108,15 @@ async fn a_question_shows_its_plan_and_is_answered_on_the_page() {
     page.has("must be approve or reject").has("1 → 2");
     let answer = [("answer", "reject"), ("reason", "not on a Friday")];
     let page = browser.post(&decide, &answer).await;
-    assert_eq!((page.status, page.location()), (StatusCode::SEE_OTHER, at.as_str()));
-    browser.get("/approvals").await.has("Rejected").has("not on a Friday");
+    assert_eq!(
+        (page.status, page.location()),
+        (StatusCode::SEE_OTHER, at.as_str())
+    );
+    browser
+        .get("/approvals")
+        .await
+        .has("Rejected")
+        .has("not on a Friday");
     let page = browser.post(&decide, &answer).await;
     assert_eq!(page.status, StatusCode::CONFLICT);
     page.has("is rejected already");

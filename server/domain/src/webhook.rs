@@ -571,7 +571,15 @@ impl Told<'_> {
             } => json!({
                 "app_name": app, "environment": environment, "release": release, "reason": why,
             }),
-            Self::Approval(approval) => json!(ApprovalView::from(*approval)),
+            Self::Approval(approval) => {
+                let mut view = ApprovalView::from(*approval);
+                // Commands and values of settings may be nobody else's business.
+                view.plan.jobs.clear();
+                for change in &mut view.plan.changes {
+                    (change.before, change.after) = (None, None);
+                }
+                json!(view)
+            }
             Self::Test => json!({ "message": "This is a test. Nothing happened." }),
         }
     }

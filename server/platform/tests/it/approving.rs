@@ -16,6 +16,7 @@ use flukedeploy_platform::deployments::{
 use flukedeploy_platform::identity;
 use flukedeploy_platform::ports::{Approvals as _, Store as _};
 use flukedeploy_platform::tokens::{self, CreateToken};
+use flukedeploy_platform::views::AppState;
 use flukedeploy_platform::webhooks::{self, CreateWebhook};
 use flukedeploy_platform::{Error, apps, grants};
 use time::Duration;
@@ -157,6 +158,13 @@ fn an_agents_release_waits_and_goes_on_when_a_person_agrees() {
     );
     assert_eq!(record.state.status(), Status::Deploying);
     assert_eq!(world.swarm.services(), [service("shop", 1)]);
+    // Nothing moves: the app is what it was.
+    let shown = life
+        .run(apps::get_app(&life.px, &bob, &name("shop")))
+        .unwrap();
+    assert_eq!(shown.state, AppState::Running);
+    let latest = shown.latest_deployment.unwrap();
+    assert_eq!(latest.approval.unwrap().state, ApprovalState::Waiting);
     assert_eq!(approval.plan.from_release.unwrap().0, 1);
     assert_eq!(approval.plan.release.unwrap().0, 2);
     assert_eq!(approval.plan.image, "shop:v2");

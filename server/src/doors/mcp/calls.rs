@@ -73,7 +73,7 @@ pub(super) async fn call(
         }
         Call::Approvals => {
             let found = platform_approvals::list(px, actor, DEFAULT_HISTORY).await?;
-            Ok(approvals_of(found))
+            Ok(approvals_of(&found))
         }
         Call::Logs(wanted) => logs(px, actor, wanted).await,
         Call::Rollback { cmd, wait_seconds } => rollback(px, actor, cmd, wait_seconds).await,

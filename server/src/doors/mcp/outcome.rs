@@ -139,9 +139,9 @@ fn waiting(summary: &DeploymentSummary) -> Option<&ApprovalBrief> {
     approval.filter(|approval| approval.state == ApprovalState::Waiting)
 }
 
-pub(super) fn approvals(found: Vec<ApprovalEntry>) -> Outcome {
+pub(super) fn approvals(found: &[ApprovalEntry]) -> Outcome {
     let all = found.len();
-    let shown = fit(found.into_iter().map(tame_approval));
+    let shown = fit(found.iter().map(tame_approval));
     let total = shown.len();
     let text = format!("{total} of {all} approvals, those that wait first. People decide them.");
     let content = json!({"total": all, "approvals": shown});
@@ -149,8 +149,8 @@ pub(super) fn approvals(found: Vec<ApprovalEntry>) -> Outcome {
 }
 
 /// What people typed is marked as theirs.
-fn tame_approval(entry: ApprovalEntry) -> Value {
-    let mut value = to_value(&entry);
+fn tame_approval(entry: &ApprovalEntry) -> Value {
+    let mut value = to_value(entry);
     if let Some(object) = value.as_object_mut() {
         object.remove("may_decide");
         let texts: serde_json::Map<String, Value> = ["intent", "reason"]
