@@ -30,4 +30,4 @@ CREATE TABLE approvals (
     decision    TEXT
 ) STRICT;
 
-CREATE INDEX approvals_waiting ON approvals (sequence) WHERE state = 'waiting';
+CREATE INDEX approvals_by_state ON approvals (state, sequence);
