@@ -67,14 +67,19 @@ export function showCopyButtons() {
   for (const button of document.querySelectorAll("[data-copy]")) button.hidden = false;
 }
 
-// What the visitor opened stays open, and the focus stays where it was.
+// What the visitor opened stays open, what was typed stays, and the focus stays where it was.
 function replace(shown, next) {
   const focused = shown.contains(document.activeElement) ? document.activeElement.id : "";
   const touched = new Map();
   for (const part of shown.querySelectorAll("details[id][data-touched]")) touched.set(part.id, part.open);
   const scrolled = new Map();
   for (const part of shown.querySelectorAll("[id][data-log]")) scrolled.set(part.id, [part.scrollTop, atEnd(part)]);
+  const typed = [...shown.querySelectorAll("[id][data-kept]")].map((field) => [field.id, field.value]);
   shown.replaceChildren(...[...next.childNodes].map((node) => document.importNode(node, true)));
+  for (const [id, value] of typed) {
+    const field = document.getElementById(id);
+    if (field && value) field.value = value;
+  }
   for (const [id, open] of touched) {
     const part = document.getElementById(id);
     if (part) {

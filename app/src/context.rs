@@ -57,6 +57,8 @@ pub(crate) struct Desk {
     /// What was typed, if this page answers a form.
     pub(crate) typed: Typed,
     pub(crate) answer: Answer,
+    /// Approvals that wait for this visitor's word.
+    pub(crate) to_decide: usize,
 }
 
 impl Desk {
@@ -74,6 +76,7 @@ impl Desk {
             theme: visitor.theme,
             typed: use_context::<Typed>().unwrap_or_default(),
             answer: Answer::take(),
+            to_decide: 0,
         }
     }
 }

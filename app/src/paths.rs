@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use flukedeploy_domain::approval::ApprovalId;
 use flukedeploy_domain::build::UploadId;
 use flukedeploy_domain::credential::CredentialKind;
 use flukedeploy_domain::deployment::DeploymentId;
@@ -16,6 +17,7 @@ pub(crate) const OVERVIEW: &str = "/";
 pub(crate) const APPS: &str = "/apps";
 pub(crate) const NEW_APP: &str = "/apps/new";
 pub(crate) const DEPLOYMENTS: &str = "/deployments";
+pub(crate) const APPROVALS: &str = "/approvals";
 pub(crate) const LOGS: &str = "/logs";
 pub(crate) const TOKENS: &str = "/tokens";
 pub(crate) const CREDENTIALS: &str = "/credentials";
@@ -148,6 +150,14 @@ pub(crate) fn cancel(id: &DeploymentId) -> String {
     format!("/deployments/{id}/cancel")
 }
 
+pub(crate) fn decide(id: &ApprovalId) -> String {
+    format!("{APPROVALS}/{id}/decide")
+}
+
+pub(crate) fn approval_rules(name: &AppName) -> String {
+    format!("/apps/{name}/approvals")
+}
+
 pub(crate) fn steer(id: &DeploymentId) -> String {
     format!("/deployments/{id}/steer")
 }
@@ -237,8 +247,16 @@ pub(crate) fn resend_delivery(id: &DeliveryId) -> String {
 }
 
 /// Buttons that stand on a page: their addresses are one step below its own.
-const BUTTONS: [&str; 8] = [
-    "ttl", "scale", "restart", "mode", "cancel", "steer", "test", "switch",
+const BUTTONS: [&str; 9] = [
+    "ttl",
+    "approvals",
+    "scale",
+    "restart",
+    "mode",
+    "cancel",
+    "steer",
+    "test",
+    "switch",
 ];
 
 /// Where the answer to a form shows: a button's address has no page, but the one it stands on.
@@ -253,6 +271,7 @@ pub(crate) fn page_of(address: &str) -> String {
         ["", "people", _, "switch"] | ["", "people", "invitations", _, "revoke"] => {
             PEOPLE.to_owned()
         }
+        ["", "approvals", _, "decide"] => APPROVALS.to_owned(),
         ["", "permissions", _, "withdraw"] => PERMISSIONS.to_owned(),
         ["", "account", "password"] | ["", "account", "sessions", ..] => ACCOUNT.to_owned(),
         ["", "account", "second-factor", _] => SECOND_FACTOR.to_owned(),
@@ -342,6 +361,8 @@ mod tests {
                 "/apps/shop/deploy?upload=up-1",
                 "/apps/shop/deploy?upload=up-1",
             ),
+            ("/approvals/apr-1/decide", "/approvals"),
+            ("/apps/shop/approvals", "/apps/shop"),
             ("/deployments/dep-1/cancel", "/deployments/dep-1"),
             ("/webhooks/wh-1/test", "/webhooks/wh-1"),
             ("/webhooks/deliveries/wh-1-7/resend", "/webhooks/wh-1"),

@@ -103,6 +103,8 @@ forms! {
     "/apps/{name}/mode" => post(forms::everyday::mode).get(to_page),
     "/deployments/{id}/cancel" => post(forms::deployments::cancel).get(to_page),
     "/deployments/{id}/steer" => post(forms::deployments::steer).get(to_page),
+    "/approvals/{id}/decide" => post(forms::approvals::decide).get(to_page),
+    "/apps/{name}/approvals" => post(forms::approvals::set_policy).get(to_page),
     paths::TOKENS => post(forms::tokens::create),
     "/tokens/{id}/revoke" => post(forms::tokens::revoke),
     paths::CREDENTIALS => post(forms::credentials::store),

@@ -12,6 +12,7 @@ use leptos_router::path;
 use crate::pages::{
     account::AccountPage,
     app::AppPage,
+    approvals::ApprovalsPage,
     apps::AppsPage,
     audit::AuditPage,
     audit_entry::AuditEntryPage,
@@ -71,6 +72,7 @@ pub(crate) fn App() -> impl IntoView {
                 <Route path=path!("/apps/:name/delete") view=DeleteAppPage/>
                 <Route path=path!("/deployments") view=DeploymentsPage/>
                 <Route path=path!("/deployments/:id") view=DeploymentPage/>
+                <Route path=path!("/approvals") view=ApprovalsPage/>
                 <Route path=path!("/logs") view=AllLogsPage/>
                 <Route path=path!("/tokens") view=TokensPage/>
                 <Route path=path!("/tokens/:id/revoke") view=RevokeTokenPage/>

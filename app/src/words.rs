@@ -2,6 +2,7 @@
 
 use flukedeploy_domain::access::Door;
 use flukedeploy_domain::app::RunMode;
+use flukedeploy_domain::approval::ApprovalState;
 use flukedeploy_domain::deployment::{
     DeploymentSummary, InitiatedBy, PhaseName, RolloutSummary, Status, Strategy, ValidationLevel,
 };
@@ -256,6 +257,10 @@ pub(crate) fn replicas(number: u32) -> String {
 
 /// Where a deployment is or how it ended, as one sentence of facts.
 pub(crate) fn story(deployment: &DeploymentSummary) -> String {
+    let approval = deployment.approval.as_ref().map(|approval| approval.state);
+    if approval == Some(ApprovalState::Waiting) && !deployment.status.is_final() {
+        return "Waits for an approval. Nothing of what serves was changed.".to_owned();
+    }
     match deployment.status {
         Status::Pending => "Waits to start.".to_owned(),
         Status::Building if deployment.source.is_some() && deployment.act == "deploy" => {
@@ -296,6 +301,10 @@ fn ended_without(deployment: &DeploymentSummary) -> &'static str {
         Some(Cause::TestsFailed) => "Its tests failed.",
         Some(Cause::ReleaseCommandFailed) => "Its release command failed.",
         Some(Cause::HookFailed) => "One of its hooks failed.",
+        Some(Cause::ApprovalRejected) => "It was rejected.",
+        Some(Cause::ApprovalExpired) => "Nobody approved it in time.",
+        Some(Cause::DeniedByPolicy) => "The environment does not allow it.",
+        Some(Cause::PlanStale) => "The app changed before it was approved.",
         _ => "It failed.",
     }
 }

@@ -56,6 +56,7 @@ before(async () => {
     '/logs',
     '/apps/shop-web/delete',
     '/deployments',
+    '/approvals',
     `/deployments/${ids[1]}`,
     `/deployments/${ids[2]}`,
     '/sign-in/code',

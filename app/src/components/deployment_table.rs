@@ -4,7 +4,7 @@ use flukedeploy_domain::deployment::DeploymentSummary;
 use leptos::prelude::*;
 use time::OffsetDateTime;
 
-use super::{age, deployment_mark, state, ticking};
+use super::{age, mark_of, state, ticking};
 use crate::{paths, words};
 
 /// `with_app`: the list spans apps, so each row names its own.
@@ -56,7 +56,7 @@ fn row(one: &DeploymentSummary, now: OffsetDateTime, with_app: bool) -> impl Int
             <td data-label="Deployment" data-wide="">
                 <span class="cell-main"><a href=to title=what.clone()>{words::shortened(&what, 44)}</a></span>
             </td>
-            <td data-label="State">{state(deployment_mark(one.status))}</td>
+            <td data-label="State">{state(mark_of(one))}</td>
             <td data-label="Took" class="number nowrap">{took}</td>
             <td data-label="By">{one.initiated_as.clone()}</td>
             <td data-label="Started">{age(one.initiated_at, now)}</td>

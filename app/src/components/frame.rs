@@ -14,6 +14,7 @@ pub(crate) enum Section {
     Overview,
     Apps,
     Deployments,
+    Approvals,
     Logs,
     System,
     People,
@@ -26,9 +27,11 @@ pub(crate) enum Section {
 }
 
 pub(crate) fn frame(desk: &Desk, section: Section, content: impl IntoView + 'static) -> AnyView {
+    let waiting = desk.to_decide;
     let link = move |of: Section, word: &'static str, to: &'static str, shape: Icon| {
         let current = (of == section).then_some("page");
-        view! { <li><a class="nav-link" href=to aria-current=current>{icon(shape)}{word}</a></li> }
+        let count = (of == Section::Approvals).then(|| to_decide(waiting));
+        view! { <li><a class="nav-link" href=to aria-current=current>{icon(shape)}{word}{count}</a></li> }
     };
     // What would only be refused is not offered.
     let may = |action| may_somewhere(&desk.actor, action);
@@ -48,6 +51,7 @@ pub(crate) fn frame(desk: &Desk, section: Section, content: impl IntoView + 'sta
                         {link(Section::Apps, "Apps", paths::APPS, Icon::Apps)}
                         {link(Section::Deployments, "Deployments", paths::DEPLOYMENTS, Icon::Deployments)}
                         {link(Section::Logs, "Logs", paths::LOGS, Icon::Logs)}
+                        {may(Action::DecideApproval).then(|| link(Section::Approvals, "Approvals", paths::APPROVALS, Icon::Approvals))}
                         {may(Action::ViewSystem).then(|| link(Section::System, "System", paths::SYSTEM, Icon::System))}
                     </ul>
                     <ul class="nav-group">
@@ -65,6 +69,14 @@ pub(crate) fn frame(desk: &Desk, section: Section, content: impl IntoView + 'sta
         </div>
     }
     .into_any()
+}
+
+/// How many wait for this visitor's word; none is not worth a number.
+fn to_decide(waiting: usize) -> impl IntoView {
+    let number = (waiting > 0).then(|| {
+        view! { <span class="nav-count">{waiting}<span class="visually-hidden">" to decide"</span></span> }
+    });
+    view! { <span id="to-decide" data-live="replace">{number}</span> }
 }
 
 fn account(desk: &Desk) -> impl IntoView + use<> {

@@ -8,6 +8,7 @@ pub(crate) enum Icon {
     Apps,
     Deployments,
     Logs,
+    Approvals,
     System,
     Tokens,
     Webhooks,
@@ -30,6 +31,7 @@ pub(crate) fn icon(icon: Icon) -> impl IntoView {
         Icon::Deployments => {
             "M8 10.500v-8M4.800 5.700 8 2.500l3.200 3.200M2.500 10.500v2a1 1 0 0 0 1 1h9a1 1 0 0 0 1-1v-2"
         }
+        Icon::Approvals => "M13.500 8a5.500 5.500 0 1 1-2.700-4.700M5.500 7.500 8 10l5.500-6",
         Icon::Logs => "M2.500 4h11M2.500 8h7.500M2.500 12h9.500",
         Icon::System => "M2.500 3h11v4h-11zM2.500 9h11v4h-11zM5 5h.010M5 11h.010",
         Icon::Tokens => {

@@ -1,5 +1,6 @@
 //! What pages are made of. Look here first: a second copy becomes a component.
 
+mod approval;
 mod changes;
 mod checks;
 mod code;
@@ -25,6 +26,7 @@ mod source;
 mod state;
 mod time;
 
+pub(crate) use approval::approval;
 pub(crate) use changes::changes;
 pub(crate) use checks::checks;
 pub(crate) use code::{code, copy_button};
@@ -48,7 +50,7 @@ pub(crate) use removal::removal;
 pub(crate) use rollout::rollout;
 pub(crate) use source::source;
 pub(crate) use state::{
-    Mark, app_mark, check_mark, delivery_mark, deployment_mark, job_mark, outcome_mark, phase_mark,
-    state,
+    Mark, app_mark, approval_mark, check_mark, delivery_mark, deployment_mark, job_mark, mark_of,
+    outcome_mark, phase_mark, state,
 };
 pub(crate) use time::{age, ticking};

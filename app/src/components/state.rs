@@ -1,8 +1,9 @@
 //! State by shape, word and colour: the same marks everywhere.
 
+use flukedeploy_domain::approval::ApprovalState;
 use flukedeploy_domain::audit::Outcome;
 use flukedeploy_domain::check::{Check, CheckStatus};
-use flukedeploy_domain::deployment::{PhaseStatus, Status};
+use flukedeploy_domain::deployment::{DeploymentSummary, PhaseStatus, Status};
 use flukedeploy_domain::job::JobStatus;
 use flukedeploy_domain::webhook::DeliveryStatus;
 use flukedeploy_platform::views::AppState;
@@ -15,6 +16,7 @@ enum Shape {
     Triangle,
     Square,
     Ring,
+    Pause,
 }
 
 /// One state as it is shown.
@@ -58,6 +60,13 @@ impl Mark {
         Self {
             shape: Shape::Ring,
             class: "state state-idle",
+            word,
+        }
+    }
+    const fn waiting(word: &'static str) -> Self {
+        Self {
+            shape: Shape::Pause,
+            class: "state state-attention",
             word,
         }
     }
@@ -106,6 +115,25 @@ pub(crate) fn deployment_mark(status: Status) -> Mark {
     }
 }
 
+/// How a deployment stands, the wait for somebody's word included.
+pub(crate) fn mark_of(deployment: &DeploymentSummary) -> Mark {
+    let approval = deployment.approval.as_ref().map(|approval| approval.state);
+    if approval == Some(ApprovalState::Waiting) && !deployment.status.is_final() {
+        return approval_mark(ApprovalState::Waiting);
+    }
+    deployment_mark(deployment.status)
+}
+
+pub(crate) fn approval_mark(state: ApprovalState) -> Mark {
+    match state {
+        ApprovalState::Waiting => Mark::waiting("Waiting for approval"),
+        ApprovalState::Approved => Mark::good("Approved"),
+        ApprovalState::Rejected => Mark::bad("Rejected"),
+        ApprovalState::Expired => Mark::idle("Expired"),
+        ApprovalState::Withdrawn => Mark::idle("Withdrawn"),
+    }
+}
+
 pub(crate) fn phase_mark(status: PhaseStatus) -> Mark {
     match status {
         PhaseStatus::Pending => Mark::idle("Pending"),
@@ -151,6 +179,7 @@ pub(crate) fn state(mark: Mark) -> impl IntoView {
         Shape::Half => "M6 1a5 5 0 1 1 0 10A5 5 0 0 1 6 1zm0 1.500a3.500 3.500 0 0 0 0 7z",
         Shape::Triangle => "M6 1l5.500 10H.5z",
         Shape::Square => "M1.500 1.500h9v9h-9z",
+        Shape::Pause => "M2 1h3v10H2zM7 1h3v10H7z",
         Shape::Ring => {
             "M6 1a5 5 0 1 1 0 10A5 5 0 0 1 6 1zm0 1.500a3.500 3.500 0 1 0 0 7 3.500 3.500 0 0 0 0-7z"
         }

@@ -2,6 +2,7 @@
 //! and what is wrong beside each field; an accepted one leads on with 303.
 
 pub(crate) mod account;
+pub(crate) mod approvals;
 pub(crate) mod apps;
 pub(crate) mod building;
 pub(crate) mod credentials;

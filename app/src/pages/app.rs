@@ -1,6 +1,7 @@
 use flukedeploy_domain::app::RunMode;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
+use flukedeploy_platform::approvals;
 use flukedeploy_platform::apps::{get_environment, list_releases};
 use flukedeploy_platform::deployments::history;
 use flukedeploy_platform::views::{AppState, AppView, ReleaseView};
@@ -11,6 +12,7 @@ use super::app_settings::settings_form;
 use super::apps::bare;
 use super::environments::{switcher, time_left};
 use super::everyday::{announcements, everyday};
+use super::settings_approvals::approval_rules;
 use super::{app_name, environment, page, query};
 use crate::components::{
     Crumb, Icon, PageHead, Section, Tab, age, app_mark, copy_button, deployment_table, empty,
@@ -57,6 +59,7 @@ async fn app(
     saved: bool,
 ) -> Result<AnyView, Error> {
     let app = get_environment(&desk.px, &desk.actor, name, environment).await?;
+    let policy = approvals::policy(&desk.px, &desk.actor, name, &app.environment).await?;
     let releases = list_releases(&desk.px, &desk.actor, name, &app.environment, 20).await?;
     let deployments = history(
         &desk.px,
@@ -130,6 +133,7 @@ async fn app(
             </div>
             {everyday(&desk.typed, &app)}
             {time_left(&desk.typed, &app, desk.now)}
+            {approval_rules(&desk.typed, &desk.actor, &app, policy)}
             <section class="section" aria-labelledby="settings">
                 <div class="section-head"><h2 id="settings">"Settings"</h2><span class="section-note">"Domains take effect at once, everything else with the next deployment or restart."</span></div>
                 {settings_form(&desk.typed, &app, saved)}

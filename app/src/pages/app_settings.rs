@@ -8,6 +8,7 @@ use super::settings_parts::{folded, parts};
 use super::variables::{kept_variables, marked, secret_variables, warnings};
 use crate::components::{Choice, Field, Tint, notice, problem, select, text_area};
 use crate::forms::Typed;
+use crate::forms::approvals::FOR_PEOPLE;
 use crate::forms::everyday::EVERYDAY;
 use crate::{paths, words};
 
@@ -117,7 +118,8 @@ fn more_health(typed: &Typed, gate: &HealthGate, command: &str) -> impl IntoView
 pub(super) fn settings_form(typed: &Typed, app: &AppView, saved: bool) -> impl IntoView + use<> {
     // The forms of the everyday section come back to this page, too.
     let none = Typed::default();
-    let typed = if typed.get(EVERYDAY).is_some() || typed.get("ttl_hours").is_some() {
+    let others = [EVERYDAY, FOR_PEOPLE, "ttl_hours"];
+    let typed = if others.iter().any(|name| typed.get(name).is_some()) {
         &none
     } else {
         typed

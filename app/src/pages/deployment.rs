@@ -2,6 +2,7 @@ use flukedeploy_domain::deployment::{DeploymentId, DeploymentSummary, PhaseName,
 use flukedeploy_domain::diagnosis::Diagnosis;
 use flukedeploy_domain::log_entry::LogEntry;
 use flukedeploy_platform::Error;
+use flukedeploy_platform::approvals;
 use flukedeploy_platform::deployments::deployment_logs;
 use flukedeploy_platform::views::DeploymentLogs;
 use leptos::prelude::*;
@@ -10,8 +11,8 @@ use time::{Duration, OffsetDateTime};
 use super::{deployment_id, page};
 use crate::assets;
 use crate::components::{
-    Crumb, PageHead, Section, Tint, age, checks, copy_button, deployment_mark, diagnosis, finding,
-    frame, jobs, log_group, notice, phases, problem, receipt, rollout, source, state, ticking,
+    Crumb, PageHead, Section, Tint, age, approval, checks, copy_button, diagnosis, finding, frame,
+    jobs, log_group, mark_of, notice, phases, problem, receipt, rollout, source, state, ticking,
 };
 use crate::context::Desk;
 use crate::{paths, words};
@@ -27,7 +28,13 @@ async fn deployment(desk: Desk, id: &DeploymentId) -> Result<AnyView, Error> {
     let logs = deployment_logs(&desk.px, &desk.actor, id).await?;
     let one = &logs.deployment;
     let is_final = one.status.is_final();
-    if !is_final {
+    let asked = match &one.approval {
+        Some(brief) => Some(approvals::get(&desk.px, &desk.actor, &brief.approval_id).await?),
+        None => None,
+    };
+    // A page that loads itself again would take away what is typed.
+    let may_decide = asked.as_ref().is_some_and(|asked| asked.may_decide);
+    if !is_final && !may_decide {
         desk.answer.refresh_without_script();
     }
     let title = words::deployment_title(one);
@@ -48,6 +55,7 @@ async fn deployment(desk: Desk, id: &DeploymentId) -> Result<AnyView, Error> {
                     </p>
                     <p class="counts">{summary_line(one, desk.now)}</p>
                 </div>
+                <div id="approval" data-live="replace">{asked.as_ref().map(|asked| approval(asked, desk.now))}</div>
                 <div id="because" data-live="replace">{one.because.as_ref().map(|found| went_back(one, found))}</div>
                 <div id="rollout" data-live="replace">{rollout(one)}</div>
                 <div id="phases" data-live="replace">{phases(one, desk.now)}</div>
@@ -77,7 +85,7 @@ fn summary_line(one: &DeploymentSummary, now: OffsetDateTime) -> impl IntoView +
         None => view! { <span>"Under way for "{ticking(one.initiated_at, now)}</span> }.into_any(),
     };
     view! {
-        {state(deployment_mark(one.status))}
+        {state(mark_of(one))}
         {took}
         <span>"Started "{age(one.initiated_at, now)}" by "{one.initiated_as.clone()}</span>
     }

@@ -7,6 +7,7 @@
 pub(crate) mod account;
 pub(crate) mod app;
 mod app_settings;
+pub(crate) mod approvals;
 pub(crate) mod apps;
 pub(crate) mod audit;
 pub(crate) mod audit_entry;
@@ -46,6 +47,7 @@ pub(crate) mod revoke_token;
 pub(crate) mod rollback;
 pub(crate) mod second_factor;
 pub(crate) mod set_up;
+mod settings_approvals;
 mod settings_building;
 mod settings_logs;
 mod settings_parts;
@@ -61,6 +63,7 @@ pub(crate) mod webhooks;
 use flukedeploy_domain::deployment::DeploymentId;
 use flukedeploy_domain::names::{AppName, EnvironmentName, quoted};
 use flukedeploy_platform::Error;
+use flukedeploy_platform::approvals::waiting_count;
 use leptos::prelude::*;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
@@ -69,13 +72,15 @@ use crate::context::Desk;
 use crate::paths;
 
 /// A page that is drawn once its data is there.
-fn page<F>(desk: Desk, draw: impl FnOnce(Desk) -> F) -> impl IntoView
+fn page<F>(mut desk: Desk, draw: impl FnOnce(Desk) -> F + Send + Sync + 'static) -> impl IntoView
 where
     F: Future<Output = Result<AnyView, Error>> + Send + 'static,
 {
-    let drawing = draw(desk.clone());
     let whole = Suspend::new(async move {
-        match drawing.await {
+        // Without the number the page is still true.
+        let count = waiting_count(&desk.px, &desk.actor).await;
+        desk.to_decide = count.unwrap_or_default();
+        match draw(desk.clone()).await {
             Ok(view) => view,
             Err(error) => failure(&desk, &error),
         }

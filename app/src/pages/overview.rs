@@ -11,7 +11,7 @@ use leptos::prelude::*;
 use super::apps::{app_table, new_app, no_apps};
 use super::page;
 use crate::components::{
-    Mark, PageHead, Section, app_mark, deployment_mark, deployment_table, frame, state, ticking,
+    Mark, PageHead, Section, app_mark, deployment_table, frame, mark_of, state, ticking,
 };
 use crate::context::Desk;
 use crate::{paths, words};
@@ -44,7 +44,7 @@ async fn overview(desk: Desk) -> Result<AnyView, Error> {
         .map(|one| {
             view! {
                 <li>
-                    {state(deployment_mark(one.status))}
+                    {state(mark_of(one))}
                     <p class="attention-why">
                         <strong><a href=paths::deployment(&one.deployment_id)>{one.app_name.to_string()}": "{words::what(one)}</a></strong>
                         <br/>{words::story(one)}" "{ticking(one.initiated_at, desk.now)}

@@ -1,6 +1,7 @@
 //! Pages and forms against the real store, without a network: requests go straight to the router.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod approvals;
 mod attacks;
 mod browser;
 mod credentials;

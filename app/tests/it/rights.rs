@@ -47,6 +47,7 @@ fn rule_of_page(path: &str) -> Option<Rule> {
             Open
         }
         "/"
+        | "/approvals"
         | "/apps"
         | "/deployments"
         | "/logs"
@@ -103,7 +104,9 @@ fn rule_of_form(path: &str) -> Option<Rule> {
         | "/account/sessions/{id}/end"
         | "/tokens"
         | "/tokens/{id}/revoke" => SignedIn,
-        "/apps/new" => Administrator,
+        // Of what one may not know there is none; who may answer is told at the REST door's matrix.
+        "/approvals/{id}/decide" => SignedIn,
+        "/apps/new" | "/apps/{name}/approvals" => Administrator,
         "/apps/{name}" | "/apps/{name}/environments/new" | "/apps/{name}/ttl" => MAINTAINER,
         "/apps/{name}/delete" => InAll(Role::Maintainer),
         "/apps/{name}/deploy"

@@ -2,6 +2,7 @@
 
 mod access_entries;
 mod acts;
+mod approvals;
 mod bad_input;
 mod bed;
 mod building;

@@ -49,6 +49,14 @@ pub enum Cause {
     ReleaseCommandFailed,
     /// A hook before the build or after the deployment did not end well.
     HookFailed,
+    /// Somebody who was asked said no.
+    ApprovalRejected,
+    /// Nobody answered in time.
+    ApprovalExpired,
+    /// The environment lets nobody of that kind deploy.
+    DeniedByPolicy,
+    /// What was approved is not what would be done now.
+    PlanStale,
     Internal,
 }
 
@@ -85,6 +93,10 @@ impl Cause {
             Self::TestsFailed => "tests_failed",
             Self::ReleaseCommandFailed => "release_command_failed",
             Self::HookFailed => "hook_failed",
+            Self::ApprovalRejected => "approval_rejected",
+            Self::ApprovalExpired => "approval_expired",
+            Self::DeniedByPolicy => "denied_by_policy",
+            Self::PlanStale => "plan_stale",
             Self::Internal => "internal",
         }
     }

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod addresses;
 pub mod app;
+pub mod approval;
 pub mod audit;
 pub mod build;
 pub mod check;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
+use crate::approval::{Approval, ApprovalState, ApprovalView};
 use crate::deployment::{Deployment, DeploymentSummary, State};
 use crate::diagnosis::{Cause, Diagnosis};
 use crate::names::{AppName, EnvironmentName, Invalid, quoted};
@@ -190,12 +191,16 @@ pub enum WebhookEvent {
     EnvironmentCreated,
     EnvironmentDeleted,
     ReleaseWithdrawn,
+    ApprovalRequested,
+    ApprovalApproved,
+    ApprovalRejected,
+    ApprovalExpired,
     /// Asked for by a person; sent whatever the webhook listens to.
     Test,
 }
 
 impl WebhookEvent {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::DeploymentStarted,
         Self::DeploymentSucceeded,
         Self::DeploymentFailed,
@@ -206,6 +211,10 @@ impl WebhookEvent {
         Self::EnvironmentCreated,
         Self::EnvironmentDeleted,
         Self::ReleaseWithdrawn,
+        Self::ApprovalRequested,
+        Self::ApprovalApproved,
+        Self::ApprovalRejected,
+        Self::ApprovalExpired,
         Self::Test,
     ];
 
@@ -222,6 +231,10 @@ impl WebhookEvent {
             Self::EnvironmentCreated => "environment.created",
             Self::EnvironmentDeleted => "environment.deleted",
             Self::ReleaseWithdrawn => "release.withdrawn",
+            Self::ApprovalRequested => "approval.requested",
+            Self::ApprovalApproved => "approval.approved",
+            Self::ApprovalRejected => "approval.rejected",
+            Self::ApprovalExpired => "approval.expired",
             Self::Test => "webhook.test",
         }
     }
@@ -229,6 +242,18 @@ impl WebhookEvent {
     /// Those a webhook can listen to.
     pub fn choosable() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(|event| *event != Self::Test)
+    }
+
+    /// What an approval in this state is to the outside. That one was withdrawn shows in the end of
+    /// its deployment.
+    pub fn of_approval(state: ApprovalState) -> Option<Self> {
+        match state {
+            ApprovalState::Waiting => Some(Self::ApprovalRequested),
+            ApprovalState::Approved => Some(Self::ApprovalApproved),
+            ApprovalState::Rejected => Some(Self::ApprovalRejected),
+            ApprovalState::Expired => Some(Self::ApprovalExpired),
+            ApprovalState::Withdrawn => None,
+        }
     }
 
     /// What a step of a deployment is to the outside: its start, once, and its end. A cancelled
@@ -526,6 +551,7 @@ pub enum Told<'a> {
         release: ReleaseNo,
         why: &'a str,
     },
+    Approval(&'a Approval),
     Test,
 }
 
@@ -545,6 +571,15 @@ impl Told<'_> {
             } => json!({
                 "app_name": app, "environment": environment, "release": release, "reason": why,
             }),
+            Self::Approval(approval) => {
+                let mut view = ApprovalView::from(*approval);
+                // Commands and values of settings may be nobody else's business.
+                view.plan.jobs.clear();
+                for change in &mut view.plan.changes {
+                    (change.before, change.after) = (None, None);
+                }
+                json!(view)
+            }
             Self::Test => json!({ "message": "This is a test. Nothing happened." }),
         }
     }

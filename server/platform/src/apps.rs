@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use flukedeploy_domain::access::{Action, Actor, Resource};
 use flukedeploy_domain::app::{App, EnvVars, Environment, Marks, RunMode, Settings};
+use flukedeploy_domain::approval::{Approval, ApprovalState};
 use flukedeploy_domain::audit::AuditEntry;
-use flukedeploy_domain::deployment::{Strategy, changes_between};
+use flukedeploy_domain::deployment::{Deployment, Strategy, changes_between};
 use flukedeploy_domain::health::HealthGate;
 use flukedeploy_domain::log_entry::{EventType, Level, LogMetadata};
 use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname, Invalid, near_names};
@@ -497,6 +498,12 @@ pub(crate) async fn environment_view(
         url,
         drift,
     );
+    if let Some(question) = waits(px, latest).await? {
+        view.state = state_of(environment, None, release.as_ref(), ready);
+        if let Some(latest) = &mut view.latest_deployment {
+            latest.approval = Some((&question).into());
+        }
+    }
     // Production comes first, the others by name.
     for (index, other) in environments.iter().enumerate() {
         let app = overview.app.name.as_str();
@@ -508,6 +515,10 @@ pub(crate) async fn environment_view(
             view.state
         } else {
             let (release, ready) = served(px, other).await?;
+            let latest = match waits(px, latest).await? {
+                Some(_) => None,
+                None => latest,
+            };
             state_of(other, latest, release.as_ref(), ready)
         };
         view.environments.push(EnvironmentBrief {
@@ -520,6 +531,15 @@ pub(crate) async fn environment_view(
     view.environments
         .sort_by_key(|brief| !brief.name.is_production());
     Ok(view)
+}
+
+/// The approval that the newest deployment waits for: until then the app is as if there was none.
+async fn waits(px: &Platform, latest: Option<&Deployment>) -> Result<Option<Approval>, Error> {
+    let Some(latest) = latest.filter(|latest| !latest.state.is_final()) else {
+        return Ok(None);
+    };
+    let found = px.parts().store.approval_of(&latest.id).await?;
+    Ok(found.filter(|approval| approval.state == ApprovalState::Waiting))
 }
 
 /// The release that serves, and how many replicas of it are well.

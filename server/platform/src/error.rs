@@ -2,6 +2,7 @@
 //! place; [`Error::public_detail`] is the only text that may leave the process.
 
 use flukedeploy_domain::access::{Action, Needed};
+use flukedeploy_domain::approval::ApprovalId;
 use flukedeploy_domain::deployment::{DeploymentId, IllegalStep};
 use flukedeploy_domain::names::Invalid;
 use thiserror::Error;
@@ -43,6 +44,24 @@ pub enum Error {
         hours: u64,
         retry_after_seconds: u64,
     },
+    /// The environment's policy lets nobody of that kind bring a release into service.
+    #[error(
+        "the environment '{environment}' of app '{app}' lets no {kind} deploy, promote, restart or roll back"
+    )]
+    DeniedByPolicy {
+        app: String,
+        environment: String,
+        /// `person` or `agent`.
+        kind: &'static str,
+    },
+    #[error("who asked for an approval cannot answer it, nor who stands behind them")]
+    OwnApproval,
+    #[error("a token can only make the rules for approvals stricter")]
+    PolicyBinds,
+    #[error("there is no approval '{id}'")]
+    ApprovalNotFound { id: String },
+    #[error("approval '{id}' cannot be answered: {why}")]
+    ApprovalClosed { id: ApprovalId, why: String },
     #[error("{what} exists already")]
     Exists { what: String },
     #[error("the settings were changed in between; they are at version {current}")]
@@ -123,9 +142,13 @@ impl Error {
             | Self::EnvironmentNotFound { .. }
             | Self::DeploymentNotFound { .. }
             | Self::ReleaseNotFound { .. }
+            | Self::ApprovalNotFound { .. }
             | Self::NotFound { .. } => Kind::NotFound,
             Self::Unauthenticated { .. } => Kind::Unauthenticated,
             Self::Forbidden { .. }
+            | Self::DeniedByPolicy { .. }
+            | Self::OwnApproval
+            | Self::PolicyBinds
             | Self::SetUpLinkInvalid
             | Self::InvitationInvalid
             | Self::ProofNeeded => Kind::Forbidden,
@@ -134,6 +157,7 @@ impl Error {
             | Self::Stale { .. }
             | Self::IdempotencyKeyReused
             | Self::AlreadyEnded { .. }
+            | Self::ApprovalClosed { .. }
             | Self::LastAdministrator
             | Self::NotNow(_) => Kind::Conflict,
             Self::Engine(EngineError::NotFound { .. } | EngineError::Refused { .. })
@@ -163,6 +187,11 @@ impl Error {
             Self::Forbidden { .. } => "forbidden",
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::BudgetSpent { .. } => "deploy_budget_spent",
+            Self::DeniedByPolicy { .. } => "denied_by_policy",
+            Self::OwnApproval => "own_approval",
+            Self::PolicyBinds => "policy_binds",
+            Self::ApprovalNotFound { .. } => "approval_not_found",
+            Self::ApprovalClosed { .. } => "approval_closed",
             Self::Exists { .. } => "already_exists",
             Self::Stale { .. } => "settings_changed",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
@@ -256,6 +285,18 @@ impl Error {
                 "open /account/confirm in the dashboard, type your password there, and try again"
                     .to_owned()
             }
+            Self::DeniedByPolicy { .. } => {
+                "ask somebody who may do it, or an administrator to change the environment's policy"
+                    .to_owned()
+            }
+            Self::OwnApproval => {
+                "ask another maintainer of the app, or another administrator, to decide".to_owned()
+            }
+            Self::ApprovalNotFound { .. } => "list the approvals".to_owned(),
+            Self::PolicyBinds => {
+                "sign in to the dashboard as an administrator to loosen them".to_owned()
+            }
+            Self::ApprovalClosed { .. } => "look at the deployment it belongs to".to_owned(),
             Self::LastAdministrator => "make somebody else an administrator first".to_owned(),
             Self::Engine(error) if error.is_transient() => {
                 "check the Docker engine ('flukedeploy doctor') and try again".to_owned()

@@ -43,6 +43,12 @@ pub(crate) async fn run(px: Platform) {
         while let Ok(preview) = ended.try_recv() {
             ending.remove(&preview);
         }
+        if let Err(error) = crate::approvals::expire_due(&px).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "approvals could not be looked at"
+            );
+        }
         let environments = match px.parts().store.environments().await {
             Ok(environments) => environments,
             Err(error) => {

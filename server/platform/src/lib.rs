@@ -4,6 +4,7 @@
 //! clock) is behind [`ports`]. This crate must never name bollard, sqlx, axum or leptos.
 
 mod ahead;
+pub mod approvals;
 pub mod apps;
 pub mod audit;
 pub mod authorise;

@@ -220,7 +220,7 @@ async fn remove_stray_jobs(px: &Platform) -> Result<(), Error> {
 /// Compares what serves with what it should be. A service that somebody changed is not changed back
 /// by itself, since that would restart its replicas: it is told, and a restart puts it right.
 async fn compare_serving(px: &Platform) -> Result<(), Error> {
-    let busy = px.parts().store.unfinished_deployments().await?;
+    let busy = crate::runner::busy_deployments(px).await?;
     for environment in px.parts().store.environments().await? {
         let (app, name) = (&environment.app, &environment.name);
         if busy.iter().any(|d| d.app == *app && d.environment == *name) {
@@ -294,7 +294,7 @@ fn later(error: Error, what: &str) -> Result<(), Error> {
 async fn start_again(px: &Platform, app: &AppName, name: &EnvironmentName) -> Result<(), Error> {
     let _turn = px.parts().runner.service_changes.write().await;
     // A running deployment decides itself what runs.
-    let busy = px.parts().store.unfinished_deployments().await?;
+    let busy = crate::runner::busy_deployments(px).await?;
     if busy.iter().any(|d| d.app == *app && d.environment == *name) {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! What several doors answer: the contract's shapes, made from the platform's views.
 
+use flukedeploy_domain::approval::{ApprovalBrief, ApprovalState};
 use flukedeploy_domain::deployment::{DeploymentId, DeploymentSummary, Status, Strategy};
 use flukedeploy_domain::diagnosis::Diagnosis;
 use flukedeploy_domain::names::AppName;
@@ -31,11 +32,52 @@ pub(crate) struct DeploymentAccepted {
     pub(crate) poll_after_seconds: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) diagnosis: Option<Diagnosis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) approval: Option<PendingApproval>,
+}
+
+/// Somebody else has to agree, or had to: where they do, and what the caller can do meanwhile.
+#[derive(Debug, Serialize)]
+pub(crate) struct PendingApproval {
+    /// `pending_approval`, while it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(flatten)]
+    brief: ApprovalBrief,
+    /// For people; it opens to those who are signed in and may see the app.
+    url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+impl PendingApproval {
+    pub(crate) fn new(config: &PlatformConfig, summary: &DeploymentSummary) -> Option<Self> {
+        let brief = summary.approval.clone()?;
+        let waits = brief.state == ApprovalState::Waiting;
+        let next = waits.then(|| {
+            format!(
+                "ask a maintainer to decide at the url, then call deploy_status with deployment_id {} and wait_seconds",
+                summary.deployment_id
+            )
+        });
+        Some(Self {
+            code: waits.then_some("pending_approval"),
+            url: approval_url(config, &brief),
+            brief,
+            next,
+        })
+    }
+}
+
+/// The dashboard's page of an approval.
+pub(crate) fn approval_url(config: &PlatformConfig, brief: &ApprovalBrief) -> String {
+    format!("{}/approvals#{}", config.public_url, brief.approval_id)
 }
 
 impl DeploymentAccepted {
     pub(crate) fn new(config: &PlatformConfig, summary: DeploymentSummary, replayed: bool) -> Self {
         Self {
+            approval: PendingApproval::new(config, &summary),
             stream_url: stream_url(config, "deployment_id", summary.deployment_id.as_str()),
             status_url: status_url(config, &summary.deployment_id),
             poll_after_seconds: poll_after(summary.status),
@@ -71,6 +113,8 @@ pub(crate) struct RollbackAccepted {
     pub(crate) poll_after_seconds: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) diagnosis: Option<Diagnosis>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) approval: Option<PendingApproval>,
 }
 
 impl RollbackAccepted {
@@ -81,6 +125,7 @@ impl RollbackAccepted {
         summary: DeploymentSummary,
     ) -> Self {
         Self {
+            approval: PendingApproval::new(config, &summary),
             stream_url: stream_url(config, "deployment_id", summary.deployment_id.as_str()),
             status_url: status_url(config, &summary.deployment_id),
             poll_after_seconds: poll_after(summary.status),

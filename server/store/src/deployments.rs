@@ -9,10 +9,10 @@ use flukedeploy_platform::ports::StoreError;
 use sqlx::SqliteConnection;
 use time::OffsetDateTime;
 
-use crate::apps;
 use crate::columns::{Cause, from_json, from_word, to_json, to_word};
 use crate::error::{Doing, corrupt, exists, missing};
 use crate::sealing::{Place, Sealer};
+use crate::{approvals, apps};
 
 struct Row {
     id: String,
@@ -350,8 +350,32 @@ pub(crate) async fn supersede(
     seal: &Sealer,
     by: &Deployment,
 ) -> Result<Vec<DeploymentId>, StoreError> {
+    let former = unfinished(&mut *db, seal).await?;
+    replace(db, seal, by, former).await
+}
+
+/// Asks those of the environment that wait for an approval to stop in favour of `by`: nobody has
+/// to decide about what is out of date.
+pub(crate) async fn supersede_parked(
+    db: &mut SqliteConnection,
+    seal: &Sealer,
+    by: &Deployment,
+) -> Result<Vec<DeploymentId>, StoreError> {
+    let mut former = Vec::new();
+    for id in approvals::parked(&mut *db).await? {
+        former.extend(get(&mut *db, seal, &id).await?);
+    }
+    replace(db, seal, by, former).await
+}
+
+async fn replace(
+    db: &mut SqliteConnection,
+    seal: &Sealer,
+    by: &Deployment,
+    all: Vec<Deployment>,
+) -> Result<Vec<DeploymentId>, StoreError> {
     let mut superseded = Vec::new();
-    for mut former in unfinished(&mut *db, seal).await? {
+    for mut former in all {
         let same = former.app == by.app && former.environment == by.environment;
         if !same || former.id == by.id {
             continue;

@@ -9,6 +9,8 @@ pub mod schema;
 #[cfg(feature = "queries")]
 mod accounts;
 #[cfg(feature = "queries")]
+mod approvals;
+#[cfg(feature = "queries")]
 mod apps;
 #[cfg(feature = "queries")]
 mod audit;

@@ -31,8 +31,8 @@ use crate::error::{Doing, missing};
 use crate::rotation::{self, Rotated};
 use crate::sessions::SessionStore;
 use crate::{
-    accounts, apps, credentials, deployments, environments, forwarders, grants, idempotency,
-    memory, outbox, releases, schema, tokens, webhooks,
+    accounts, approvals, apps, credentials, deployments, environments, forwarders, grants,
+    idempotency, memory, outbox, releases, schema, tokens, webhooks,
 };
 
 const READERS: u32 = 4;
@@ -295,6 +295,9 @@ impl Store for SqliteStore {
             .await?;
         }
         let superseded = match queue {
+            Queue::Wait if deployment.source.makes_release() => {
+                deployments::supersede_parked(&mut db, self.database.sealer(), deployment).await?
+            }
             Queue::Wait => Vec::new(),
             Queue::Supersede => {
                 deployments::supersede(&mut db, self.database.sealer(), deployment).await?
@@ -358,6 +361,9 @@ impl Store for SqliteStore {
         deployments::save(&mut db, self.database.sealer(), deployment).await?;
         if let Some(before) = before {
             outbox::note_step(&mut db, self.database.sealer(), &before, deployment).await?;
+        }
+        if let Some(at) = deployment.completed_at {
+            approvals::withdraw(&mut db, &deployment.id, at).await?;
         }
         db.commit().await.doing(DOING)
     }

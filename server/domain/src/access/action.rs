@@ -25,6 +25,11 @@ pub enum Action {
     Validate,
     ViewDeployment,
     ReadLogs,
+    ListApprovals,
+    /// Approve or reject a deployment that waits for it. Of tokens, those of the tier admin alone.
+    DecideApproval,
+    /// Who needs whose approval in an environment. A token can only make it stricter.
+    ChangeApprovalPolicy,
     ViewSystem,
     ViewAudit,
     ListTokens,
@@ -65,7 +70,7 @@ pub enum Scope {
 }
 
 impl Action {
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 37] = [
         Self::ListApps,
         Self::ViewApp,
         Self::CreateApp,
@@ -81,6 +86,9 @@ impl Action {
         Self::Validate,
         Self::ViewDeployment,
         Self::ReadLogs,
+        Self::ListApprovals,
+        Self::DecideApproval,
+        Self::ChangeApprovalPolicy,
         Self::ViewSystem,
         Self::ViewAudit,
         Self::ListTokens,
@@ -119,6 +127,9 @@ impl Action {
             Self::Validate => "validate",
             Self::ViewDeployment => "view_deployment",
             Self::ReadLogs => "read_logs",
+            Self::ListApprovals => "list_approvals",
+            Self::DecideApproval => "decide_approval",
+            Self::ChangeApprovalPolicy => "change_approval_policy",
             Self::ViewSystem => "view_system",
             Self::ViewAudit => "view_audit",
             Self::ListTokens => "list_tokens",
@@ -149,6 +160,7 @@ impl Action {
             | Self::Validate
             | Self::ViewDeployment
             | Self::ReadLogs
+            | Self::ListApprovals
             | Self::ViewSystem
             | Self::ChangeOwnAccount
             | Self::SignIn => Tier::Extended,
@@ -159,6 +171,7 @@ impl Action {
             | Self::Rollback
             | Self::CancelDeployment
             | Self::SteerDeployment
+            | Self::DecideApproval
             | Self::Scale
             | Self::Restart
             | Self::StopStart
@@ -168,6 +181,7 @@ impl Action {
             | Self::RevokeToken
             | Self::ListGrants => Tier::Advanced,
             Self::ViewAudit
+            | Self::ChangeApprovalPolicy
             | Self::ListCredentials
             | Self::ChangeCredentials
             | Self::ListWebhooks
@@ -190,9 +204,11 @@ impl Action {
             | Self::RevokeToken
             | Self::ChangeOwnAccount
             | Self::SignIn => Scope::Anybody,
-            Self::ViewApp | Self::Validate | Self::ViewDeployment | Self::ReadLogs => {
-                Scope::Role(Role::Viewer)
-            }
+            Self::ViewApp
+            | Self::Validate
+            | Self::ViewDeployment
+            | Self::ReadLogs
+            | Self::ListApprovals => Scope::Role(Role::Viewer),
             Self::Deploy
             | Self::Rollback
             | Self::CancelDeployment
@@ -201,12 +217,14 @@ impl Action {
             | Self::Restart
             | Self::StopStart => Scope::Role(Role::Deployer),
             Self::ChangeSettings
+            | Self::DecideApproval
             | Self::ChangeEnvironments
             | Self::DeleteApp
             | Self::ListGrants => Scope::Role(Role::Maintainer),
             Self::CreateApp
             | Self::ViewSystem
             | Self::ViewAudit
+            | Self::ChangeApprovalPolicy
             | Self::ListCredentials
             | Self::ChangeCredentials
             | Self::ListWebhooks

@@ -32,6 +32,7 @@ fn a_reading_token_cannot_change_anything() {
                 | Action::Validate
                 | Action::ViewDeployment
                 | Action::ReadLogs
+                | Action::ListApprovals
                 | Action::ViewSystem
                 | Action::ChangeOwnAccount
                 | Action::SignIn

@@ -8,6 +8,7 @@ use super::receipt::Receipt;
 use super::record::{Deployment, DeploymentId, HealthStatus, InitiatedBy, Source, Strategy};
 use super::rollout::Share;
 use super::state::{PhaseName, PhaseRecord, PhaseStatus, State, Status};
+use crate::approval::ApprovalBrief;
 use crate::diagnosis::Diagnosis;
 use crate::names::{AppName, EnvironmentName};
 use crate::release::ReleaseNo;
@@ -114,6 +115,10 @@ pub struct DeploymentSummary {
     pub preparation: Preparation,
     /// What kind of act this is: deploy, promote, rollback, restart, scale, stop, sleep, start, maintenance.
     pub act: String,
+    /// Whether somebody has to agree, or had to; filled in where one deployment is looked at, and in
+    /// lists while it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalBrief>,
     /// Where the traffic is being moved, while it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutSummary>,
@@ -237,6 +242,7 @@ impl From<&Deployment> for DeploymentSummary {
             },
             preparation: deployment.preparation.clone(),
             act: deployment.act().to_owned(),
+            approval: None,
             rollout: rollout_of(deployment),
             receipt: deployment.receipt.clone(),
         }

@@ -251,6 +251,8 @@ pub(super) async fn open(
     if px.stopping().is_cancelled() {
         return Err(Error::ShuttingDown);
     }
+    let (app, name) = (&environment.app, &environment.name);
+    crate::approvals::refuse_denied(px, actor, app, name, &source).await?;
     let key = request.idempotency.as_ref();
     let _turn = crate::budgets::allow_deployment(px, actor, key).await?;
     let now = px.now();
@@ -513,7 +515,7 @@ pub(super) fn find_target<'a>(
     })
 }
 
-pub(super) fn check_texts(
+pub(crate) fn check_texts(
     version: Option<&str>,
     reason: Option<&str>,
     key: Option<&str>,

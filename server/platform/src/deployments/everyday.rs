@@ -126,8 +126,8 @@ pub(crate) async fn wake(
 ) -> Result<(), Error> {
     let system = Actor::system();
     let (environment, _) = serving(px, &system, app, environment).await?;
-    let unfinished = px.parts().store.unfinished_deployments().await?;
-    let is_busy = unfinished
+    let busy = crate::runner::busy_deployments(px).await?;
+    let is_busy = busy
         .iter()
         .any(|d| d.app == environment.app && d.environment == environment.name);
     if environment.mode != RunMode::Asleep || is_busy {

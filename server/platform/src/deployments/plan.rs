@@ -2,8 +2,11 @@
 
 use flukedeploy_domain::access::{Action, Actor, Resource};
 use flukedeploy_domain::app::{Environment, Settings};
+use flukedeploy_domain::approval::ApprovalPlan;
 use flukedeploy_domain::deployment::rollout::Plan;
-use flukedeploy_domain::deployment::{SettingsChange, Strategy, changes_between};
+use flukedeploy_domain::deployment::{
+    Deployment, SettingsChange, Source, Strategy, changes_between,
+};
 use flukedeploy_domain::job::JobKind;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
@@ -13,6 +16,7 @@ use super::commands::{
     Deploy, Rollback, Wanted, authorise_deploy, find_target, settings_of, strategy_of, way_back,
 };
 use super::promote::{Promote, authorise_promote, what_and_where};
+use crate::approvals;
 use crate::apps::require_environment;
 use crate::authorise::authorise;
 use crate::error::Error;
@@ -74,6 +78,7 @@ pub async fn plan_deploy(
     let settings = settings_of(&base, cmd)?;
     let strategy = strategy_of(&settings, cmd.strategy)?;
     let mut plan = plan(px, &cmd.app, environment.as_ref(), &settings, strategy).await?;
+    plan.needs_approval_of = approvals::needed(px, actor, &cmd.app, &cmd.environment).await?;
     plan.environment = cmd.environment.clone();
     plan.image = cmd.what.describe();
     match &cmd.what {
@@ -118,6 +123,7 @@ pub async fn plan_rollback(
     let target = find_target(&environment, &releases, &cmd.to)?;
     let strategy = way_back(&environment, target);
     let mut plan = plan(px, &cmd.app, Some(&environment), &target.settings, strategy).await?;
+    plan.needs_approval_of = approvals::needed(px, actor, &cmd.app, &environment.name).await?;
     plan.image = target.image.requested.to_string();
     plan.to_release = Some(target.number);
     if let Some(why) = &target.withdrawn {
@@ -137,6 +143,7 @@ pub async fn plan_promote(
     let settings = &target.settings;
     let strategy = strategy_of(settings, cmd.strategy)?;
     let mut plan = plan(px, &cmd.app, Some(&target), settings, strategy).await?;
+    plan.needs_approval_of = approvals::needed(px, actor, &cmd.app, &target.name).await?;
     plan.image.clone_from(&release.image.pinned);
     for missing in release.settings.env_vars.names() {
         if !settings.env_vars.0.contains_key(missing) {
@@ -153,6 +160,54 @@ pub async fn plan_promote(
     }
     plan.jobs = jobs_of(settings);
     Ok(plan)
+}
+
+/// What a deployment that has come as far as this is about to do, for whoever has to agree. Worked
+/// out from what is stored: twice the same as long as nothing of it has changed.
+pub(crate) async fn approval_plan(
+    px: &Platform,
+    deployment: &Deployment,
+) -> Result<ApprovalPlan, Error> {
+    let store = &px.parts().store;
+    let (app, name) = (&deployment.app, &deployment.environment);
+    let Some(environment) = store.environment(app, name).await? else {
+        return Err(Error::EnvironmentNotFound {
+            app: app.to_string(),
+            name: name.to_string(),
+            known: Vec::new(),
+        });
+    };
+    let settings = &deployment.settings;
+    let base = plan(px, app, Some(&environment), settings, deployment.strategy).await?;
+    let mut risks = base.risks;
+    if let Source::Release { number, .. } = deployment.source
+        && let Some(release) = store.release(app, name, number).await?
+        && let Some(why) = &release.withdrawn
+    {
+        risks.push(format!("release {number} was withdrawn: {why}"));
+    }
+    let image = deployment.image.as_ref();
+    Ok(ApprovalPlan {
+        act: deployment.act().to_owned(),
+        image: image
+            .map(|image| image.requested.to_string())
+            .unwrap_or_default(),
+        pinned_image: image.map(|image| image.pinned.clone()).unwrap_or_default(),
+        version: deployment.version.clone(),
+        strategy: deployment.strategy,
+        replicas: settings.replicas,
+        from_release: environment.active_release,
+        release: deployment.release,
+        mode: environment.mode,
+        settings_version: environment.settings_version,
+        changes: base.changes,
+        risks,
+        jobs: if deployment.source.is_new() {
+            jobs_of(settings)
+        } else {
+            Vec::new()
+        },
+    })
 }
 
 /// What runs once with a new release, in order.

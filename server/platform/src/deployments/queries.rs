@@ -2,6 +2,7 @@
 
 use flukedeploy_domain::access::{Action, Actor, Resource, Rights, may_know_of};
 use flukedeploy_domain::app::Environment;
+use flukedeploy_domain::approval::ApprovalState;
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, DeploymentSummary, PhaseName};
 use flukedeploy_domain::log_entry::LogFilter;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
@@ -23,23 +24,79 @@ pub async fn get_deployment(
     id: &DeploymentId,
 ) -> Result<DeploymentSummary, Error> {
     let deployment = require(px, actor, Action::ViewDeployment, id).await?;
-    Ok((&deployment).into())
+    with_approval(px, &deployment).await
 }
 
-/// Waits until the deployment has ended or `wait_seconds` (at most 50) are over, and returns what
-/// it is then. Dropping the future ends only the waiting.
+/// As the single one is shown: with the approval it needs, or needed.
+async fn with_approval(px: &Platform, deployment: &Deployment) -> Result<DeploymentSummary, Error> {
+    let found = px.parts().store.approval_of(&deployment.id).await?;
+    let mut summary = DeploymentSummary::from(deployment);
+    summary.approval = found.as_ref().map(Into::into);
+    Ok(summary)
+}
+
+/// In lists, of those that wait.
+async fn mark_waiting(
+    px: &Platform,
+    mut summaries: Vec<DeploymentSummary>,
+) -> Result<Vec<DeploymentSummary>, Error> {
+    if summaries.iter().all(|summary| summary.status.is_final()) {
+        return Ok(summaries);
+    }
+    for approval in px.parts().store.waiting_approvals().await? {
+        let its = summaries
+            .iter_mut()
+            .find(|summary| summary.deployment_id == approval.deployment);
+        if let Some(summary) = its {
+            summary.approval = Some((&approval).into());
+        }
+    }
+    Ok(summaries)
+}
+
+fn waits(summary: &DeploymentSummary) -> bool {
+    let state = summary.approval.as_ref().map(|approval| approval.state);
+    state == Some(ApprovalState::Waiting)
+}
+
+/// Waits until the deployment has ended, or it begins to wait for an approval, or that was decided,
+/// or `wait_seconds` (at most 50) are over, and returns what it is then. Dropping the future ends only the waiting.
 pub async fn wait_for_deployment(
     px: &Platform,
     actor: &Actor,
     id: &DeploymentId,
     wait_seconds: u64,
 ) -> Result<DeploymentSummary, Error> {
+    wait(px, actor, id, wait_seconds, true).await
+}
+
+/// The same for who has just begun it and cannot know yet that it waits for an approval: that ends
+/// the waiting too.
+pub async fn wait_for_begun(
+    px: &Platform,
+    actor: &Actor,
+    id: &DeploymentId,
+    wait_seconds: u64,
+) -> Result<DeploymentSummary, Error> {
+    wait(px, actor, id, wait_seconds, false).await
+}
+
+async fn wait(
+    px: &Platform,
+    actor: &Actor,
+    id: &DeploymentId,
+    wait_seconds: u64,
+    knows: bool,
+) -> Result<DeploymentSummary, Error> {
     let mut changes = px.parts().runner.changes();
     let deadline =
         tokio::time::Instant::now() + std::time::Duration::from_secs(wait_seconds.min(50));
+    let mut waited_at_first = None;
     loop {
         let summary = get_deployment(px, actor, id).await?;
-        if summary.status.is_final() || px.stopping().is_cancelled() {
+        let waits = waits(&summary);
+        let is_news = waits != *waited_at_first.get_or_insert(waits && knows);
+        if is_news || summary.status.is_final() || px.stopping().is_cancelled() {
             return Ok(summary);
         }
         tokio::select! {
@@ -73,12 +130,8 @@ pub async fn history(
         .filter(|deployment| include_rollbacks || !deployment.is_rollback())
         .partition(|deployment| !deployment.state.is_final());
     let count = usize::try_from(limit).unwrap_or(usize::MAX);
-    Ok(active
-        .into_iter()
-        .chain(ended)
-        .take(count)
-        .map(brief)
-        .collect())
+    let shown = active.into_iter().chain(ended).take(count).map(brief);
+    mark_waiting(px, shown.collect()).await
 }
 
 /// As lists show it: the receipt belongs to the single one.
@@ -95,7 +148,7 @@ pub async fn active_deployments(
     authorise(px, actor, Action::ListApps, Resource::Shown)?;
     let found = px.parts().store.unfinished_deployments().await?;
     let shown = found.iter().rev().filter(|one| shows(actor, one));
-    Ok(shown.map(brief).collect())
+    mark_waiting(px, shown.map(brief).collect()).await
 }
 
 /// Newest first, over all apps.
@@ -113,7 +166,7 @@ pub async fn recent_deployments(
     };
     let found = px.parts().store.recent_deployments(wanted).await?;
     let shown = found.iter().filter(|one| shows(actor, one));
-    Ok(shown.take(limit as usize).map(brief).collect())
+    mark_waiting(px, shown.take(limit as usize).map(brief).collect()).await
 }
 
 pub async fn deployment_stats(px: &Platform, actor: &Actor) -> Result<DeploymentStats, Error> {
@@ -179,7 +232,7 @@ pub async fn deployment_logs(
         }
     }
     Ok(DeploymentLogs {
-        deployment: (&deployment).into(),
+        deployment: with_approval(px, &deployment).await?,
         phases,
         total_logs,
     })

@@ -2,6 +2,7 @@
 //! other.
 
 mod absent;
+mod approvals;
 mod builder;
 mod clock;
 mod engine;
@@ -17,6 +18,7 @@ mod traffic;
 mod workshop;
 
 pub use absent::Absent;
+pub use approvals::Approvals;
 pub use builder::{BuildError, BuildLine, BuildSpec, Builder, Built, ImageFacts};
 pub use clock::{Clock, SystemClock};
 pub use engine::{

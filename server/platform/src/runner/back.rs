@@ -235,7 +235,7 @@ impl<'a> Back<'a> {
         // The new release is removed only when no ingress sends it requests any more, or none can
         // be asked.
         match traffic::publish(self.px).await {
-            Err(Stop::Interrupted) => None,
+            Err(Stop::Interrupted | Stop::Waiting) => None,
             Ok(()) | Err(Stop::Failed(_)) => Some(()),
         }
     }

@@ -14,6 +14,8 @@ pub(super) enum Stop {
     Failed(Box<Diagnosis>),
     /// The platform stops; the next start repeats the phase.
     Interrupted,
+    /// Somebody has to answer first; the phase is repeated then.
+    Waiting,
 }
 
 impl From<Diagnosis> for Stop {
@@ -108,7 +110,7 @@ async fn run_phase(px: &Platform, deployment: &mut Deployment, phase: PhaseName)
     match phases::run(px, deployment, phase).await {
         Ok(()) => Some(Event::PhaseDone),
         Err(Stop::Failed(diagnosis)) => Some(Event::PhaseFailed(*diagnosis)),
-        Err(Stop::Interrupted) => None,
+        Err(Stop::Interrupted | Stop::Waiting) => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Runs deployments: loads, steps, stores, performs, repeats.
 
 mod acts;
+mod approval;
 mod back;
 mod cleanup;
 mod diagnose;
@@ -18,7 +19,7 @@ mod traffic;
 mod trial;
 mod validation;
 
-pub(crate) use queue::Runner;
+pub(crate) use queue::{Runner, busy_deployments};
 pub(crate) use rollout::shift_after_restart;
 pub(crate) use spec::service_spec;
 pub(crate) use traffic::drain;

@@ -11,7 +11,7 @@ use flukedeploy_domain::names::EnvironmentName;
 use flukedeploy_domain::release::{Release, ReleaseNo};
 
 use super::drive::{Stop, cancelled, save};
-use super::{cleanup, jobs, report, rollout, source, validation};
+use super::{approval, cleanup, jobs, report, rollout, source, validation};
 use crate::platform::Platform;
 use crate::ports::{EngineError, NewRelease, ResolveError};
 
@@ -237,7 +237,8 @@ async fn standing_by(px: &Platform, deployment: &Deployment) -> Result<Option<Re
     Ok(Some(release).filter(|_| is_warm))
 }
 
-/// Checks the release and gives it its number.
+/// Checks the release, gives it its number, asks whoever has to be asked, and runs its release command:
+/// that may change what the app keeps, so it comes after the last word.
 async fn pre_deploy(px: &Platform, deployment: &mut Deployment) -> Result<(), Stop> {
     let phase = PhaseName::PreDeploy;
     if !deployment.source.makes_release() {
@@ -246,11 +247,26 @@ async fn pre_deploy(px: &Platform, deployment: &mut Deployment) -> Result<(), St
     let Some(image) = deployment.image.clone() else {
         return Err(internal(phase, &"no image was pinned").into());
     };
+    match approval::asked(px, deployment).await? {
+        Some(approval) => approval::answered(px, deployment, &approval).await?,
+        None => check_and_ask(px, deployment, image).await?,
+    }
+    if deployment.source.is_new() {
+        jobs::run(px, deployment, JobKind::Release).await?;
+    }
+    Ok(())
+}
+
+async fn check_and_ask(
+    px: &Platform,
+    deployment: &mut Deployment,
+    image: PinnedImage,
+) -> Result<(), Stop> {
+    let phase = PhaseName::PreDeploy;
     // The text of a Dockerfile is not kept yet.
     validation::run(px, deployment, &image).await?;
     if deployment.source.is_new() {
         jobs::run(px, deployment, JobKind::Test).await?;
-        jobs::run(px, deployment, JobKind::Release).await?;
     }
     if deployment.release.is_none() {
         let new = NewRelease {
@@ -270,7 +286,8 @@ async fn pre_deploy(px: &Platform, deployment: &mut Deployment) -> Result<(), St
             .map_err(|error| internal(phase, &error))?;
         deployment.release = Some(release.number);
     }
-    saved(px, deployment).await
+    saved(px, deployment).await?;
+    approval::ask(px, deployment).await
 }
 
 /// Repeats a call while the engine is away, for a bounded time.

@@ -15,6 +15,7 @@ use super::drive::run_deployment;
 use super::traffic::Counts;
 use crate::error::Error;
 use crate::platform::Platform;
+use crate::ports::StoreError;
 
 type Key = (AppName, EnvironmentName);
 
@@ -152,7 +153,7 @@ impl Runner {
             .find_map(|(ended, end)| (ended.as_str() == id).then_some(*end))
     }
 
-    pub(super) fn announce(&self, id: &DeploymentId) {
+    pub(crate) fn announce(&self, id: &DeploymentId) {
         // No listener is fine.
         let _ = self.changes.send(id.clone());
     }
@@ -254,13 +255,21 @@ impl Drop for Place<'_> {
 }
 
 async fn next(px: &Platform, key: &Key) -> Result<Option<Deployment>, Error> {
-    Ok(px
-        .parts()
-        .store
-        .unfinished_deployments()
+    Ok(busy_deployments(px)
         .await?
         .into_iter()
         .find(|deployment| deployment.app == key.0 && deployment.environment == key.1))
+}
+
+/// Unfinished ones that do something or are about to, oldest first: those that wait for an approval
+/// change nothing, and nothing waits for them.
+pub(crate) async fn busy_deployments(px: &Platform) -> Result<Vec<Deployment>, StoreError> {
+    let store = &px.parts().store;
+    // In this order: one that begins to wait in between is still told of.
+    let parked = store.parked_deployments().await?;
+    let mut unfinished = store.unfinished_deployments().await?;
+    unfinished.retain(|deployment| !parked.contains(&deployment.id));
+    Ok(unfinished)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

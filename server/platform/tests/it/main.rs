@@ -9,6 +9,7 @@
     reason = "clippy knows test functions, but not the functions they share"
 )]
 
+mod approving;
 mod bench;
 mod cancelling;
 mod crashing;

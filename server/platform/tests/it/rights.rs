@@ -59,7 +59,7 @@ fn make(life: &Life<'_>, maker: &Actor, cmd: CreateToken) -> NewToken {
 }
 
 /// Somebody who signed in and has nothing but what is granted.
-fn person(life: &Life<'_>, id: &str) -> Actor {
+pub(crate) fn person(life: &Life<'_>, id: &str) -> Actor {
     let account = Account {
         id: id.to_owned(),
         name: format!("person {id}"),
@@ -83,7 +83,7 @@ fn person(life: &Life<'_>, id: &str) -> Actor {
     signed_in(life, id)
 }
 
-fn signed_in(life: &Life<'_>, id: &str) -> Actor {
+pub(crate) fn signed_in(life: &Life<'_>, id: &str) -> Actor {
     let account = life.run(life.store.account(id)).unwrap().unwrap();
     let session = SignedIn {
         account_id: account.id,
@@ -102,7 +102,7 @@ fn signed_in(life: &Life<'_>, id: &str) -> Actor {
         .unwrap()
 }
 
-fn grant(life: &Life<'_>, subject: Subject, target: Target, role: Role) -> String {
+pub(crate) fn grant(life: &Life<'_>, subject: Subject, target: Target, role: Role) -> String {
     let new = NewGrant {
         subject,
         target,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use flukedeploy_domain::access::{Grant, GrantRecord, Subject};
 use flukedeploy_domain::app::{App, Environment, RunMode, Settings};
+use flukedeploy_domain::approval::{Approval, ApprovalId, ApprovalPolicy};
 use flukedeploy_domain::audit::{AuditEntry, AuditFilter};
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
@@ -16,10 +17,10 @@ use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::webhook::{Delivery, DeliveryId, Events, Webhook, WebhookId};
 use flukedeploy_logs::Logs;
 use flukedeploy_platform::ports::{
-    Account, AppOverview, AuditOrder, AuditRow, Context, Feed, FeedQuery, Histogram, Invitation,
-    LeftoverVolume, LogBatch, LogPage, LogQuery, LogStore, LogUsage, NewRelease, Opened, Outbound,
-    Paging, People, Retention, Scale, SecondFactor, Store, StoreError, StoredSession, StoredToken,
-    Switch, WaitingDelivery,
+    Account, AppOverview, Approvals, AuditOrder, AuditRow, Context, Feed, FeedQuery, Histogram,
+    Invitation, LeftoverVolume, LogBatch, LogPage, LogQuery, LogStore, LogUsage, NewRelease,
+    Opened, Outbound, Paging, People, Retention, Scale, SecondFactor, Store, StoreError,
+    StoredSession, StoredToken, Switch, WaitingDelivery,
 };
 use flukedeploy_platform::secret::Secret;
 use flukedeploy_store::SqliteStore;
@@ -193,6 +194,20 @@ tapped! { People for TappedStore {
     true end_session(account: &str, session: &str, audit: &AuditEntry) -> bool;
     true end_other_sessions(account: &str, keep: &str, audit: &AuditEntry) -> u64;
     true note(audit: &AuditEntry) -> ();
+} }
+
+tapped! { Approvals for TappedStore {
+    false approval_policy(app: &AppName, environment: &EnvironmentName) -> ApprovalPolicy;
+    true set_approval_policy(
+        app: &AppName, environment: &EnvironmentName, seen: ApprovalPolicy,
+        policy: ApprovalPolicy, audit: &AuditEntry) -> ();
+    true ask_approval(approval: &Approval, audit: &AuditEntry) -> bool;
+    false approval(id: &ApprovalId) -> Option<Approval>;
+    false approval_of(deployment: &DeploymentId) -> Option<Approval>;
+    false waiting_approvals() -> Vec<Approval>;
+    false decided_approvals(limit: u32) -> Vec<Approval>;
+    true decide_approval(approval: &Approval, audit: &AuditEntry) -> bool;
+    false parked_deployments() -> Vec<DeploymentId>;
 } }
 
 tapped! { LogStore for TappedLogStore {

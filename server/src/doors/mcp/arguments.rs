@@ -39,6 +39,7 @@ pub(super) enum Call {
         wait_seconds: u64,
     },
     Validate(Validate),
+    Approvals,
     History {
         app: AppName,
         environment: Option<EnvironmentName>,
@@ -119,6 +120,10 @@ pub(super) fn read(tool: ToolName, mut fields: Fields) -> Result<Call, Error> {
             } else {
                 Call::Deploy { cmd, wait_seconds }
             })
+        }
+        ToolName::Approvals => {
+            fields.finish()?;
+            Ok(Call::Approvals)
         }
         ToolName::Steer => {
             let id = fields.required("deployment_id");

@@ -3,6 +3,7 @@
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::deployment::DeploymentSummary;
 use flukedeploy_domain::log_entry::LogFilter;
+use flukedeploy_platform::approvals as platform_approvals;
 use flukedeploy_platform::deployments::{self, Accepted, Rollback};
 use flukedeploy_platform::logs::{ReadLogs, read_logs};
 use flukedeploy_platform::summary::summarise;
@@ -11,7 +12,10 @@ use flukedeploy_platform::{Error, Platform, apps, environments, validate};
 use serde_json::json;
 
 use super::arguments::{Call, LogsCall, LogsOf, read};
-use super::outcome::{Outcome, history, list_apps, planned, status, told};
+use super::outcome::{
+    Outcome, approvals as approvals_of, history, list_apps, planned, status, told,
+};
+use super::schemas::DEFAULT_HISTORY;
 use super::tools::ToolSpec;
 use super::trim::{fit, fit_patterns, tame_entry, tame_patterns, tame_summary};
 use crate::doors::answers::{DeploymentAccepted, RollbackAccepted, stream_url, to_value};
@@ -61,11 +65,15 @@ pub(super) async fn call(
                 None => deployments::cancel(px, actor, &id).await?,
             };
             let found = deployments::wait_for_deployment(px, actor, &id, wait_seconds).await?;
-            Ok(status(found))
+            Ok(status(px.config(), found))
         }
         Call::Status { id, wait_seconds } => {
             let found = deployments::wait_for_deployment(px, actor, &id, wait_seconds).await?;
-            Ok(status(found))
+            Ok(status(px.config(), found))
+        }
+        Call::Approvals => {
+            let found = platform_approvals::list(px, actor, DEFAULT_HISTORY).await?;
+            Ok(approvals_of(&found))
         }
         Call::Logs(wanted) => logs(px, actor, wanted).await,
         Call::Rollback { cmd, wait_seconds } => rollback(px, actor, cmd, wait_seconds).await,
@@ -106,7 +114,7 @@ async fn started(
     wait_seconds: u64,
 ) -> Result<Outcome, Error> {
     let summary = waited(px, actor, &accepted, wait_seconds).await?;
-    let text = told(&summary);
+    let text = told(px.config(), &summary);
     let answer = DeploymentAccepted::new(px.config(), summary, accepted.replayed);
     Ok(Outcome::new(text, to_value(&answer)))
 }
@@ -119,7 +127,7 @@ async fn rollback(
 ) -> Result<Outcome, Error> {
     let accepted = deployments::rollback(px, actor, cmd).await?;
     let summary = waited(px, actor, &accepted, wait_seconds).await?;
-    let text = told(&summary);
+    let text = told(px.config(), &summary);
     Ok(Outcome::new(
         text,
         to_value(&RollbackAccepted::new(px.config(), accepted, summary)),
@@ -137,7 +145,7 @@ async fn waited(
         accepted.deployment.clone()
     } else {
         let id = &accepted.deployment.deployment_id;
-        deployments::wait_for_deployment(px, actor, id, wait_seconds).await?
+        deployments::wait_for_begun(px, actor, id, wait_seconds).await?
     };
     Ok(tame_summary(summary))
 }

@@ -189,8 +189,8 @@ mod tests {
         };
         let reading = names(Tier::Extended);
         assert!(!reading.contains(&"deploy_app") && !reading.contains(&"deploy_rollback"));
-        assert_eq!(reading.len(), 5);
-        assert_eq!(names(Tier::Advanced).len(), 11);
+        assert_eq!(reading.len(), 6);
+        assert_eq!(names(Tier::Advanced).len(), 12);
     }
 
     #[test]

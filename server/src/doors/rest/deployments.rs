@@ -265,7 +265,7 @@ async fn waited(
         return Ok((StatusCode::ACCEPTED, accepted.deployment.clone()));
     }
     let id = &accepted.deployment.deployment_id;
-    let summary = deployments::wait_for_deployment(px, actor, id, wait).await?;
+    let summary = deployments::wait_for_begun(px, actor, id, wait).await?;
     Ok((StatusCode::OK, summary))
 }
 

@@ -1,6 +1,7 @@
 //! REST under `/api/v1`.
 
 mod account;
+mod approvals;
 mod apps;
 mod audit;
 mod credentials;

@@ -2,6 +2,7 @@
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
+use flukedeploy_domain::approval::ApprovalId;
 use flukedeploy_domain::deployment::DeploymentId;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
@@ -52,6 +53,22 @@ impl<S: Send + Sync> FromRequestParts<S> for DeploymentPath {
         text.parse().map(Self).map_err(|_| {
             let id = text.chars().take(65).filter(|c| !c.is_control()).collect();
             Error::DeploymentNotFound { id }.into()
+        })
+    }
+}
+
+/// The approval an address is about.
+pub(super) struct ApprovalPath(pub(super) ApprovalId);
+
+impl<S: Send + Sync> FromRequestParts<S> for ApprovalPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = segment(parts, state).await?;
+        // An id that cannot exist is as unknown as one that does not.
+        text.parse().map(Self).map_err(|_| {
+            let id = text.chars().take(65).filter(|c| !c.is_control()).collect();
+            Error::ApprovalNotFound { id }.into()
         })
     }
 }

@@ -10,8 +10,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    account, apps, audit, credentials, deployments, environments, grants, health, log_forwarders,
-    logs, people, system, tokens, uploads, webhooks,
+    account, approvals, apps, audit, credentials, deployments, environments, grants, health,
+    log_forwarders, logs, people, system, tokens, uploads, webhooks,
 };
 use crate::doors::auth::{Gate, require};
 use crate::doors::body::limit_declared;
@@ -77,6 +77,10 @@ routes! {
     post "/deployments/{id}/resume" => deployments::resume,
     post "/deployments/{id}/promote" => deployments::promote,
     get "/deployments/{id}/receipt" => deployments::receipt,
+    get "/approvals" => approvals::list,
+    get "/approvals/{id}" => approvals::show,
+    post "/approvals/{id}/approve" => approvals::approve,
+    post "/approvals/{id}/reject" => approvals::reject,
     get "/apps" => apps::list,
     post "/apps" => apps::create,
     get "/apps/{name}" => apps::show,
@@ -89,6 +93,8 @@ routes! {
     get "/apps/{name}/environments/{environment}" => environments::show,
     patch "/apps/{name}/environments/{environment}" => environments::change,
     delete "/apps/{name}/environments/{environment}" => environments::remove,
+    get "/apps/{name}/environments/{environment}/approvals" => approvals::policy,
+    put "/apps/{name}/environments/{environment}/approvals" => approvals::set_policy,
     post "/apps/{name}/promote" => environments::promote,
     post "/apps/{name}/rollback" => deployments::roll_back,
     post "/apps/{name}/scale" => deployments::scale,

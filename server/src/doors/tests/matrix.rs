@@ -4,7 +4,11 @@
 
 use std::collections::BTreeSet;
 
-use flukedeploy_domain::access::{Actor, Limits, Role, Target, Tier};
+use flukedeploy_domain::access::{Action, Actor, ActorKind, Limits, Role, Subject, Target, Tier};
+use flukedeploy_domain::app::RunMode;
+use flukedeploy_domain::approval::{APPROVAL_LASTS, Approval, ApprovalPlan, ApprovalState};
+use flukedeploy_domain::audit::AuditEntry;
+use flukedeploy_platform::ports::{Approvals as _, Store as _};
 use flukedeploy_platform::tokens::{self, CreateToken, Only};
 use serde_json::{Value, json};
 
@@ -26,11 +30,13 @@ enum Rule {
     InAll(Role),
     /// With a role in any part of the app.
     InAny(Role),
+    /// With the role of a maintainer there, and of tokens those of the tier admin.
+    Approver,
     /// Whoever may act in the whole instance.
     Instance(Tier),
 }
 
-use Rule::{Anybody, Changer, In, InAll, InAny, Instance};
+use Rule::{Anybody, Approver, Changer, In, InAll, InAny, Instance};
 
 const VIEWER: Rule = In(Role::Viewer);
 const DEPLOYER: Rule = In(Role::Deployer);
@@ -46,6 +52,14 @@ fn rule_of(method: &str, path: &str) -> Option<(Rule, Value)> {
         ("get", "/deployments" | "/deployments/active" | "/deployments/stats" | "/apps") => {
             (Anybody, empty)
         }
+        ("get", "/approvals") => (Anybody, empty),
+        ("get", "/approvals/{id}") => (VIEWER, empty),
+        ("post", "/approvals/{id}/approve" | "/approvals/{id}/reject") => (Approver, empty),
+        ("get", "/apps/{name}/environments/{environment}/approvals") => (VIEWER, empty),
+        ("put", "/apps/{name}/environments/{environment}/approvals") => (
+            ADMINISTRATOR,
+            json!({"person": "approve", "agent": "approve"}),
+        ),
         ("get", "/logs" | "/logs/histogram" | "/logs/export" | "/logs/stream") => (Anybody, empty),
         // An app that may not be seen has no deployments, like one that does not exist.
         ("get", "/apps/{name}/deployments") => (Anybody, empty),
@@ -142,6 +156,7 @@ fn rule_of_tool(name: &str) -> Option<(Rule, Value)> {
         "deploy_app" => (DEPLOYER, json!({"app_name": "shop", "image": "shop:v3"})),
         "deploy_status" => (VIEWER, json!({"deployment_id": "ID"})),
         "deploy_logs" => (InAny(Role::Viewer), json!({"app_name": "shop"})),
+        "flukedeploy_approvals" => (Anybody, json!({})),
         "deploy_history" => (InAny(Role::Viewer), json!({"app_name": "shop"})),
         "deploy_rollback" => (DEPLOYER, json!({"app_name": "shop"})),
         "deploy_validate" => (VIEWER, json!({"app_name": "shop"})),
@@ -187,6 +202,7 @@ impl Somebody {
         use Expected::{Allowed, Forbidden, Hidden, Unauthorised};
         let needed = match rule {
             Anybody | In(Role::Viewer) | InAny(Role::Viewer) => Tier::Extended,
+            Approver => Tier::Admin,
             Changer | In(_) | InAll(_) | InAny(_) => Tier::Advanced,
             Instance(tier) => tier,
         };
@@ -196,10 +212,11 @@ impl Somebody {
             (Reach::Nobody, _) => Unauthorised,
             (_, Anybody | Changer) | (Reach::Everywhere, _) => if_so(has_tier),
             (_, Instance(_)) | (Reach::InStaging, InAll(_)) => Forbidden,
-            (Reach::OtherApp, _) | (Reach::InStaging, In(_)) => Hidden,
+            (Reach::OtherApp, _) | (Reach::InStaging, In(_) | Approver) => Hidden,
             (Reach::InShop(own), In(least) | InAll(least) | InAny(least)) => {
                 if_so(has_tier && own >= least)
             }
+            (Reach::InShop(own), Approver) => if_so(has_tier && own >= Role::Maintainer),
             (Reach::InStaging, InAny(_)) => Allowed,
         }
     }
@@ -314,6 +331,7 @@ pub(super) async fn furnished() -> (House, String) {
         .call("POST", "/api/v1/deployments", Some(&deploy))
         .await;
     let id = begun.body["deployment_id"].as_str().unwrap().to_owned();
+    asked(&house, &id).await;
     (house, id)
 }
 
@@ -321,6 +339,8 @@ pub(super) async fn furnished() -> (House, String) {
 fn address(path: &str, app: &str, deployment: &str) -> String {
     let id = match path.split('/').nth(1) {
         Some("deployments") => deployment,
+        // Of the deployment; see `furnished`.
+        Some("approvals") => return approval_address(path, deployment),
         Some("log-forwarders") => "lf-0000000000000000",
         Some("webhooks") => "wh-0000000000000000-1",
         _ => "000000000000",
@@ -332,6 +352,60 @@ fn address(path: &str, app: &str, deployment: &str) -> String {
         .replace("{host}", "git.example.com")
         .replace("{id}", id);
     format!("/api/v1{filled}")
+}
+
+/// The approval that belongs to a deployment in this house has its number.
+fn approval_address(path: &str, deployment: &str) -> String {
+    let id = deployment.replace("dep-", "apr-");
+    format!("/api/v1{}", path.replace("{id}", &id))
+}
+
+/// A question about the deployment of a [`furnished`] house: who asks is none of those who call.
+async fn asked(house: &House, deployment: &str) {
+    let record = house.store.deployment(&deployment.parse().unwrap()).await;
+    let record = record.unwrap().unwrap();
+    let approval = Approval {
+        id: deployment.replace("dep-", "apr-").parse().unwrap(),
+        deployment: record.id.clone(),
+        app: record.app.clone(),
+        environment: record.environment.clone(),
+        asked_by: Actor {
+            id: "somebody-else".to_owned(),
+            kind: ActorKind::User,
+            ..record.initiated_as.clone()
+        },
+        maker_may_answer: false,
+        family: vec![Subject::Account("somebody-else".to_owned())],
+        intent: None,
+        plan: ApprovalPlan {
+            act: "deploy".to_owned(),
+            image: "shop:v1".to_owned(),
+            pinned_image: "shop:v1".to_owned(),
+            version: None,
+            strategy: record.strategy,
+            replicas: 1,
+            from_release: None,
+            release: None,
+            mode: RunMode::Running,
+            settings_version: 1,
+            changes: Vec::new(),
+            risks: Vec::new(),
+            jobs: Vec::new(),
+        },
+        digest: "00".repeat(32),
+        asked_at: record.initiated_at,
+        expires_at: record.initiated_at + APPROVAL_LASTS,
+        state: ApprovalState::Waiting,
+        decision: None,
+    };
+    let audit = AuditEntry::new(
+        record.initiated_at,
+        &approval.asked_by,
+        Action::Deploy,
+        "app:shop",
+        "asks",
+    );
+    assert!(house.store.ask_approval(&approval, &audit).await.unwrap());
 }
 
 async fn call(house: &House, who: &Somebody, method: &str, address: &str, body: &Value) -> Answer {
@@ -351,7 +425,8 @@ async fn call(house: &House, who: &Somebody, method: &str, address: &str, body: 
     house.send(request.unwrap()).await
 }
 
-const HIDDEN: [&str; 3] = [
+const HIDDEN: [&str; 4] = [
+    "approval_not_found",
     "app_not_found",
     "environment_not_found",
     "deployment_not_found",
@@ -396,7 +471,9 @@ async fn every_address_is_open_to_those_it_is_for_and_to_nobody_else() {
                     let other = call(&house, &who, method, &nowhere, &body).await;
                     let plain = |answer: &Answer, app: &str, id: &str| {
                         let text = answer.body.to_string();
-                        text.replace(app, "APP").replace(id, "ID")
+                        // An approval has the number of its deployment.
+                        let number = id.trim_start_matches("dep-");
+                        text.replace(app, "APP").replace(number, "ID")
                     };
                     let is_environment = code == "environment_not_found";
                     if !is_environment {

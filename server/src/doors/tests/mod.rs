@@ -1,6 +1,7 @@
 //! The doors in front of a real platform and store; the engine does not answer, so deployments
 //! stay where they are.
 
+mod approvals;
 mod attacks;
 mod audit;
 mod log_forwarders;
