@@ -34,6 +34,7 @@ pub mod patterns;
 pub mod people;
 mod platform;
 pub mod ports;
+pub mod projects;
 mod reach;
 mod reading;
 pub mod rechecks;

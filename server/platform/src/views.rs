@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use flukedeploy_domain::access::{Limits, Role, Subject, Target};
+use flukedeploy_domain::access::{Action, Actor, Limits, Resource, Role, Subject, Target, lacks};
+use flukedeploy_domain::app::{Delivered, Project};
 use flukedeploy_domain::app::{
     Environment, LogSettings, Objective, PlacementRule, Probation, PublishedPort, Resources,
     RolloutSettings, RunMode, Settings, Standby, Volume,
@@ -14,7 +15,7 @@ use flukedeploy_domain::deployment::{DeploymentSummary, ReplicaCounts, State, St
 use flukedeploy_domain::health::HealthGate;
 use flukedeploy_domain::job::Jobs;
 use flukedeploy_domain::log_entry::LogEntry;
-use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
+use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname, ProjectName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::timestamp;
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,12 @@ pub struct AppView {
     /// The same, with what is marked secret.
     #[serde(default)]
     pub env_vars: Vec<VariableView>,
+    /// The project it is in; told of a single app, as is what follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<ProjectName>,
+    /// What the project shares with its apps, from their next release on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared_env_vars: Vec<SharedVariableView>,
     /// What to know about the variables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env_var_warnings: Vec<String>,
@@ -169,17 +176,106 @@ pub struct VariableView {
     pub key: String,
     /// It is marked secret. What only looks like a secret is kept out of logs too.
     pub is_secret: bool,
+    /// It is delivered as this file, not as a variable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileView>,
+    /// Where it comes from, if not from the app itself: told of releases.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_shared: bool,
+}
+
+/// A secret that an app finds as a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileView {
+    /// `/run/secrets/…`.
+    pub path: String,
+    /// The owner; absent: the image's user where that is a number, else root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
+}
+
+impl From<Delivered<'_>> for VariableView {
+    fn from(one: Delivered<'_>) -> Self {
+        Self {
+            key: one.name.clone(),
+            is_secret: one.is_secret,
+            file: one.file.map(|file| FileView {
+                path: file.path_of(one.name),
+                uid: file.uid,
+                gid: file.gid,
+            }),
+            is_shared: one.is_shared,
+        }
+    }
 }
 
 impl VariableView {
+    /// What an app gets with these settings: its own, and what its project shared when they were made.
     fn all(settings: &Settings) -> Vec<Self> {
-        let names = settings.env_vars.names();
-        names
-            .map(|name| Self {
-                key: name.to_owned(),
-                is_secret: settings.is_marked_secret(name),
+        settings.delivered().map(Into::into).collect()
+    }
+}
+
+/// A variable of an app's project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedVariableView {
+    #[serde(flatten)]
+    pub variable: VariableView,
+    /// The app has one of that name itself, and gets that.
+    pub is_overridden: bool,
+}
+
+impl AppView {
+    pub(crate) fn add_project(&mut self, project: &Project) {
+        self.project = Some(project.name.clone());
+        let shared = project.variables.delivered();
+        self.shared_env_vars = shared
+            .map(|one| SharedVariableView {
+                is_overridden: self.env_vars.iter().any(|own| own.key == *one.name),
+                variable: one.into(),
             })
-            .collect()
+            .collect();
+    }
+}
+
+/// A project, with names of variables only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectView {
+    pub project: ProjectName,
+    /// Those that the actor may see.
+    pub apps: Vec<AppName>,
+    /// What all of its apps get, from their next release on.
+    pub env_vars: Vec<VariableView>,
+    /// What to know about the variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_var_warnings: Vec<String>,
+    /// Rises with every change of the variables.
+    pub version: u64,
+    /// Whether the actor may change the variables.
+    pub may_change: bool,
+    #[serde(with = "timestamp")]
+    pub created_at: OffsetDateTime,
+}
+
+pub(crate) fn project_view(project: &Project, apps: &[AppName], actor: &Actor) -> ProjectView {
+    let target = Resource::Project(&project.name, apps);
+    let as_settings = Settings {
+        shared: project.variables.clone(),
+        ..Settings::default()
+    };
+    ProjectView {
+        project: project.name.clone(),
+        apps: (apps.iter())
+            .filter(|app| actor.rights.shows_app(app.as_str()))
+            .cloned()
+            .collect(),
+        env_vars: VariableView::all(&as_settings),
+        env_var_warnings: variable_warnings(&as_settings),
+        version: project.version,
+        may_change: lacks(actor, Action::ShareVariables, target).is_none(),
+        created_at: project.created_at,
     }
 }
 
@@ -231,11 +327,8 @@ impl ReleaseView {
             pinned_image: release.image.pinned.clone(),
             replicas: release.settings.replicas,
             container_port: release.settings.container_port,
-            env_var_names: release
-                .settings
-                .env_vars
-                .names()
-                .map(ToOwned::to_owned)
+            env_var_names: (release.settings.delivered())
+                .map(|one| one.name.clone())
                 .collect(),
             env_vars: VariableView::all(&release.settings),
             active: active == Some(release.number),
@@ -421,6 +514,8 @@ pub(crate) fn app_view(
         domains: settings.domains.clone(),
         env_var_names: settings.env_vars.names().map(ToOwned::to_owned).collect(),
         env_vars: VariableView::all(settings),
+        project: None,
+        shared_env_vars: Vec::new(),
         env_var_warnings: variable_warnings(settings),
         settings_version: environment.settings_version,
         active_release: environment.active_release,

@@ -43,6 +43,9 @@ pub enum Action {
     ChangeGrants,
     /// Put apps into projects.
     ChangeProjects,
+    ViewProject,
+    /// Change the variables that a project shares with its apps.
+    ShareVariables,
     ListPeople,
     /// Invite, turn off, delete, and take a second factor away.
     ChangePeople,
@@ -65,7 +68,7 @@ pub enum Scope {
 }
 
 impl Action {
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::ListApps,
         Self::ViewApp,
         Self::CreateApp,
@@ -96,6 +99,8 @@ impl Action {
         Self::ListGrants,
         Self::ChangeGrants,
         Self::ChangeProjects,
+        Self::ViewProject,
+        Self::ShareVariables,
         Self::ListPeople,
         Self::ChangePeople,
         Self::ChangeOwnAccount,
@@ -134,6 +139,8 @@ impl Action {
             Self::ListGrants => "list_grants",
             Self::ChangeGrants => "change_grants",
             Self::ChangeProjects => "change_projects",
+            Self::ViewProject => "view_project",
+            Self::ShareVariables => "share_variables",
             Self::ListPeople => "list_people",
             Self::ChangePeople => "change_people",
             Self::ChangeOwnAccount => "change_own_account",
@@ -146,6 +153,7 @@ impl Action {
         match self {
             Self::ListApps
             | Self::ViewApp
+            | Self::ViewProject
             | Self::Validate
             | Self::ViewDeployment
             | Self::ReadLogs
@@ -163,6 +171,7 @@ impl Action {
             | Self::Restart
             | Self::StopStart
             | Self::ChangeEnvironments
+            | Self::ShareVariables
             | Self::ListTokens
             | Self::CreateToken
             | Self::RevokeToken
@@ -190,9 +199,11 @@ impl Action {
             | Self::RevokeToken
             | Self::ChangeOwnAccount
             | Self::SignIn => Scope::Anybody,
-            Self::ViewApp | Self::Validate | Self::ViewDeployment | Self::ReadLogs => {
-                Scope::Role(Role::Viewer)
-            }
+            Self::ViewApp
+            | Self::ViewProject
+            | Self::Validate
+            | Self::ViewDeployment
+            | Self::ReadLogs => Scope::Role(Role::Viewer),
             Self::Deploy
             | Self::Rollback
             | Self::CancelDeployment
@@ -202,6 +213,7 @@ impl Action {
             | Self::StopStart => Scope::Role(Role::Deployer),
             Self::ChangeSettings
             | Self::ChangeEnvironments
+            | Self::ShareVariables
             | Self::DeleteApp
             | Self::ListGrants => Scope::Role(Role::Maintainer),
             Self::CreateApp

@@ -27,6 +27,7 @@ fn job(bed: &Bed, name: &str, image: PinnedImage, script: &str) -> JobSpec {
         resources: Resources::default(),
         placement: Vec::new(),
         mounts: Vec::new(),
+        secrets: Vec::new(),
     }
 }
 

@@ -251,6 +251,7 @@ pub(super) async fn open(
     if px.stopping().is_cancelled() {
         return Err(Error::ShuttingDown);
     }
+    let settings = crate::projects::with_shared(px, &environment.app, &source, settings).await?;
     let key = request.idempotency.as_ref();
     let _turn = crate::budgets::allow_deployment(px, actor, key).await?;
     let now = px.now();
