@@ -42,6 +42,7 @@ mod migration;
 mod outbox;
 #[cfg(feature = "queries")]
 mod people;
+#[cfg(feature = "queries")]
 mod projects;
 #[cfg(feature = "queries")]
 mod releases;
