@@ -372,7 +372,8 @@ async fn start_again(px: &Platform, app: &AppName, name: &EnvironmentName) -> Re
 pub(crate) async fn remove_strays(px: &Platform) {
     let result = async {
         let services = px.parts().engine.services().await?;
-        remove_unwanted(px, &services).await
+        remove_unwanted(px, &services).await?;
+        remove_stray_secrets(px).await
     };
     if let Err(error) = result.await {
         tracing::warn!(

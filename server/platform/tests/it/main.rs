@@ -15,6 +15,7 @@ mod crashing;
 mod deploying;
 mod environments;
 mod failing;
+mod files;
 mod forwarding;
 mod ingress;
 mod journal;
