@@ -212,7 +212,7 @@ async fn existing(px: &Platform, name: &ProjectName) -> Result<Project, Error> {
 }
 
 pub(crate) fn no_such_project(name: &ProjectName) -> Error {
-    Error::NotFound {
-        what: format!("project '{name}'"),
+    Error::ProjectNotFound {
+        name: name.to_string(),
     }
 }

@@ -11,6 +11,7 @@ mod log_forwarders;
 mod logs;
 mod path;
 mod people;
+mod projects;
 mod routes;
 mod system;
 mod tokens;
