@@ -68,6 +68,8 @@ where
             "/permissions/{id}/withdraw",
             post(forms::permissions::withdraw).get(to_page),
         )
+        .route(paths::PROJECTS, post(forms::projects::put))
+        .route("/projects/{name}", post(forms::projects::share))
         .route(paths::PEOPLE, post(forms::people::invite))
         .route(
             "/people/{id}/switch",

@@ -9,6 +9,7 @@ mod forms;
 mod logs;
 mod pages;
 mod people;
+mod projects;
 mod rollouts;
 mod session;
 mod settings;
