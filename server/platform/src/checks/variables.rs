@@ -350,6 +350,36 @@ mod tests {
     }
 
     #[test]
+    fn files_that_the_images_user_could_not_read_are_named() {
+        let image = |user: &str| PinnedImage {
+            requested: "shop:v1".parse().unwrap(),
+            pinned: "sha256:00".to_owned(),
+            local_only: true,
+            architecture: None,
+            exposed_ports: Vec::new(),
+            has_healthcheck: false,
+            user: user.to_owned(),
+        };
+        let mut settings = Settings {
+            env_vars: vars(&[("KEY", "value-canary")]),
+            ..Settings::default()
+        };
+        assert!(file_owners(&settings, &image("node")).is_none());
+        settings.secret_env_vars.insert("KEY".to_owned());
+        let file = flukedeploy_domain::app::SecretFile::default();
+        settings.secret_files.insert("KEY".to_owned(), file);
+        for user in ["", "root", "1000", "1000:1000"] {
+            let found = file_owners(&settings, &image(user)).unwrap();
+            assert_eq!(found.status, CheckStatus::Pass, "{user}");
+        }
+        let found = file_owners(&settings, &image("node")).unwrap();
+        assert_eq!(found.status, CheckStatus::Warning);
+        assert!(found.message.ends_with(": KEY"), "{}", found.message);
+        settings.secret_files.get_mut("KEY").unwrap().uid = Some(1000);
+        assert!(file_owners(&settings, &image("node")).is_none());
+    }
+
+    #[test]
     fn build_arguments_are_no_place_for_secrets() {
         let mut settings = Settings::default();
         settings.build.args = vars(&[("VERSION", "1.2.3")]);
