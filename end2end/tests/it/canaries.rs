@@ -330,7 +330,7 @@ impl Planted {
                 }
             }
         }
-        ensure!(told.len() > 70, "only {} answers", told.len());
+        ensure!(told.len() > 60, "only {} answers", told.len());
         for address in ["/healthz", "/readyz", "/metrics", "/api/v2/health"] {
             let answer = client()?
                 .get(format!("{}{address}", bed.instance.url()))
