@@ -414,10 +414,10 @@ impl Planted {
                 seen += usize::from(who == "admin" && status == 200);
                 let headers = answer.headers().iter();
                 let headers = headers.filter(|(name, _)| *name != http::header::SET_COOKIE);
-                let headers: String = headers
-                    .map(|(name, value)| format!("{name}: {value:?}\n"))
+                let headers: Vec<String> = headers
+                    .map(|(name, value)| format!("{name}: {value:?}"))
                     .collect();
-                told.push((format!("{path} as {who}"), headers + &answer.text().await?));
+                told.push((format!("{path} as {who}"), headers.join("\n") + &answer.text().await?));
             }
         }
         ensure!(seen > 30, "the administrator saw only {seen} pages");

@@ -122,7 +122,7 @@ pub(crate) async fn digest_key(
     seal: &Sealer,
 ) -> Result<Digests, StoreError> {
     if let Some(key) = get(&mut *db, seal, DIGEST_KEY).await? {
-        return digests(Zeroizing::new(key));
+        return digests(&Zeroizing::new(key));
     }
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(bytes.as_mut())
@@ -130,10 +130,10 @@ pub(crate) async fn digest_key(
         .doing("making the key of digests")?;
     let key = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()));
     let key = put_once(db, seal, DIGEST_KEY, &key).await?;
-    digests(Zeroizing::new(key))
+    digests(&Zeroizing::new(key))
 }
 
-fn digests(key: Zeroizing<String>) -> Result<Digests, StoreError> {
+fn digests(key: &Zeroizing<String>) -> Result<Digests, StoreError> {
     let mac = Hmac::new_from_slice(key.as_bytes());
     mac.map(Digests).doing("reading the key of digests")
 }
