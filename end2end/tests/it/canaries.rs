@@ -417,7 +417,10 @@ impl Planted {
                 let headers: Vec<String> = headers
                     .map(|(name, value)| format!("{name}: {value:?}"))
                     .collect();
-                told.push((format!("{path} as {who}"), headers.join("\n") + &answer.text().await?));
+                told.push((
+                    format!("{path} as {who}"),
+                    headers.join("\n") + &answer.text().await?,
+                ));
             }
         }
         ensure!(seen > 30, "the administrator saw only {seen} pages");

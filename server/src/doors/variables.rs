@@ -62,6 +62,11 @@ pub(super) fn variables(fields: &mut Fields, nulls: Nulls) -> VariableChanges {
     changes
 }
 
+enum Delivery {
+    Variable,
+    File(SecretFile),
+}
+
 struct Item {
     key: String,
     value: Option<Value>,
@@ -105,8 +110,8 @@ impl Item {
         })
     }
 
-    /// How it is delivered, if it says so: `Some(None)` as a variable.
-    fn delivered(&mut self) -> Result<Option<Option<SecretFile>>, &'static str> {
+    /// How it is delivered, if it says so.
+    fn delivered(&mut self) -> Result<Option<Delivery>, &'static str> {
         let mut name = match self.file.take() {
             None => None,
             Some(Value::String(name)) => Some(name),
@@ -142,10 +147,12 @@ impl Item {
             gid: number(self.gid.take())?,
         };
         match self.delivery.take() {
-            None if says_more => Ok(Some(Some(file))),
+            None if says_more => Ok(Some(Delivery::File(file))),
             None => Ok(None),
-            Some(Value::String(word)) if word == "file" => Ok(Some(Some(file))),
-            Some(Value::String(word)) if word == "variable" && !says_more => Ok(Some(None)),
+            Some(Value::String(word)) if word == "file" => Ok(Some(Delivery::File(file))),
+            Some(Value::String(word)) if word == "variable" && !says_more => {
+                Ok(Some(Delivery::Variable))
+            }
             Some(Value::String(word)) if word == "variable" => {
                 Err("cannot be a variable and have a file or its owner")
             }
@@ -167,11 +174,11 @@ fn add(
     match item.delivered() {
         _ if is_removed => {}
         Ok(None) => {}
-        Ok(Some(Some(file))) => {
+        Ok(Some(Delivery::File(file))) => {
             says_how = true;
             changes.marks.files.insert(item.key.clone(), file);
         }
-        Ok(Some(None)) => {
+        Ok(Some(Delivery::Variable)) => {
             says_how = true;
             changes.marks.no_files.insert(item.key.clone());
         }

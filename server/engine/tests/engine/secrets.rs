@@ -62,7 +62,7 @@ async fn a_secret_is_made_once_and_goes_when_no_service_uses_it() {
     let mut removed = engine.remove_unused_secrets().await.unwrap();
     removed.sort();
     assert_eq!(removed, [large.secret, two.secret]);
-    assert_eq!(names(&bed).await, [one.secret.clone()]);
+    assert_eq!(names(&bed).await, std::slice::from_ref(&one.secret));
     engine.remove_service(&spec.name).await.unwrap();
     let removed = engine.remove_unused_secrets().await.unwrap();
     assert_eq!(removed, [one.secret]);
@@ -103,7 +103,7 @@ async fn what_is_not_there_or_not_ours_is_refused() {
         "{error}"
     );
     assert!(bed.engine.remove_unused_secrets().await.unwrap().is_empty());
-    assert_eq!(names(&other).await, [theirs.secret.clone()]);
+    assert_eq!(names(&other).await, std::slice::from_ref(&theirs.secret));
 
     let image = bed.pinned("serve", SERVE).await;
     let mut spec = bed.service("shop", image);

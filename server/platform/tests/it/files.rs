@@ -427,7 +427,7 @@ fn only_who_maintains_every_app_of_a_project_changes_what_it_shares() {
                     .into_iter()
                     .filter(|app| who.rights.shows_app(app))
                     .collect();
-                assert_eq!(Vec::from_iter(apps), expected);
+                assert_eq!(apps.collect::<Vec<_>>(), expected);
             }
         }
     }
