@@ -51,6 +51,7 @@ pub mod system;
 pub mod tokens;
 pub mod uploads;
 pub mod validate;
+mod variable_views;
 pub mod views;
 pub mod webhooks;
 

@@ -6,6 +6,7 @@ mod matrix;
 mod mcp;
 mod outside;
 mod people;
+mod projects;
 mod rest;
 mod stream;
 mod variables;
