@@ -7,7 +7,7 @@ use flukedeploy_domain::build::UploadId;
 use flukedeploy_domain::credential::CredentialKind;
 use flukedeploy_domain::deployment::DeploymentId;
 use flukedeploy_domain::forwarder::ForwarderId;
-use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_domain::names::{AppName, EnvironmentName, ProjectName};
 use flukedeploy_domain::release::ReleaseNo;
 use flukedeploy_domain::timestamp::to_wire;
 use flukedeploy_domain::webhook::{DeliveryId, WebhookId};
@@ -31,6 +31,7 @@ pub(crate) const SIGN_IN_CODE: &str = "/sign-in/code";
 pub(crate) const SET_UP: &str = "/setup";
 pub(crate) const INVITATIONS: &str = "/invitations";
 pub(crate) const PERMISSIONS: &str = "/permissions";
+pub(crate) const PROJECTS: &str = "/projects";
 pub(crate) const PEOPLE: &str = "/people";
 pub(crate) const AUDIT: &str = "/audit";
 pub(crate) const ACCOUNT: &str = "/account";
@@ -44,6 +45,10 @@ pub(crate) const THEME: &str = "/theme";
 
 pub(crate) fn app(name: &AppName) -> String {
     format!("/apps/{name}")
+}
+
+pub(crate) fn project(name: &ProjectName) -> String {
+    format!("{PROJECTS}/{name}")
 }
 
 pub(crate) fn withdraw(grant: &str) -> String {

@@ -82,6 +82,8 @@ forms! {
     "/account/sessions/{id}/end" => post(forms::account::end_session).get(to_page),
     paths::PERMISSIONS => post(forms::permissions::grant),
     "/permissions/{id}/withdraw" => post(forms::permissions::withdraw).get(to_page),
+    paths::PROJECTS => post(forms::projects::put),
+    "/projects/{name}" => post(forms::projects::share),
     paths::PEOPLE => post(forms::people::invite),
     "/people/{id}/switch" => post(forms::people::switch).get(to_page),
     "/people/{id}/reset" => post(forms::people::reset),

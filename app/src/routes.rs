@@ -36,6 +36,8 @@ use crate::pages::{
     people::PeoplePage,
     permissions::PermissionsPage,
     person::{DeletePersonPage, ResetPersonPage},
+    project::ProjectPage,
+    projects::ProjectsPage,
     promote::PromotePage,
     remove_credential::RemoveCredentialPage,
     revoke_token::RevokeTokenPage,
@@ -88,6 +90,8 @@ pub(crate) fn App() -> impl IntoView {
                 <Route path=path!("/connect") view=ConnectPage/>
                 <Route path=path!("/components") view=ComponentsPage/>
                 <Route path=path!("/permissions") view=PermissionsPage/>
+                <Route path=path!("/projects") view=ProjectsPage/>
+                <Route path=path!("/projects/:name") view=ProjectPage/>
                 <Route path=path!("/people") view=PeoplePage/>
                 <Route path=path!("/people/:id/delete") view=DeletePersonPage/>
                 <Route path=path!("/people/:id/reset") view=ResetPersonPage/>

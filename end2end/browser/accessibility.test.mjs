@@ -27,6 +27,12 @@ before(async () => {
   const forwarder = { kind: 'syslog', url: 'tls://192.0.2.7:6514', app_name: 'shop-web' };
   const made = await rest(instance, 'POST', '/log-forwarders', forwarder);
   await rest(instance, 'PATCH', '/apps/shop-web', { secret_env_vars: { API_KEY: 'kept-out-of-logs', SHORT: 'abc' } });
+  await rest(instance, 'PUT', '/apps/shop-web/project', { project: 'office' });
+  const shared = [
+    { key: 'LOG_LEVEL', value: 'debug' },
+    { key: 'TLS_KEY', value: 'kept-in-a-file', file: 'tls.key', uid: 1000 },
+  ];
+  await rest(instance, 'PUT', '/projects/office/variables', { env_vars: shared });
   // Somebody to manage, and somebody who has not come yet.
   await comeIn(browser, instance, { name: 'ann', display_name: 'Ann Lindqvist' });
   const ann = (await rest(instance, 'GET', '/users')).users.find((user) => user.name === 'ann');
@@ -65,6 +71,8 @@ before(async () => {
     '/audit',
     '/audit/1',
     '/permissions',
+    '/projects',
+    '/projects/office',
     '/account',
     '/account/confirm',
     '/account/second-factor',

@@ -95,20 +95,14 @@ async fn change_settings(form: &Sent, name: &str) -> Result<String, Error> {
     let shown = get_environment(&form.px, actor, &name, &environment).await?;
     let mut reader = Reader::new(&form.typed);
     let (set_env_vars, mut marks) = reader.all_variables();
-    let names = |field| form.typed.all(field).map(ToOwned::to_owned);
-    marks.secret.extend(names("mark_env_vars"));
-    marks.open.extend(names("open_env_vars"));
+    let remove_env_vars = reader.ticked(&mut marks);
     let change = ChangeApp {
         container_port: reader.number("container_port", 1, u16::MAX),
         replicas: reader.number("replicas", 1, MAX_REPLICAS),
         health: Some(reader.health(&shown.health)),
         set_env_vars,
         marks,
-        remove_env_vars: form
-            .typed
-            .all("remove_env_vars")
-            .map(ToOwned::to_owned)
-            .collect(),
+        remove_env_vars,
         domains: Some(reader.domains("domains")),
         strategy: reader.optional::<Strategy>("strategy"),
         parts: reader.parts(),

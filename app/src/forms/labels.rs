@@ -3,7 +3,7 @@
 /// As the settings call it, as the form calls it, and its label. The deadline of the health check
 /// comes in both spellings. A table is read by its rows, so each has one line.
 #[rustfmt::skip]
-const FIELDS: [(&str, &str, &str); 98] = [
+const FIELDS: [(&str, &str, &str); 102] = [
     ("app_name", "app_name", "App name"),
     ("image", "image", "Image"),
     ("container_port", "container_port", "Container port"),
@@ -58,6 +58,10 @@ const FIELDS: [(&str, &str, &str); 98] = [
     ("validation_level", "validation_level", "Checks"),
     ("archive", "archive", "Archive"),
     ("secret_env_vars", "secret_env_vars", "Secret variables"),
+    ("file_variable", "file_variable", "Its name"),
+    ("file_content", "file_content", "What it holds"),
+    ("file_uid", "file_uid", "Its owner"),
+    ("project", "project", "Project"),
     ("build.args", "build_args", "Build arguments"),
     ("build.secrets", "build_secrets", "Build secrets"),
     ("build.cpu_limit_milli", "build_cpu", "Processors of a build"),

@@ -15,6 +15,7 @@ mod parse;
 pub(crate) mod parts;
 pub(crate) mod people;
 pub(crate) mod permissions;
+pub(crate) mod projects;
 pub(crate) mod session;
 pub(crate) mod sources;
 pub(crate) mod theme;
@@ -305,6 +306,8 @@ impl Typed {
 
 /// Field: variables that are marked secret.
 pub(crate) const SECRET_VARIABLES: &str = "secret_env_vars";
+/// Field: what a secret holds that is delivered as a file.
+pub(crate) const FILE_CONTENT: &str = "file_content";
 
 /// Fields whose values never appear in a page, not even for who typed them.
 fn is_secret(name: &str) -> bool {
@@ -314,6 +317,7 @@ fn is_secret(name: &str) -> bool {
             | "secret_key"
             | "build_secrets"
             | SECRET_VARIABLES
+            | FILE_CONTENT
             | webhooks::SECRET
             | log_forwarders::AUTHORIZATION
     )

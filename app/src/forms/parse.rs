@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use flukedeploy_domain::app::{EnvVars, Marks};
+use flukedeploy_domain::app::{EnvVars, Marks, SecretFile};
 use flukedeploy_domain::health::{HealthGate, HealthProbe};
 use flukedeploy_domain::names::{Hostname, Invalid, quoted};
 use flukedeploy_platform::Error;
 
-use super::{SECRET_VARIABLES, Typed};
+use super::{FILE_CONTENT, SECRET_VARIABLES, Typed};
 
 /// Collects faults instead of stopping at the first.
 pub(super) struct Reader<'a> {
@@ -142,7 +142,51 @@ impl<'a> Reader<'a> {
             marks.secret.insert(name.clone());
             variables.0.insert(name, value);
         }
+        self.file(&mut variables, &mut marks);
         (variables, marks)
+    }
+
+    /// A secret that is delivered as a file: its own fields, since what it holds may have lines.
+    fn file(&mut self, variables: &mut EnvVars, marks: &mut Marks) {
+        let content = self.get(FILE_CONTENT).unwrap_or_default();
+        let Some(name) = self.text("file_variable") else {
+            if !content.is_empty() {
+                self.fault("file_variable", "must be given along with what it holds");
+            }
+            return;
+        };
+        if variables.0.contains_key(name) {
+            let problem = format!("must not be {}, which is set above", quoted(name));
+            self.fault("file_variable", problem);
+            return;
+        }
+        let file = SecretFile {
+            name: self
+                .text("file_name")
+                .filter(|file| *file != name)
+                .map(ToOwned::to_owned),
+            uid: self.number("file_uid", 0, u32::MAX),
+            gid: None,
+        };
+        marks.files.insert(name.to_owned(), file);
+        // Without anything it holds what it held.
+        if !content.is_empty() {
+            // Browsers end the lines of a form in their own way.
+            let content = content.replace("\r\n", "\n");
+            variables.0.insert(name.to_owned(), content);
+        }
+    }
+
+    /// The boxes beside variables that there are.
+    pub(super) fn ticked(&self, marks: &mut Marks) -> Vec<String> {
+        let names = |field| self.typed.all(field).map(ToOwned::to_owned);
+        marks.secret.extend(names("mark_env_vars"));
+        marks.open.extend(names("open_env_vars"));
+        marks.no_files.extend(names("no_file_env_vars"));
+        for name in names("file_env_vars") {
+            marks.files.entry(name).or_default();
+        }
+        names("remove_env_vars").collect()
     }
 
     /// Host names, separated by spaces, commas or lines.

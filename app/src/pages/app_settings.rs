@@ -5,7 +5,9 @@ use flukedeploy_platform::views::AppView;
 use leptos::prelude::*;
 
 use super::settings_parts::{folded, parts};
-use super::variables::{kept_variables, marked, secret_variables, warnings};
+use super::variables::{
+    kept_variables, marked, secret_file, secret_variables, shared_variables, warnings,
+};
 use crate::components::{Choice, Field, Tint, notice, problem, select, text_area};
 use crate::forms::Typed;
 use crate::forms::approvals::FOR_PEOPLE;
@@ -168,6 +170,8 @@ pub(super) fn settings_form(typed: &Typed, app: &AppView, saved: bool) -> impl I
                 {warnings(&app.env_var_warnings)}
                 {text_area(&typed.without_lines_of("env_vars", &marked(&app.env_vars)), "env_vars", "Add or replace", "NAME=value, one a line. What follows the first = is taken as it stands. A secret stays one.", "LOG_LEVEL=info", "")}
                 {secret_variables(typed)}
+                {secret_file(typed)}
+                {shared_variables(app.project.as_ref(), &app.shared_env_vars)}
             </fieldset>
             <fieldset class="group">
                 <legend>"Domains"</legend>

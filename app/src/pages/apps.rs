@@ -28,7 +28,7 @@ async fn apps(desk: Desk) -> Result<AnyView, Error> {
         <div data-follow="">
             {PageHead::new("Apps")
                 .lead(lead)
-                .actions(new_app(&desk))
+                .actions(view! { <a class="button" href=paths::PROJECTS>"Projects"</a>{new_app(&desk)} })
                 .live()
                 .view()}
             <div id="apps" data-live="replace">{list}</div>

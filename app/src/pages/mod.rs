@@ -41,6 +41,8 @@ pub(crate) mod overview;
 pub(crate) mod people;
 pub(crate) mod permissions;
 pub(crate) mod person;
+pub(crate) mod project;
+pub(crate) mod projects;
 pub(crate) mod promote;
 pub(crate) mod remove_credential;
 pub(crate) mod revoke_token;

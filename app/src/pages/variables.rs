@@ -1,11 +1,13 @@
-//! The variables of an app: their names, what is secret, and the fields that set them. No value is ever
-//! put into a page.
+//! The variables of an app or a project: their names, what is secret, and the fields that set them. No
+//! value is ever put into a page.
 
-use flukedeploy_platform::views::VariableView;
+use flukedeploy_domain::names::ProjectName;
+use flukedeploy_platform::views::{SharedVariableView, VariableView};
 use leptos::prelude::*;
 
-use crate::components::{Tint, notice, text_area};
-use crate::forms::{SECRET_VARIABLES, Typed};
+use crate::components::{Field, Tint, notice, text_area};
+use crate::forms::{FILE_CONTENT, SECRET_VARIABLES, Typed};
+use crate::paths;
 
 /// The field for variables that nobody gets to see again, in logs neither.
 pub(super) fn secret_variables(typed: &Typed) -> impl IntoView + use<> {
@@ -18,6 +20,72 @@ pub(super) fn secret_variables(typed: &Typed) -> impl IntoView + use<> {
         "API_KEY=…",
         "",
     )
+}
+
+/// The fields for one secret that is delivered as a file.
+pub(super) fn secret_file(typed: &Typed) -> impl IntoView + use<> {
+    view! {
+        <fieldset class="group">
+            <legend>"A secret as a file"</legend>
+            <p class="hint">"The app finds it in /run/secrets, and where it is in a variable of its name and _FILE. It is in no variable, so what lists the variables of a process or a container does not show it."</p>
+            <div class="row">
+                {Field::new(typed, "file_variable", "Its name").optional().mono().placeholder("TLS_KEY").view()}
+                {Field::new(typed, "file_name", "File name").optional().mono().hint("Its own name if it is empty.").placeholder("tls.key").view()}
+            </div>
+            {text_area(typed, FILE_CONTENT, "What it holds", "Never shown again. Empty: what it holds already.", "-----BEGIN PRIVATE KEY-----", "")}
+            {Field::new(typed, "file_uid", "Its owner").number().optional()
+                .hint("The number of the user that reads it. Empty: the image's user if that is a number, else root.").view()}
+        </fieldset>
+    }
+}
+
+/// What the app's project shares with it.
+pub(super) fn shared_variables(
+    project: Option<&ProjectName>,
+    shared: &[SharedVariableView],
+) -> impl IntoView + use<> {
+    let project = project?;
+    let rows: Vec<_> = shared
+        .iter()
+        .map(|one| {
+            let word = if one.is_overridden {
+                "Overridden by this app"
+            } else {
+                "From the project"
+            };
+            view! {
+                <li>
+                    <span>{name_of(&one.variable)}</span>
+                    <span class="hint">{word}</span>
+                </li>
+            }
+        })
+        .collect();
+    let list = if rows.is_empty() {
+        view! { <p class="hint">"It shares none yet."</p> }.into_any()
+    } else {
+        view! { <ul class="variables">{rows}</ul> }.into_any()
+    };
+    let (name, to) = (project.to_string(), paths::project(project));
+    Some(view! {
+        <div class="field">
+            <p class="hint">"Of the project "<a class="link" href=to>{name}</a>", with the next release. What is set here goes before it, and what a deployment brings before both."</p>
+            {list}
+        </div>
+    })
+}
+
+/// The name, and what is to be known of it.
+pub(super) fn name_of(variable: &VariableView) -> impl IntoView + use<> {
+    let file = variable.file.as_ref().map(|file| {
+        let owner = file.uid.map(|uid| format!(", of user {uid}"));
+        view! { " "<span class="hint">"as "<code>{file.path.clone()}</code>{owner}</span> }
+    });
+    view! {
+        <code>{variable.key.clone()}</code>
+        {variable.is_secret.then(|| view! { " "<span class="tag">"Secret"</span> })}
+        {file}
+    }
 }
 
 /// The names of those that are marked secret.
@@ -55,11 +123,17 @@ pub(super) fn kept_variables(typed: &Typed, variables: &[VariableView]) -> impl 
             } else {
                 ("mark_env_vars", "Secret")
             };
+            let (way, way_words) = if variable.file.is_some() {
+                ("no_file_env_vars", "As a variable")
+            } else {
+                ("file_env_vars", "As a file")
+            };
             view! {
                 <li>
-                    <span><code>{name.clone()}</code>{variable.is_secret.then(|| view! { " "<span class="tag">"Secret"</span> })}</span>
+                    <span>{name_of(variable)}</span>
                     <span class="variable-boxes">
                         {tick(typed, field, words, name)}
+                        {variable.is_secret.then(|| tick(typed, way, way_words, name))}
                         {tick(typed, "remove_env_vars", "Remove", name)}
                     </span>
                 </li>

@@ -131,7 +131,7 @@ async fn who_asked_is_offered_no_answer() {
     let account = stand.store.account_by_name("admin").await.unwrap().unwrap();
     let (_, approval) = waiting(&stand, vec![Subject::Account(account.id)]).await;
     let page = browser.get("/approvals").await;
-    page.has("other than who asks");
+    page.has("but not who asks");
     assert!(!page.html.contains("value=\"approve\"") && !page.html.contains("nav-count"));
     let decide = format!("/approvals/{}/decide", approval.id);
     let page = browser.post(&decide, &[("answer", "approve")]).await;

@@ -11,6 +11,7 @@ mod forms;
 mod logs;
 mod pages;
 mod people;
+mod projects;
 mod rights;
 mod rollouts;
 mod session;

@@ -31,9 +31,11 @@ enum Rule {
     InAny(Role),
     /// Administrators.
     Administrator,
+    /// Administrators, on the page of an app.
+    AdministratorInApp,
 }
 
-use Rule::{Administrator, In, InAll, InAny, Open, SignedIn};
+use Rule::{Administrator, AdministratorInApp, In, InAll, InAny, Open, SignedIn};
 
 const VIEWER: Rule = In(Role::Viewer);
 const DEPLOYER: Rule = In(Role::Deployer);
@@ -48,6 +50,9 @@ fn rule_of_page(path: &str) -> Option<Rule> {
         }
         "/"
         | "/approvals"
+        // Of projects one may not see there are none; the REST door has the matrix of those there are.
+        | "/projects"
+        | "/projects/{name}"
         | "/apps"
         | "/deployments"
         | "/logs"
@@ -105,8 +110,9 @@ fn rule_of_form(path: &str) -> Option<Rule> {
         | "/tokens"
         | "/tokens/{id}/revoke" => SignedIn,
         // Of what one may not know there is none; who may answer is told at the REST door's matrix.
-        "/approvals/{id}/decide" => SignedIn,
-        "/apps/new" | "/apps/{name}/approvals" => Administrator,
+        "/approvals/{id}/decide" | "/projects/{name}" => SignedIn,
+        "/apps/{name}/approvals" => AdministratorInApp,
+        "/apps/new" | "/projects" => Administrator,
         "/apps/{name}" | "/apps/{name}/environments/new" | "/apps/{name}/ttl" => MAINTAINER,
         "/apps/{name}/delete" => InAll(Role::Maintainer),
         "/apps/{name}/deploy"
@@ -135,7 +141,9 @@ fn rule_of_form(path: &str) -> Option<Rule> {
 }
 
 /// Good for every form at once; what it does not ask for is not read.
-const FIELDS: [(&str, &str); 18] = [
+const FIELDS: [(&str, &str); 20] = [
+    ("approval_person", "allow"),
+    ("approval_agent", "allow"),
     ("app_name", "fresh"),
     ("scale_to", "2"),
     ("name", "fresh"),
@@ -194,7 +202,8 @@ impl Somebody {
             (Reach::Nobody, _) => Asked,
             (Reach::Everywhere, _) | (_, SignedIn) | (Reach::InStaging, InAny(_)) => Allowed,
             (_, Administrator) | (Reach::InStaging, InAll(_)) => Forbidden,
-            (Reach::OtherApp, _) | (Reach::InStaging, In(_)) => Hidden,
+            (Reach::OtherApp, _) | (Reach::InStaging, In(_) | AdministratorInApp) => Hidden,
+            (Reach::InShop(_), AdministratorInApp) => Forbidden,
             (Reach::InShop(own), In(least) | InAll(least) | InAny(least)) => if_so(own >= least),
         }
     }

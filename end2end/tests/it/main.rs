@@ -8,6 +8,7 @@ mod bed;
 mod building;
 mod building_classic;
 mod building_far;
+mod canaries;
 mod crash;
 mod diagnoses;
 mod doors_agree;

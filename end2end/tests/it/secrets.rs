@@ -22,7 +22,7 @@ use crate::yard::{self, Yard};
 const SOON: Duration = Duration::from_secs(30);
 const PASSWORD: &str = "correct horse battery staple";
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
@@ -31,10 +31,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The secrets of this run, each in the forms it could have been written in.
-struct Canaries(Vec<(&'static str, Vec<String>)>);
+pub(crate) struct Canaries(Vec<(&'static str, Vec<String>)>);
 
 impl Canaries {
-    fn new(secrets: &[(&'static str, &str)]) -> Self {
+    pub(crate) fn new(secrets: &[(&'static str, &str)]) -> Self {
         let forms = |secret: &str| {
             let mut forms = vec![
                 secret.to_owned(),
@@ -58,7 +58,7 @@ impl Canaries {
         Self(all.map(|(name, secret)| (*name, forms(secret))).collect())
     }
 
-    fn expect_not_in(&self, what: &str, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn expect_not_in(&self, what: &str, bytes: &[u8]) -> Result<()> {
         for (name, forms) in &self.0 {
             for form in forms {
                 let found = bytes
@@ -71,7 +71,7 @@ impl Canaries {
     }
 
     /// How many files were looked at.
-    fn expect_in_no_file(&self, directory: &Path) -> Result<usize> {
+    pub(crate) fn expect_in_no_file(&self, directory: &Path) -> Result<usize> {
         let mut count = 0;
         for file in fs::read_dir(directory)? {
             let path = file?.path();

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::names::{Invalid, quoted};
 
 /// Every name a [`Check`] can have. Names are stable: settings and scripts hold them.
-pub const NAMES: [&str; 42] = [
+pub const NAMES: [&str; 43] = [
     "architecture",
     "build_args",
     "command",
@@ -39,6 +39,7 @@ pub const NAMES: [&str; 42] = [
     "image_tag",
     "memory_limit",
     "runs_as_root",
+    "secret_files",
     "secret_values",
     "secrets_in_files",
     "secrets_in_history",

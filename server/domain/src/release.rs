@@ -105,6 +105,20 @@ pub fn job_name(
     )
 }
 
+/// The Swarm secret of a variable that is delivered as a file. A Swarm secret cannot be changed, so
+/// another value has another one: `digest` stands for the value, and tells nothing of it.
+pub fn secret_name(
+    instance: &InstanceName,
+    app: &AppName,
+    environment: &EnvironmentName,
+    digest: &str,
+) -> String {
+    shortened(
+        format!("fd-{instance}-{app}-{environment}"),
+        &format!("-s-{digest}"),
+    )
+}
+
 fn shortened(full: String, tail: &str) -> String {
     if full.len() + tail.len() <= 63 {
         return full + tail;

@@ -18,7 +18,7 @@ const fn part(word: &'static str, pointer: &'static str, whole: bool) -> Part {
     }
 }
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     part("image", "/TaskTemplate/ContainerSpec/Image", true),
     part("env", "/TaskTemplate/ContainerSpec/Env", true),
     part("replicas", "/Mode", false),
@@ -26,6 +26,7 @@ const PARTS: [Part; 11] = [
     // Beside it the engine notes the platforms of the image.
     part("placement", "/TaskTemplate/Placement/Constraints", true),
     part("mounts", "/TaskTemplate/ContainerSpec/Mounts", true),
+    part("secrets", "/TaskTemplate/ContainerSpec/Secrets", true),
     part("ports", "/EndpointSpec/Ports", true),
     part(
         "health check",

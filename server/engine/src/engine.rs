@@ -11,7 +11,7 @@ use flukedeploy_domain::names::InstanceName;
 use flukedeploy_platform::ports::{
     BuildError, BuildLine, BuildSpec, Builder, Built, Engine, EngineError, EngineEvent, EngineInfo,
     ImageFacts, IngressSpec, JobSpec, LookedUp, NetworkReady, RawLines, ReadTo, ReplicaFailure,
-    ResolveError, ResolvedImage, ServiceSpec, ServiceState, Task, VolumeUser,
+    ResolveError, ResolvedImage, SecretMount, ServiceSpec, ServiceState, Task, VolumeUser,
 };
 use futures_util::stream::BoxStream;
 use tokio::sync::OnceCell;
@@ -141,6 +141,14 @@ impl Engine for SwarmEngine {
 
     async fn image_available(&self, image: &PinnedImage) -> Result<bool, EngineError> {
         self.inner.image_available(image).await
+    }
+
+    async fn ensure_secrets(&self, secrets: &[SecretMount]) -> Result<(), EngineError> {
+        self.inner.ensure_secrets(secrets).await
+    }
+
+    async fn remove_unused_secrets(&self) -> Result<Vec<String>, EngineError> {
+        self.inner.remove_unused_secrets().await
     }
 
     async fn ensure_service(&self, spec: &ServiceSpec) -> Result<(), EngineError> {

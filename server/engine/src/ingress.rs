@@ -1,41 +1,13 @@
 //! The ingress's service, with its image and its secret.
 
-use std::collections::HashMap;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bollard::query_parameters::{ListImagesOptions, ListSecretsOptions, RemoveImageOptions};
+use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions};
 use flukedeploy_platform::ports::{EngineError, IngressSpec};
-use serde::Deserialize;
-use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::client::encode;
 use crate::engine::Inner;
-use crate::error::{absent_is_none, is_conflict};
+use crate::error::absent_is_none;
 use crate::program::hex;
 use crate::spec::{self, IngressParts};
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Secret {
-    #[serde(rename = "ID")]
-    id: String,
-    spec: SecretSpec,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct SecretSpec {
-    #[serde(default)]
-    labels: Option<HashMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-struct Created {
-    #[serde(rename = "ID", alias = "Id")]
-    id: String,
-}
 
 impl Inner {
     /// The image exists in this node's engine only, so in a Swarm of several nodes the ingress
@@ -75,7 +47,7 @@ impl Inner {
         }
         // Neither harms; what is still in use is refused, and goes next time.
         let tidied = async {
-            self.remove_secrets(Some(&secret_name)).await?;
+            self.remove_former_tokens(&secret_name).await?;
             self.remove_program_images(&image).await
         };
         if let Err(error) = tidied.await {
@@ -92,66 +64,8 @@ impl Inner {
     async fn ensure_token(&self, token: &str) -> Result<(String, String), EngineError> {
         let hash = hex(&Sha256::digest(token.as_bytes())[..4]);
         let name = format!("{}-{hash}", self.names.ingress());
-        if let Some(secret) = self.secret(&name).await? {
-            return Ok((name, secret));
-        }
-        let body = json!({
-            "Name": name,
-            "Labels": self.names.owner(),
-            "Data": STANDARD.encode(token),
-        });
-        let doing = format!("creating secret {name}");
-        let creation = self.client.post::<Created>("/secrets/create", &body, None);
-        match self.client.call(&doing, creation).await {
-            Ok(created) => Ok((name, created.id)),
-            Err(error) if is_conflict(&error) => match self.secret(&name).await? {
-                Some(secret) => Ok((name, secret)),
-                None => Err(error),
-            },
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn secret(&self, name: &str) -> Result<Option<String>, EngineError> {
-        let doing = format!("reading secret {name}");
-        let path = format!("/secrets/{}", encode(name));
-        let found = absent_is_none(
-            self.client
-                .call(&doing, self.client.get::<Secret>(&path))
-                .await,
-        )?;
-        let Some(secret) = found else {
-            return Ok(None);
-        };
-        if !self.names.owns(secret.spec.labels.as_ref()) {
-            return Err(EngineError::Refused {
-                doing,
-                message: "a secret of that name exists and is not of this instance".to_owned(),
-            });
-        }
-        Ok(Some(secret.id))
-    }
-
-    /// This instance's secrets, but for the one to keep.
-    pub(crate) async fn remove_secrets(&self, keep: Option<&str>) -> Result<(), EngineError> {
-        let options = ListSecretsOptions {
-            filters: Some(self.names.owned()),
-        };
-        let listing = self.client.docker().list_secrets(Some(options));
-        for secret in self.client.call("listing secrets", listing).await? {
-            let name = secret.spec.and_then(|spec| spec.name).unwrap_or_default();
-            if keep == Some(name.as_str()) {
-                continue;
-            }
-            let id = secret.id.unwrap_or_default();
-            let removal = self.client.docker().delete_secret(&id);
-            absent_is_none(
-                self.client
-                    .call(&format!("removing secret {name}"), removal)
-                    .await,
-            )?;
-        }
-        Ok(())
+        let id = self.ensure_secret(&name, token, self.names.owner()).await?;
+        Ok((name, id))
     }
 
     /// Images of the ingress made from programs before this one. Sample images stay: releases may

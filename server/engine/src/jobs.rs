@@ -22,12 +22,13 @@ impl Inner {
         } else {
             self.credentials().await.header(&wanted.image.pinned)
         };
+        let secrets = self.secret_ids(&wanted.secrets).await?;
         let network_id = self.network_id().await?;
-        let docker = spec::job(&self.names, &network_id, wanted);
+        let docker = spec::job(&self.names, &network_id, &secrets, wanted);
         match self.ensure_exists(&docker, auth.as_deref()).await {
             Err(EngineError::NotFound { .. }) if self.forget_network(&network_id).await? => {
                 let network_id = self.network_id().await?;
-                let docker = spec::job(&self.names, &network_id, wanted);
+                let docker = spec::job(&self.names, &network_id, &secrets, wanted);
                 self.ensure_exists(&docker, auth.as_deref()).await
             }
             result => result,

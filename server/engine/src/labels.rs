@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use flukedeploy_domain::names::InstanceName;
 
 pub(crate) const INSTANCE: &str = "com.flukedeploy.instance";
-/// `release`, `job` or `ingress`.
+/// `release`, `job` or `ingress`; of secrets of apps `secret`.
 pub(crate) const ROLE: &str = "com.flukedeploy.role";
 /// The service's name, on its containers: Swarm's own label is not on its tasks.
 pub(crate) const SERVICE: &str = "com.flukedeploy.service";
@@ -18,6 +18,7 @@ pub(crate) const SWARM_NODE_ID: &str = "com.docker.swarm.node.id";
 pub(crate) const RELEASE: &str = "release";
 pub(crate) const JOB: &str = "job";
 pub(crate) const INGRESS: &str = "ingress";
+pub(crate) const SECRET: &str = "secret";
 
 #[derive(Debug, Clone)]
 pub(crate) struct Names {

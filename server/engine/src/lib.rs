@@ -35,6 +35,7 @@ mod push;
 mod registry;
 mod registry_http;
 mod secret_files;
+mod secrets;
 mod services;
 mod signatures;
 mod spec;

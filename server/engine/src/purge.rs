@@ -70,8 +70,7 @@ impl Inner {
         }
         if in_swarm {
             self.persist("network", || self.remove_network()).await?;
-            self.persist("secrets", || self.remove_secrets(None))
-                .await?;
+            self.persist("secrets", || self.remove_secrets()).await?;
         }
         self.persist("volumes", || self.remove_volumes()).await?;
         for (id, _) in self.owned_images().await? {

@@ -1,6 +1,6 @@
 //! Services: made, compared, scaled, removed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bollard::models::ServiceSpec as DockerService;
 use flukedeploy_platform::ports::{EngineError, ServiceSpec, ServiceState};
@@ -59,12 +59,13 @@ impl Inner {
         } else {
             self.credentials().await.header(&wanted.image.pinned)
         };
+        let secrets = self.secret_ids(&wanted.secrets).await?;
         let network_id = self.network_id().await?;
-        let docker = spec::release(&self.names, &network_id, wanted);
+        let docker = spec::release(&self.names, &network_id, &secrets, wanted);
         match self.ensure_exact(&docker, auth.as_deref()).await {
             Err(EngineError::NotFound { .. }) if self.forget_network(&network_id).await? => {
                 let network_id = self.network_id().await?;
-                let docker = spec::release(&self.names, &network_id, wanted);
+                let docker = spec::release(&self.names, &network_id, &secrets, wanted);
                 self.ensure_exact(&docker, auth.as_deref()).await
             }
             result => result,
@@ -111,8 +112,9 @@ impl Inner {
             return Ok(None);
         };
         self.check_owner(&wanted.name, &existing.spec)?;
+        let secrets = self.secret_ids(&wanted.secrets).await?;
         let network_id = self.network_id().await?;
-        let wanted = as_value(&spec::release(&self.names, &network_id, wanted))?;
+        let wanted = as_value(&spec::release(&self.names, &network_id, &secrets, wanted))?;
         let words = differences(&existing.spec, &wanted);
         Ok(Some(words.into_iter().map(str::to_owned).collect()))
     }
@@ -169,6 +171,19 @@ impl Inner {
             .into_iter()
             .filter(|service| role(&service.spec) == Some(wanted));
         Ok(wanted.map(state).collect())
+    }
+
+    /// Ids of the secrets that services of this instance use.
+    pub(crate) async fn used_secrets(&self) -> Result<HashSet<String>, EngineError> {
+        let services = self.list_services().await?;
+        let lists = services.iter().filter_map(|service| {
+            let secrets = "/TaskTemplate/ContainerSpec/Secrets";
+            service.spec.pointer(secrets).and_then(Value::as_array)
+        });
+        let ids = lists
+            .flatten()
+            .filter_map(|secret| secret["SecretID"].as_str());
+        Ok(ids.map(ToOwned::to_owned).collect())
     }
 
     /// Makes a service; one of ours that has the name already stays as it is.

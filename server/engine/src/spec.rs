@@ -11,7 +11,7 @@ use bollard::models::{
     TaskSpecRestartPolicyConditionEnum,
 };
 use flukedeploy_domain::app::EnvVars;
-use flukedeploy_platform::ports::{IngressSpec, JobSpec, ServiceSpec};
+use flukedeploy_platform::ports::{IngressSpec, JobSpec, SecretMount, ServiceSpec};
 
 use crate::labels::{INGRESS, INSTANCE, JOB, Names, RELEASE, ROLE, SERVICE};
 use crate::workload;
@@ -27,8 +27,13 @@ pub(crate) const INGRESS_LISTEN_PORT: u16 = 8080;
 pub(crate) const INGRESS_STATE: &str = "/var/lib/flukedeploy-ingress";
 const INGRESS_TOKEN: &str = "flukedeploy-ingress-token";
 
-/// The service of a release.
-pub(crate) fn release(names: &Names, network_id: &str, spec: &ServiceSpec) -> DockerService {
+/// The service of a release. `secrets`: ids by name.
+pub(crate) fn release(
+    names: &Names,
+    network_id: &str,
+    secrets: &HashMap<String, String>,
+    spec: &ServiceSpec,
+) -> DockerService {
     let labels = labels(names, RELEASE, &spec.name, &spec.labels);
     let container = TaskSpecContainerSpec {
         image: Some(spec.image.pinned.clone()),
@@ -37,6 +42,7 @@ pub(crate) fn release(names: &Names, network_id: &str, spec: &ServiceSpec) -> Do
         stop_grace_period: Some(i64::from(spec.stop_grace_seconds) * SECOND),
         health_check: spec.health_command.as_ref().map(workload::health_check),
         mounts: workload::mounts(&spec.mounts, &names.owner()),
+        secrets: self::secrets(secrets, &spec.secrets),
         init: Some(false),
         ..TaskSpecContainerSpec::default()
     };
@@ -67,7 +73,12 @@ pub(crate) fn release(names: &Names, network_id: &str, spec: &ServiceSpec) -> Do
 /// Not in Swarm's own mode for this (`ReplicatedJob`): when such a service is removed, Swarm does
 /// not stop its tasks, nor forget those that ended, for ever (moby#42789, moby#44312; seen on
 /// 20.10). Of the usual mode everything goes.
-pub(crate) fn job(names: &Names, network_id: &str, spec: &JobSpec) -> DockerService {
+pub(crate) fn job(
+    names: &Names,
+    network_id: &str,
+    secrets: &HashMap<String, String>,
+    spec: &JobSpec,
+) -> DockerService {
     let labels = labels(names, JOB, &spec.name, &spec.labels);
     let container = TaskSpecContainerSpec {
         image: Some(spec.image.pinned.clone()),
@@ -75,6 +86,7 @@ pub(crate) fn job(names: &Names, network_id: &str, spec: &JobSpec) -> DockerServ
         command: Some(spec.command.clone()),
         env: Some(env(&spec.env)),
         mounts: workload::mounts(&spec.mounts, &names.owner()),
+        secrets: self::secrets(secrets, &spec.secrets),
         init: Some(false),
         ..TaskSpecContainerSpec::default()
     };
@@ -163,16 +175,12 @@ pub(crate) fn ingress(
             &names.owner(),
         )]),
         stop_grace_period: Some(30 * SECOND),
-        secrets: Some(vec![TaskSpecContainerSpecSecrets {
-            file: Some(TaskSpecContainerSpecFile {
-                name: Some(INGRESS_TOKEN.to_owned()),
-                uid: Some(NOBODY.to_string()),
-                gid: Some(NOBODY.to_string()),
-                mode: Some(0o400),
-            }),
-            secret_id: Some(parts.secret_id.to_owned()),
-            secret_name: Some(parts.secret_name.to_owned()),
-        }]),
+        secrets: Some(vec![secret(
+            parts.secret_id,
+            parts.secret_name,
+            INGRESS_TOKEN,
+            (NOBODY, NOBODY),
+        )]),
         init: Some(false),
         capability_drop: Some(vec!["ALL".to_owned()]),
         ..TaskSpecContainerSpec::default()
@@ -208,6 +216,37 @@ pub(crate) fn ingress(
             EndpointPortConfigProtocolEnum::TCP,
         )])),
         ..DockerService::default()
+    }
+}
+
+/// Without an id the engine refuses the service, and says which secret it misses.
+fn secrets(
+    ids: &HashMap<String, String>,
+    wanted: &[SecretMount],
+) -> Option<Vec<TaskSpecContainerSpecSecrets>> {
+    let mount = |one: &SecretMount| {
+        let id = ids.get(&one.secret).map_or("", String::as_str);
+        secret(id, &one.secret, &one.file, (one.uid, one.gid))
+    };
+    (!wanted.is_empty()).then(|| wanted.iter().map(mount).collect())
+}
+
+/// A file in `/run/secrets` that only its owner may read.
+fn secret(
+    id: &str,
+    name: &str,
+    file: &str,
+    (uid, gid): (u32, u32),
+) -> TaskSpecContainerSpecSecrets {
+    TaskSpecContainerSpecSecrets {
+        file: Some(TaskSpecContainerSpecFile {
+            name: Some(file.to_owned()),
+            uid: Some(uid.to_string()),
+            gid: Some(gid.to_string()),
+            mode: Some(0o400),
+        }),
+        secret_id: Some(id.to_owned()),
+        secret_name: Some(name.to_owned()),
     }
 }
 
@@ -296,6 +335,7 @@ mod tests {
             resources: Resources::default(),
             placement: Vec::new(),
             mounts: Vec::new(),
+            secrets: Vec::new(),
             ports: Vec::new(),
             health_command: None,
         }
@@ -311,7 +351,7 @@ mod tests {
             "com.flukedeploy.service": "fd-main-shop-production-r3",
         });
         assert_eq!(
-            serde_json::to_value(release(&names(), "net1", &spec)).unwrap(),
+            serde_json::to_value(release(&names(), "net1", &HashMap::new(), &spec)).unwrap(),
             json!({
                 "Name": "fd-main-shop-production-r3",
                 "Labels": labels,
@@ -338,6 +378,7 @@ mod tests {
         let job = job(
             &names(),
             "net1",
+            &HashMap::new(),
             &JobSpec {
                 name: "fd-main-shop-job-1".to_owned(),
                 image: release.image,
@@ -347,6 +388,7 @@ mod tests {
                 resources: Resources::default(),
                 placement: Vec::new(),
                 mounts: Vec::new(),
+                secrets: Vec::new(),
             },
         );
         let value = serde_json::to_value(job).unwrap();
@@ -389,7 +431,8 @@ mod tests {
             }),
             ..spec()
         };
-        let value = serde_json::to_value(release(&names(), "net1", &spec)).unwrap();
+        let value =
+            serde_json::to_value(release(&names(), "net1", &HashMap::new(), &spec)).unwrap();
         let task = &value["TaskTemplate"];
         assert_eq!(
             task["Resources"],
@@ -412,6 +455,33 @@ mod tests {
         );
         assert_eq!(value["EndpointSpec"]["Mode"], "dnsrr");
         assert_eq!(value["EndpointSpec"]["Ports"][0]["PublishMode"], "host");
+    }
+
+    #[test]
+    fn a_secret_is_a_file_of_its_owner_and_its_value_is_not_in_the_service() {
+        let spec = ServiceSpec {
+            secrets: vec![SecretMount {
+                secret: "fd-main-shop-production-s-01".to_owned(),
+                file: "tls.key".to_owned(),
+                uid: 1000,
+                gid: 1001,
+                value: "hunter2".to_owned(),
+                labels: BTreeMap::new(),
+            }],
+            ..spec()
+        };
+        assert!(!format!("{spec:?}").contains("hunter2"));
+        let ids = HashMap::from([("fd-main-shop-production-s-01".to_owned(), "id1".to_owned())]);
+        let value = serde_json::to_value(release(&names(), "net1", &ids, &spec)).unwrap();
+        assert!(!value.to_string().contains("hunter2"));
+        assert_eq!(
+            value["TaskTemplate"]["ContainerSpec"]["Secrets"],
+            json!([{
+                "SecretID": "id1",
+                "SecretName": "fd-main-shop-production-s-01",
+                "File": {"Name": "tls.key", "UID": "1000", "GID": "1001", "Mode": 0o400},
+            }])
+        );
     }
 
     #[test]

@@ -172,7 +172,13 @@ pub async fn get_environment(
         Resource::Environment(name, environment),
     )?;
     match px.parts().store.app_overview(name).await? {
-        Some(overview) => environment_view(px, actor, &overview, environment).await,
+        Some(overview) => {
+            let mut view = environment_view(px, actor, &overview, environment).await?;
+            if let Some(project) = px.parts().store.project_of(name).await? {
+                view.add_project(&project);
+            }
+            Ok(view)
+        }
         None => Err(app_not_found(px, actor, name).await),
     }
 }
@@ -372,7 +378,9 @@ pub(crate) fn changed_settings(
         ("health", settings.health != old.health),
         (
             "env_vars",
-            settings.env_vars != old.env_vars || settings.secret_env_vars != old.secret_env_vars,
+            settings.env_vars != old.env_vars
+                || settings.secret_env_vars != old.secret_env_vars
+                || settings.secret_files != old.secret_files,
         ),
         ("domains", settings.domains != old.domains),
         ("strategy", settings.strategy != old.strategy),

@@ -39,6 +39,7 @@ pub fn authorise(
                 near: Vec::new(),
             }
         }
+        Resource::Project(name, _) => crate::projects::no_such_project(name),
         Resource::System | Resource::Shown => Error::Forbidden { action, needed },
     })
 }

@@ -5,9 +5,10 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use flukedeploy_domain::app::{Environment, Settings};
+use flukedeploy_domain::app::{Environment, Settings, Variables};
 use flukedeploy_domain::deployment::{Deployment, PhaseName};
 use flukedeploy_domain::log_entry::{EventType, LogMetadata, LogSource, SourceType};
+use flukedeploy_domain::names::AppName;
 use futures_util::StreamExt as _;
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
@@ -94,10 +95,32 @@ pub(crate) async fn learn_marked(
     settings: &Settings,
 ) -> Result<(), StoreError> {
     let former = &environment.settings.secret_env_vars;
-    if settings.secret_env_vars.is_subset(former) {
+    if settings.secret_env_vars.is_subset(former) && settings.shared.secret.is_empty() {
         return Ok(());
     }
     learn_environment(px, environment, settings).await
+}
+
+/// The same for what a project shares with an app.
+pub(crate) async fn learn_shared(
+    px: &Platform,
+    app: &AppName,
+    variables: &Variables,
+) -> Result<(), StoreError> {
+    let settings = Settings {
+        shared: variables.clone(),
+        ..Settings::default()
+    };
+    px.parts()
+        .journal
+        .redaction()
+        .learn(app.as_str(), &settings);
+    for environment in px.parts().store.environments().await? {
+        if environment.app == *app {
+            learn_environment(px, &environment, &settings).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The same for what a deployment brings along.

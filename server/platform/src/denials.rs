@@ -55,6 +55,7 @@ impl Denials {
         let resource = match resource {
             Resource::System | Resource::Shown => "system".to_owned(),
             Resource::App(app) | Resource::SomeOf(app) => format!("app:{app}"),
+            Resource::Project(name, _) => format!("project:{name}"),
             Resource::Environment(app, environment) => format!("app:{app}/{environment}"),
         };
         if !self.is_new((actor.id.clone(), action, resource.clone())) {

@@ -22,6 +22,8 @@ pub enum Error {
         name: String,
         known: Vec<String>,
     },
+    #[error("there is no project '{name}'")]
+    ProjectNotFound { name: String },
     #[error("there is no deployment '{id}'")]
     DeploymentNotFound { id: String },
     #[error("app '{app}' has no release {release} that it could go back to")]
@@ -140,6 +142,7 @@ impl Error {
             Self::Invalid(_) => Kind::Invalid,
             Self::AppNotFound { .. }
             | Self::EnvironmentNotFound { .. }
+            | Self::ProjectNotFound { .. }
             | Self::DeploymentNotFound { .. }
             | Self::ReleaseNotFound { .. }
             | Self::ApprovalNotFound { .. }
@@ -180,6 +183,7 @@ impl Error {
             Self::Invalid(_) => "invalid_request",
             Self::AppNotFound { .. } => "app_not_found",
             Self::EnvironmentNotFound { .. } => "environment_not_found",
+            Self::ProjectNotFound { .. } => "project_not_found",
             Self::DeploymentNotFound { .. } => "deployment_not_found",
             Self::ReleaseNotFound { .. } => "release_not_found",
             Self::NotFound { .. } => "not_found",
@@ -245,6 +249,9 @@ impl Error {
                 "name one that exists, or create '{name}' first: on the app's page, or with \
                  POST /api/v1/apps/{app}/environments"
             ),
+            Self::ProjectNotFound { .. } => {
+                "list the projects; one is made with the first app that is put into it".to_owned()
+            }
             Self::DeploymentNotFound { .. } => "list the app's deployments".to_owned(),
             Self::ReleaseNotFound { .. } => "name one of the releases the app has kept".to_owned(),
             Self::Unauthenticated { .. } => {

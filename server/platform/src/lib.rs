@@ -36,6 +36,7 @@ pub mod patterns;
 pub mod people;
 mod platform;
 pub mod ports;
+pub mod projects;
 mod reach;
 mod reading;
 pub mod rechecks;
@@ -52,6 +53,7 @@ pub mod system;
 pub mod tokens;
 pub mod uploads;
 pub mod validate;
+mod variable_views;
 pub mod views;
 pub mod webhooks;
 

@@ -110,10 +110,17 @@ async fn pass(px: &Platform, first: bool) -> Result<(), Error> {
     px.parts().routes.refresh(px).await;
     let removed = remove_unwanted(px, &services).await;
     let jobs = remove_stray_jobs(px).await;
+    // After the services: only then nothing uses them.
+    let secrets = remove_stray_secrets(px).await;
     let volumes = crate::environments::remove_leftovers(px).await.map(|_| ());
     let compared = compare_serving(px).await;
     crate::uploads::tidy(px).await?;
-    started.and(removed).and(jobs).and(volumes).and(compared)
+    started
+        .and(removed)
+        .and(jobs)
+        .and(secrets)
+        .and(volumes)
+        .and(compared)
 }
 
 /// Swarm, network, ingress. What is there already is left alone.
@@ -215,6 +222,25 @@ async fn remove_stray_jobs(px: &Platform) -> Result<(), Error> {
         }
     }
     result
+}
+
+/// Secrets of releases and jobs that are gone: Swarm holds what services need, and nothing else. A
+/// release that comes back brings its own, as it was.
+async fn remove_stray_secrets(px: &Platform) -> Result<(), Error> {
+    // A secret is made before its service, and both in one turn.
+    let _turn = px.parts().runner.service_changes.write().await;
+    match px.parts().engine.remove_unused_secrets().await {
+        Ok(removed) => {
+            if !removed.is_empty() {
+                tracing::info!(
+                    count = removed.len(),
+                    "secrets that nothing uses were removed"
+                );
+            }
+            Ok(())
+        }
+        Err(error) => later(error.into(), "leftover secrets could not be removed"),
+    }
 }
 
 /// Compares what serves with what it should be. A service that somebody changed is not changed back
@@ -322,6 +348,7 @@ async fn start_again(px: &Platform, app: &AppName, name: &EnvironmentName) -> Re
             .and_then(|service| service.labels.get("com.flukedeploy.deployment").cloned())
             .unwrap_or_default();
         let spec = crate::runner::service_spec(px, &release, replicas, &label);
+        px.parts().engine.ensure_secrets(&spec.secrets).await?;
         px.parts().engine.ensure_service(&spec).await?;
         drift(px, environment.app.as_str(), what);
         if let Some(found) = found {
@@ -345,7 +372,8 @@ async fn start_again(px: &Platform, app: &AppName, name: &EnvironmentName) -> Re
 pub(crate) async fn remove_strays(px: &Platform) {
     let result = async {
         let services = px.parts().engine.services().await?;
-        remove_unwanted(px, &services).await
+        remove_unwanted(px, &services).await?;
+        remove_stray_secrets(px).await
     };
     if let Err(error) = result.await {
         tracing::warn!(

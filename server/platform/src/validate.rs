@@ -55,7 +55,9 @@ pub async fn validate(
         scan: cmd.run_security_scan,
         deep: cmd.run_security_scan,
     };
-    let settings = &environment.settings;
+    let mut settings = environment.settings.clone();
+    settings.shared = crate::projects::shared_with(px, &cmd.app).await?;
+    let settings = &settings;
     let mut checks = match (&cmd.image, serving) {
         (Some(image), serving) => {
             let former = serving.map(|release| release.settings);

@@ -14,14 +14,16 @@ use flukedeploy_domain::deployment::{DeploymentSummary, ReplicaCounts, State, St
 use flukedeploy_domain::health::HealthGate;
 use flukedeploy_domain::job::Jobs;
 use flukedeploy_domain::log_entry::LogEntry;
-use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
+use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname, ProjectName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::timestamp;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::ports::AppOverview;
-use crate::redaction::hidden_nowhere;
+pub(crate) use crate::variable_views::project_view;
+use crate::variable_views::variable_warnings;
+pub use crate::variable_views::{FileView, ProjectView, SharedVariableView, VariableView};
 
 /// How an app is, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +101,12 @@ pub struct AppView {
     /// The same, with what is marked secret.
     #[serde(default)]
     pub env_vars: Vec<VariableView>,
+    /// The project it is in; told of a single app, as is what follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<ProjectName>,
+    /// What the project shares with its apps, from their next release on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared_env_vars: Vec<SharedVariableView>,
     /// What to know about the variables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env_var_warnings: Vec<String>,
@@ -163,38 +171,6 @@ impl From<&BuildSettings> for BuildView {
     }
 }
 
-/// A variable; its value is never shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VariableView {
-    pub key: String,
-    /// It is marked secret. What only looks like a secret is kept out of logs too.
-    pub is_secret: bool,
-}
-
-impl VariableView {
-    fn all(settings: &Settings) -> Vec<Self> {
-        let names = settings.env_vars.names();
-        names
-            .map(|name| Self {
-                key: name.to_owned(),
-                is_secret: settings.is_marked_secret(name),
-            })
-            .collect()
-    }
-}
-
-/// What to know about an environment's variables.
-fn variable_warnings(settings: &Settings) -> Vec<String> {
-    let names = hidden_nowhere(settings);
-    let warning = |name: &str| {
-        format!(
-            "{name} is marked secret, but its value is too short or too common to be found in logs: \
-             what the app prints of it stays readable there"
-        )
-    };
-    names.into_iter().map(warning).collect()
-}
-
 /// A release, with names of variables only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReleaseView {
@@ -231,11 +207,8 @@ impl ReleaseView {
             pinned_image: release.image.pinned.clone(),
             replicas: release.settings.replicas,
             container_port: release.settings.container_port,
-            env_var_names: release
-                .settings
-                .env_vars
-                .names()
-                .map(ToOwned::to_owned)
+            env_var_names: (release.settings.delivered())
+                .map(|one| one.name.clone())
                 .collect(),
             env_vars: VariableView::all(&release.settings),
             active: active == Some(release.number),
@@ -421,6 +394,8 @@ pub(crate) fn app_view(
         domains: settings.domains.clone(),
         env_var_names: settings.env_vars.names().map(ToOwned::to_owned).collect(),
         env_vars: VariableView::all(settings),
+        project: None,
+        shared_env_vars: Vec::new(),
         env_var_warnings: variable_warnings(settings),
         settings_version: environment.settings_version,
         active_release: environment.active_release,

@@ -14,6 +14,7 @@ use flukedeploy_platform::deployments::{
     Deploy, Everyday, Promote, Rollback, RollbackTarget, What,
 };
 use flukedeploy_platform::environments::NewEnvironment;
+use flukedeploy_platform::projects::ShareVariables;
 use flukedeploy_platform::validate::Validate;
 use serde_json::{Map, Value};
 
@@ -226,6 +227,27 @@ pub(crate) fn change_app(mut fields: Fields) -> Result<ChangeApp, Error> {
         domains: domains(&mut fields),
         strategy: fields.parsed("strategy"),
         parts: parts(&mut fields),
+        if_version: fields.number("if_version", 1..=u64::MAX),
+    };
+    fields.finish()?;
+    Ok(change)
+}
+
+/// `replace`: variables that are not named go.
+pub(crate) fn share_variables(mut fields: Fields, replace: bool) -> Result<ShareVariables, Error> {
+    let nulls = if replace {
+        Nulls::Refused
+    } else {
+        Nulls::Remove
+    };
+    let variables = variables(&mut fields, nulls);
+    let mut remove = strings(&mut fields, "remove_env_vars").unwrap_or_default();
+    remove.extend(variables.remove);
+    let change = ShareVariables {
+        set: variables.set,
+        marks: variables.marks,
+        remove,
+        replace,
         if_version: fields.number("if_version", 1..=u64::MAX),
     };
     fields.finish()?;

@@ -2,9 +2,11 @@
 //!
 //! Each is an object of strings or a list of `{key, value}`; an item of a list may say `secret` itself:
 //! `true` marks the variable (without a value: the one that is there), `false` along with a new value
-//! takes its mark away. `is_secret`, as answers call it, means the same.
+//! takes its mark away. `is_secret`, as answers call it, means the same. `delivery` says whether the app
+//! finds it as a `file` or as a `variable`; `file` names the file, and `uid` and `gid` its owner. `file`
+//! may also be what answers show: an object with `path`, `uid` and `gid`.
 
-use flukedeploy_domain::app::{EnvVars, Marks};
+use flukedeploy_domain::app::{EnvVars, Marks, SECRETS_FOLDER, SecretFile};
 use flukedeploy_domain::names::quoted;
 use serde_json::Value;
 
@@ -60,10 +62,19 @@ pub(super) fn variables(fields: &mut Fields, nulls: Nulls) -> VariableChanges {
     changes
 }
 
+enum Delivery {
+    Variable,
+    File(SecretFile),
+}
+
 struct Item {
     key: String,
     value: Option<Value>,
     marked: Option<Value>,
+    delivery: Option<Value>,
+    file: Option<Value>,
+    uid: Option<Value>,
+    gid: Option<Value>,
 }
 
 impl Item {
@@ -72,6 +83,10 @@ impl Item {
             key,
             value,
             marked: None,
+            delivery: None,
+            file: None,
+            uid: None,
+            gid: None,
         }
     }
 
@@ -84,16 +99,91 @@ impl Item {
         };
         let value = item.remove("value");
         let marked = item.remove("secret").or_else(|| item.remove("is_secret"));
+        let mut part = |name: &str| item.remove(name).filter(|value| !value.is_null());
         Some(Self {
             marked,
+            delivery: part("delivery"),
+            file: part("file"),
+            uid: part("uid"),
+            gid: part("gid"),
             ..Self::new(key, value)
         })
     }
+
+    /// How it is delivered, if it says so.
+    fn delivered(&mut self) -> Result<Option<Delivery>, &'static str> {
+        let mut name = match self.file.take() {
+            None => None,
+            Some(Value::String(name)) => Some(name),
+            Some(Value::Object(mut shown)) => {
+                self.uid = self.uid.take().or_else(|| shown.remove("uid"));
+                self.gid = self.gid.take().or_else(|| shown.remove("gid"));
+                match shown.remove("path") {
+                    Some(Value::String(path)) => Some(path),
+                    _ => return Err("must have a path in 'file'"),
+                }
+            }
+            Some(_) => return Err("must have a file name as 'file'"),
+        };
+        let folder = format!("{SECRETS_FOLDER}/");
+        if let Some(path) = &mut name
+            && let Some(short) = path.strip_prefix(&folder)
+        {
+            *path = short.to_owned();
+        }
+        // The usual name is not worth keeping.
+        let name = name.filter(|name| *name != self.key);
+        let says_more = name.is_some() || self.uid.is_some() || self.gid.is_some();
+        let number = |value: Option<Value>| match value {
+            None => Ok(None),
+            Some(value) => match value.as_u64().map(u32::try_from) {
+                Some(Ok(number)) => Ok(Some(number)),
+                _ => Err("must have whole numbers as 'uid' and 'gid'"),
+            },
+        };
+        let file = SecretFile {
+            name,
+            uid: number(self.uid.take())?,
+            gid: number(self.gid.take())?,
+        };
+        match self.delivery.take() {
+            None if says_more => Ok(Some(Delivery::File(file))),
+            None => Ok(None),
+            Some(Value::String(word)) if word == "file" => Ok(Some(Delivery::File(file))),
+            Some(Value::String(word)) if word == "variable" && !says_more => {
+                Ok(Some(Delivery::Variable))
+            }
+            Some(Value::String(word)) if word == "variable" => {
+                Err("cannot be a variable and have a file or its owner")
+            }
+            Some(_) => Err("must have variable or file as 'delivery'"),
+        }
+    }
 }
 
-fn add(fields: &mut Fields, name: &str, item: Item, nulls: Nulls, changes: &mut VariableChanges) {
+fn add(
+    fields: &mut Fields,
+    name: &str,
+    mut item: Item,
+    nulls: Nulls,
+    changes: &mut VariableChanges,
+) {
     let field = format!("{name}.{}", quoted(&item.key));
     let is_removed = item.value == Some(Value::Null) && nulls == Nulls::Remove;
+    let mut says_how = false;
+    match item.delivered() {
+        _ if is_removed => {}
+        Ok(None) => {}
+        Ok(Some(Delivery::File(file))) => {
+            says_how = true;
+            changes.marks.files.insert(item.key.clone(), file);
+        }
+        Ok(Some(Delivery::Variable)) => {
+            says_how = true;
+            changes.marks.no_files.insert(item.key.clone());
+        }
+        Err(problem) => fields.fault(&field, problem),
+    }
     match item.marked.filter(|_| !is_removed) {
         None => {}
         Some(Value::Bool(true)) => {
@@ -115,7 +205,8 @@ fn add(fields: &mut Fields, name: &str, item: Item, nulls: Nulls, changes: &mut 
         }
         Some(Value::Null) if is_removed => changes.remove.push(item.key),
         // A mark alone.
-        None if changes.marks.secret.contains(&item.key)
+        None if says_how
+            || changes.marks.secret.contains(&item.key)
             || changes.marks.open.contains(&item.key) => {}
         _ => fields.fault(&field, "must have a string as its value"),
     }
@@ -169,6 +260,41 @@ mod tests {
         assert_eq!(Vec::from_iter(changes.marks.open), ["B"]);
         assert_eq!(changes.remove, ["C", "D"]);
         assert_eq!(changes.set.0.len(), 1);
+    }
+
+    #[test]
+    fn a_file_is_said_in_words_or_as_answers_show_it() {
+        let body = json!({"env_vars": [
+            {"key": "A", "value": "1", "delivery": "file"},
+            {"key": "B", "value": "2", "file": "tls.key", "uid": 1000, "gid": 1001},
+            {"key": "C", "file": {"path": "/run/secrets/C", "uid": 7}, "is_secret": true},
+            {"key": "D", "delivery": "variable"}]});
+        let changes = read(&body, Nulls::Refused).unwrap();
+        let files = &changes.marks.files;
+        assert_eq!(files["A"], SecretFile::default());
+        let named = SecretFile {
+            name: Some("tls.key".to_owned()),
+            uid: Some(1000),
+            gid: Some(1001),
+        };
+        assert_eq!(files["B"], named);
+        assert_eq!((files["C"].name.clone(), files["C"].uid), (None, Some(7)));
+        assert_eq!(Vec::from_iter(changes.marks.no_files), ["D"]);
+        assert_eq!(changes.set.0.len(), 2);
+
+        let body = json!({"env_vars": [
+            {"key": "A", "value": "hunter2", "delivery": "mail"},
+            {"key": "B", "value": "hunter2", "delivery": "variable", "file": "b"},
+            {"key": "C", "value": "hunter2", "uid": -1},
+            {"key": "D", "value": "hunter2", "file": 5}]});
+        let faults = read(&body, Nulls::Refused).err().unwrap();
+        let expected = [
+            "env_vars.'A' must have variable or file as 'delivery'",
+            "env_vars.'B' cannot be a variable and have a file or its owner",
+            "env_vars.'C' must have whole numbers as 'uid' and 'gid'",
+            "env_vars.'D' must have a file name as 'file'",
+        ];
+        assert_eq!(faults, expected);
     }
 
     #[test]

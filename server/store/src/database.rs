@@ -22,6 +22,7 @@ use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, Transaction};
 
 use crate::error::{Doing, missing};
 use crate::keys::KeyFile;
+use crate::memory::{self, Digests};
 use crate::migration::migrate;
 use crate::sealing::Sealer;
 use crate::{rotation, schema};
@@ -40,6 +41,7 @@ pub(crate) struct Database {
     /// Rises with every writing transaction, once it is over.
     changes: Arc<AtomicU64>,
     sealer: Arc<Sealer>,
+    digests: Arc<Digests>,
 }
 
 /// A writing transaction. When it is over, however it ended, readers of [`Database::changes`] know
@@ -92,6 +94,7 @@ impl Database {
         let writing = writing(&options, synchronous);
         let mut connection = first_connection(path, &writing, migrator).await?;
         let sealer = rotation::sealer(&mut connection, &KeyFile::beside(path)).await?;
+        let digests = memory::digest_key(&mut connection, &sealer).await?;
         connection.close().await.doing("opening the database")?;
 
         let pool = || {
@@ -117,12 +120,18 @@ impl Database {
                 .doing("opening the database for reading")?,
             changes: Arc::default(),
             sealer: Arc::new(sealer),
+            digests: Arc::new(digests),
         })
     }
 
     /// Seals and opens what of a row is secret.
     pub(crate) fn sealer(&self) -> &Sealer {
         &self.sealer
+    }
+
+    /// What stands for texts that must not be told.
+    pub(crate) fn digests(&self) -> &Digests {
+        &self.digests
     }
 
     /// Begins a transaction that holds the write lock from its first statement, so that what it

@@ -45,6 +45,8 @@ mod outbox;
 #[cfg(feature = "queries")]
 mod people;
 #[cfg(feature = "queries")]
+mod projects;
+#[cfg(feature = "queries")]
 mod releases;
 #[cfg(feature = "queries")]
 mod resealing;

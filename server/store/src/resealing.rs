@@ -27,7 +27,7 @@ struct SealedText {
     update: &'static str,
 }
 
-const SEALED: [SealedText; 12] = [
+const SEALED: [SealedText; 13] = [
     SealedText {
         table: "environments",
         column: "settings",
@@ -55,6 +55,13 @@ const SEALED: [SealedText; 12] = [
         select: "SELECT id AS key, id, source_sealed FROM deployments
                  WHERE source_sealed IS NOT NULL AND key > ? ORDER BY key LIMIT ?",
         update: "UPDATE deployments SET source_sealed = ? WHERE id = ?",
+    },
+    SealedText {
+        table: "projects",
+        column: "variables",
+        select: "SELECT name AS key, name, sealed FROM projects
+                 WHERE sealed IS NOT NULL AND key > ? ORDER BY key LIMIT ?",
+        update: "UPDATE projects SET sealed = ? WHERE name = ?",
     },
     SealedText {
         table: "credentials",

@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use flukedeploy_domain::app::{EnvVars, Settings};
+use flukedeploy_domain::app::{EnvVars, Settings, Variables};
 use flukedeploy_domain::deployment::Source;
 use flukedeploy_platform::ports::StoreError;
 use serde::Serialize;
@@ -214,7 +214,14 @@ impl HoldsSecrets for Settings {
             ("env_vars", &mut self.env_vars),
             ("build.args", &mut self.build.args),
             ("build.secrets", &mut self.build.secrets),
+            ("shared", &mut self.shared.values),
         ]
+    }
+}
+
+impl HoldsSecrets for Variables {
+    fn secrets(&mut self) -> Vec<(&'static str, &mut EnvVars)> {
+        vec![("values", &mut self.values)]
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use flukedeploy_domain::access::{Grant, GrantRecord, Subject};
-use flukedeploy_domain::app::{App, Environment, RunMode, Settings};
+use flukedeploy_domain::app::{App, Environment, Project, RunMode, Settings, Variables};
 use flukedeploy_domain::audit::{AuditEntry, AuditFilter};
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
@@ -32,7 +32,7 @@ use crate::rotation::{self, Rotated};
 use crate::sessions::SessionStore;
 use crate::{
     accounts, approvals, apps, credentials, deployments, environments, forwarders, grants,
-    idempotency, memory, outbox, releases, schema, tokens, webhooks,
+    idempotency, memory, outbox, projects, releases, schema, tokens, webhooks,
 };
 
 const READERS: u32 = 4;
@@ -700,6 +700,42 @@ impl Store for SqliteStore {
         db.commit().await.doing(DOING)
     }
 
+    async fn project_list(&self) -> Result<Vec<Project>, StoreError> {
+        let mut db = self.database.read("reading the projects").await?;
+        projects::all(&mut db, self.database.sealer()).await
+    }
+
+    async fn project(&self, name: &ProjectName) -> Result<Option<Project>, StoreError> {
+        let mut db = self.database.read("reading a project").await?;
+        projects::get(&mut db, self.database.sealer(), name).await
+    }
+
+    async fn project_of(&self, app: &AppName) -> Result<Option<Project>, StoreError> {
+        let mut db = self.database.read("reading the project of an app").await?;
+        projects::of_app(&mut db, self.database.sealer(), app).await
+    }
+
+    async fn share_variables(
+        &self,
+        name: &ProjectName,
+        seen_version: u64,
+        variables: &Variables,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "storing what a project shares";
+        let mut db = self.database.write(DOING).await?;
+        projects::share(
+            &mut db,
+            self.database.sealer(),
+            name,
+            seen_version,
+            variables,
+        )
+        .await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)
+    }
+
     async fn project_members(&self) -> Result<BTreeMap<AppName, ProjectName>, StoreError> {
         let mut db = self
             .database
@@ -958,6 +994,10 @@ impl Store for SqliteStore {
     ) -> Result<Vec<AuditRow>, StoreError> {
         let mut db = self.database.read("reading the audit trail").await?;
         audit::entries(&mut db, filter, order, limit).await
+    }
+
+    fn digest(&self, texts: &[&str]) -> String {
+        self.database.digests().of(texts)
     }
 
     async fn remembered(&self, key: &str) -> Result<Option<String>, StoreError> {

@@ -48,6 +48,9 @@ pub enum Action {
     ChangeGrants,
     /// Put apps into projects.
     ChangeProjects,
+    ViewProject,
+    /// Change the variables that a project shares with its apps.
+    ShareVariables,
     ListPeople,
     /// Invite, turn off, delete, and take a second factor away.
     ChangePeople,
@@ -70,7 +73,7 @@ pub enum Scope {
 }
 
 impl Action {
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 39] = [
         Self::ListApps,
         Self::ViewApp,
         Self::CreateApp,
@@ -104,6 +107,8 @@ impl Action {
         Self::ListGrants,
         Self::ChangeGrants,
         Self::ChangeProjects,
+        Self::ViewProject,
+        Self::ShareVariables,
         Self::ListPeople,
         Self::ChangePeople,
         Self::ChangeOwnAccount,
@@ -145,6 +150,8 @@ impl Action {
             Self::ListGrants => "list_grants",
             Self::ChangeGrants => "change_grants",
             Self::ChangeProjects => "change_projects",
+            Self::ViewProject => "view_project",
+            Self::ShareVariables => "share_variables",
             Self::ListPeople => "list_people",
             Self::ChangePeople => "change_people",
             Self::ChangeOwnAccount => "change_own_account",
@@ -157,6 +164,7 @@ impl Action {
         match self {
             Self::ListApps
             | Self::ViewApp
+            | Self::ViewProject
             | Self::Validate
             | Self::ViewDeployment
             | Self::ReadLogs
@@ -176,6 +184,7 @@ impl Action {
             | Self::Restart
             | Self::StopStart
             | Self::ChangeEnvironments
+            | Self::ShareVariables
             | Self::ListTokens
             | Self::CreateToken
             | Self::RevokeToken
@@ -205,6 +214,7 @@ impl Action {
             | Self::ChangeOwnAccount
             | Self::SignIn => Scope::Anybody,
             Self::ViewApp
+            | Self::ViewProject
             | Self::Validate
             | Self::ViewDeployment
             | Self::ReadLogs
@@ -219,6 +229,7 @@ impl Action {
             Self::ChangeSettings
             | Self::DecideApproval
             | Self::ChangeEnvironments
+            | Self::ShareVariables
             | Self::DeleteApp
             | Self::ListGrants => Scope::Role(Role::Maintainer),
             Self::CreateApp

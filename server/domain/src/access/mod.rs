@@ -14,7 +14,7 @@ pub use self::action::{Action, Scope};
 pub use self::grants::{GrantRecord, Limits, Subject, Target};
 pub use self::rights::{Grant, Rights, Role};
 pub use self::table::as_markdown as table_of_actions;
-use crate::names::{AppName, EnvironmentName};
+use crate::names::{AppName, EnvironmentName, ProjectName};
 
 /// How much an actor may do at most; where it may do it is said by its [`Rights`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -176,6 +176,9 @@ pub enum Resource<'a> {
     /// Any environment of an app: which one is not decided yet.
     SomeOf(&'a AppName),
     Environment(&'a AppName, &'a EnvironmentName),
+    /// A project and the apps in it. To look at it, a part of one of them is enough; for everything
+    /// else the role must be held in each of them as a whole, since it concerns them all.
+    Project(&'a ProjectName, &'a [AppName]),
 }
 
 /// What an actor would need to have.
@@ -211,6 +214,16 @@ pub fn lacks(actor: &Actor, action: Action, resource: Resource<'_>) -> Option<Ne
         (Scope::Role(role), Resource::Environment(app, environment)) => {
             (!actor.rights.covers(app, environment, role)).then_some(Needed::Role(role))
         }
+        (Scope::Role(role), Resource::Project(_, apps)) => {
+            let rights = &actor.rights;
+            let has_it = match role {
+                _ if rights.is_everything() => true,
+                Role::Viewer => apps.iter().any(|app| rights.shows_app(app.as_str())),
+                // Who is a maintainer of nothing is none of a project without apps either.
+                _ => !apps.is_empty() && apps.iter().all(|app| rights.covers_app(app, role)),
+            };
+            (!has_it).then_some(Needed::Role(role))
+        }
     }
 }
 
@@ -232,6 +245,10 @@ pub fn may_know_of(actor: &Actor, resource: Resource<'_>) -> bool {
         Resource::App(app) | Resource::SomeOf(app) => actor.rights.shows_app(app.as_str()),
         Resource::Environment(app, environment) => {
             actor.rights.shows(app.as_str(), Some(environment.as_str()))
+        }
+        Resource::Project(_, apps) => {
+            let rights = &actor.rights;
+            rights.is_everything() || apps.iter().any(|app| rights.shows_app(app.as_str()))
         }
     }
 }

@@ -10,6 +10,12 @@ pub fn as_markdown() -> String {
     for action in Action::ALL {
         let place = match action.scope() {
             Scope::Anybody => "one's own, or what one may see".to_owned(),
+            Scope::Role(_) if action == Action::ViewProject => {
+                "viewer of any app of the project".to_owned()
+            }
+            Scope::Role(role) if action == Action::ShareVariables => {
+                format!("{} of every app of the project, as a whole", role.as_str())
+            }
             Scope::Role(role) => format!("{} of the app or environment", role.as_str()),
             Scope::Instance if action.needed_tier() == Tier::Admin => "administrators".to_owned(),
             Scope::Instance => "who may act in the whole instance".to_owned(),

@@ -29,6 +29,7 @@ fn a_reading_token_cannot_change_anything() {
             action,
             Action::ListApps
                 | Action::ViewApp
+                | Action::ViewProject
                 | Action::Validate
                 | Action::ViewDeployment
                 | Action::ReadLogs

@@ -3,11 +3,12 @@
 //! A mark stays with its variable whatever value it gets, until the variable is removed. It can be
 //! taken away only along with a new value, so that nobody gets to see what was stored as a secret.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EnvVars, Settings};
+use super::{EnvVars, SecretFile, Settings, Variables};
 use crate::names::{Invalid, quoted};
 
 /// Marks that come along with changes of variables.
@@ -18,11 +19,22 @@ pub struct Marks {
     pub secret: BTreeSet<String>,
     /// Names of variables that get a value and are no longer secret.
     pub open: BTreeSet<String>,
+    /// Variables to be delivered as files from now on, and secret therefore.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, SecretFile>,
+    /// Names of variables to be delivered as such again; they stay secret.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub no_files: BTreeSet<String>,
 }
 
 impl Marks {
     pub fn is_empty(&self) -> bool {
-        self.secret.is_empty() && self.open.is_empty()
+        *self == Self::default()
+    }
+
+    /// Names of variables that are secret from now on.
+    fn all_secret(&self) -> impl Iterator<Item = &String> {
+        self.secret.iter().chain(self.files.keys())
     }
 }
 
@@ -36,71 +48,128 @@ impl Settings {
     /// # Errors
     /// One [`Invalid`] a variable.
     pub fn check_marks(&self, set: &EnvVars, marks: &Marks) -> Result<(), Vec<Invalid>> {
-        let mut faults = Vec::new();
-        let mut fault = |name: &str, problem: &str| {
-            faults.push(Invalid::new(format!("env_vars.{}", quoted(name)), problem));
-        };
-        for name in &marks.open {
-            if marks.secret.contains(name) {
-                fault(name, "cannot be secret and not secret");
-            } else if !set.0.contains_key(name) {
-                fault(
-                    name,
-                    "needs a new value to be no longer secret: the stored one stays hidden",
-                );
-            }
-        }
-        for name in &marks.secret {
-            if !set.0.contains_key(name) && !self.env_vars.0.contains_key(name) {
-                fault(
-                    name,
-                    "has no value yet: give it one along with its mark as secret",
-                );
-            }
-        }
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(faults)
-        }
+        check(&self.env_vars, set, marks)
     }
 
     /// Sets variables and their marks. Others stay; a mark without a variable is left out.
     pub fn set_variables(&mut self, set: &EnvVars, marks: &Marks) {
-        self.env_vars.0.extend(set.0.clone());
-        for name in &marks.open {
-            if set.0.contains_key(name) {
-                self.secret_env_vars.remove(name);
-            }
-        }
-        let variables = &self.env_vars.0;
-        let marked = marks
-            .secret
-            .iter()
-            .filter(|name| variables.contains_key(*name));
-        self.secret_env_vars.extend(marked.cloned());
+        self.own(|own| own.set(set, marks));
     }
 
-    /// Removes a variable, and its mark with it.
+    /// Removes a variable, and its marks with it.
     pub fn remove_variable(&mut self, name: &str) {
-        self.env_vars.0.remove(name);
-        self.secret_env_vars.remove(name);
+        self.own(|own| own.remove(name));
     }
 
     /// Marks what is marked in `other` too: a secret of today was one before somebody said so.
     pub fn keep_marks_of(&mut self, other: &Self) {
-        let variables = &self.env_vars.0;
-        let marked = other
-            .secret_env_vars
-            .iter()
-            .filter(|name| variables.contains_key(*name));
-        self.secret_env_vars.extend(marked.cloned());
+        let marked: Vec<&String> = (other.secret_env_vars.iter())
+            .chain(&other.shared.secret)
+            .collect();
+        self.own(|own| own.mark(marked.iter().copied()));
+        self.shared.mark(marked.into_iter());
     }
 
     /// The variables that are not marked secret.
     pub fn open_variables(&self) -> impl Iterator<Item = (&String, &String)> {
-        let variables = self.env_vars.0.iter();
-        variables.filter(|(name, _)| !self.secret_env_vars.contains(*name))
+        let open = self.delivered().filter(|one| !one.is_secret);
+        open.map(|one| (one.name, one.value))
+    }
+
+    fn own(&mut self, change: impl FnOnce(&mut Variables)) {
+        let mut own = Variables {
+            values: mem::take(&mut self.env_vars),
+            secret: mem::take(&mut self.secret_env_vars),
+            files: mem::take(&mut self.secret_files),
+        };
+        change(&mut own);
+        self.env_vars = own.values;
+        self.secret_env_vars = own.secret;
+        self.secret_files = own.files;
+    }
+}
+
+impl Variables {
+    pub fn is_marked_secret(&self, name: &str) -> bool {
+        self.secret.contains(name) && self.values.0.contains_key(name)
+    }
+
+    /// See [`Settings::check_marks`].
+    ///
+    /// # Errors
+    /// One [`Invalid`] a variable.
+    pub fn check_marks(&self, set: &EnvVars, marks: &Marks) -> Result<(), Vec<Invalid>> {
+        check(&self.values, set, marks)
+    }
+
+    /// See [`Settings::set_variables`].
+    pub fn set(&mut self, set: &EnvVars, marks: &Marks) {
+        self.values.0.extend(set.0.clone());
+        for name in &marks.open {
+            if set.0.contains_key(name) {
+                self.secret.remove(name);
+                self.files.remove(name);
+            }
+        }
+        for name in &marks.no_files {
+            self.files.remove(name);
+        }
+        self.mark(marks.all_secret());
+        let values = &self.values.0;
+        let files = marks.files.iter();
+        let files = files.filter(|(name, _)| values.contains_key(*name));
+        self.files
+            .extend(files.map(|(name, file)| (name.clone(), file.clone())));
+    }
+
+    /// See [`Settings::remove_variable`].
+    pub fn remove(&mut self, name: &str) {
+        self.values.0.remove(name);
+        self.secret.remove(name);
+        self.files.remove(name);
+    }
+
+    fn mark<'a>(&mut self, names: impl Iterator<Item = &'a String>) {
+        let values = &self.values.0;
+        let marked = names.filter(|name| values.contains_key(*name));
+        self.secret.extend(marked.cloned());
+    }
+}
+
+fn check(values: &EnvVars, set: &EnvVars, marks: &Marks) -> Result<(), Vec<Invalid>> {
+    let mut faults = Vec::new();
+    let mut fault = |name: &str, problem: &str| {
+        faults.push(Invalid::new(format!("env_vars.{}", quoted(name)), problem));
+    };
+    for name in &marks.open {
+        if marks.secret.contains(name) {
+            fault(name, "cannot be secret and not secret");
+        } else if marks.files.contains_key(name) {
+            fault(name, "cannot be a file and not secret");
+        } else if !set.0.contains_key(name) {
+            fault(
+                name,
+                "needs a new value to be no longer secret: the stored one stays hidden",
+            );
+        }
+    }
+    let is_there = |name: &String| set.0.contains_key(name) || values.0.contains_key(name);
+    let missing: BTreeSet<&String> = marks.all_secret().filter(|name| !is_there(name)).collect();
+    for name in missing {
+        fault(
+            name,
+            "has no value yet: give it one along with its mark as secret",
+        );
+    }
+    for name in &marks.no_files {
+        if marks.files.contains_key(name) {
+            fault(name, "cannot be a file and a variable");
+        }
+    }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults)
     }
 }
 
@@ -118,6 +187,7 @@ mod tests {
         Marks {
             secret: names(secret),
             open: names(open),
+            ..Marks::default()
         }
     }
 
@@ -178,5 +248,37 @@ mod tests {
         former.set_variables(&vars(&[("A", "1"), ("B", "1")]), &marks(&["B"], &[]));
         former.keep_marks_of(&now);
         assert_eq!(former.secret_env_vars, marks(&["A", "B"], &[]).secret);
+    }
+
+    #[test]
+    fn a_file_is_secret_and_becomes_a_variable_only_when_it_is_told_to() {
+        let mut settings = Settings::default();
+        let as_file = |name: &str| Marks {
+            files: BTreeMap::from([(name.to_owned(), SecretFile::default())]),
+            ..Marks::default()
+        };
+        settings.set_variables(&vars(&[("A", "1")]), &as_file("A"));
+        assert!(settings.is_marked_secret("A") && settings.secret_files.contains_key("A"));
+        settings.set_variables(&vars(&[("A", "2")]), &Marks::default());
+        assert!(settings.secret_files.contains_key("A"));
+
+        let told = faults(&settings, &EnvVars::default(), &as_file("NONE"));
+        assert!(told[0].contains("has no value yet"), "{told:?}");
+        let torn = Marks {
+            open: BTreeSet::from(["A".to_owned()]),
+            no_files: BTreeSet::from(["A".to_owned()]),
+            ..as_file("A")
+        };
+        assert_eq!(faults(&settings, &vars(&[("A", "3")]), &torn).len(), 2);
+
+        let again = Marks {
+            no_files: BTreeSet::from(["A".to_owned()]),
+            ..Marks::default()
+        };
+        settings.set_variables(&EnvVars::default(), &again);
+        assert!(settings.is_marked_secret("A") && settings.secret_files.is_empty());
+        settings.set_variables(&EnvVars::default(), &as_file("A"));
+        settings.set_variables(&vars(&[("A", "4")]), &marks(&[], &["A"]));
+        assert!(!settings.is_marked_secret("A") && settings.secret_files.is_empty());
     }
 }

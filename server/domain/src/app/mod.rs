@@ -15,15 +15,22 @@ use crate::release::ReleaseNo;
 mod logs;
 mod marks;
 mod merge;
+mod project;
 mod rollout;
+mod variables;
 mod workload;
 
 pub use logs::{AccessLog, LogSettings, MAX_RETAIN_DAYS, MAX_RETAIN_MB, MAX_SLOW_MS};
 pub use marks::Marks;
 pub use merge::MERGED_PARTS;
+pub use project::Project;
 pub use rollout::{
     CanarySettings, MAX_CANARY_STEPS, MAX_HOLD_SECONDS, MAX_WARM_SECONDS, Objective, Quantity,
     RolloutSettings, TesterMark, TesterRule, WhenQuiet,
+};
+pub use variables::{
+    Delivered, MAX_SECRET_FILE_BYTES, MAX_SECRET_FILES, MAX_SECRET_FILES_BYTES, SECRETS_FOLDER,
+    SecretFile, Variables,
 };
 pub use workload::{PlacementRule, Protocol, PublishedPort, Resources, Volume};
 
@@ -134,6 +141,13 @@ pub struct Settings {
     /// Names of variables that are marked secret; see [`Marks`].
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub secret_env_vars: BTreeSet<String>,
+    /// Variables that are delivered as files; all of them are secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secret_files: BTreeMap<String, SecretFile>,
+    /// What the app's project shared with it when a release was made of these settings. Empty in the
+    /// settings of an environment, which get what is shared at that moment.
+    #[serde(default, skip_serializing_if = "Variables::is_empty")]
+    pub shared: Variables,
     /// Custom host names beside `<app>.<root domain>`.
     #[serde(default)]
     pub domains: Vec<Hostname>,
@@ -177,6 +191,8 @@ impl Default for Settings {
             health: HealthGate::default(),
             env_vars: EnvVars::default(),
             secret_env_vars: BTreeSet::new(),
+            secret_files: BTreeMap::new(),
+            shared: Variables::default(),
             domains: Vec::new(),
             strategy: crate::deployment::Strategy::default(),
             expose_http: true,
@@ -220,7 +236,7 @@ impl Settings {
         }
         faults.extend(check_replicas(self.replicas).err());
         faults.extend(self.health.validate().err());
-        faults.extend(self.env_vars.validate().err().into_iter().flatten());
+        faults.extend(self.validate_delivered().err().into_iter().flatten());
         if self.domains.len() > MAX_DOMAINS {
             faults.push(Invalid::new(
                 "domains",
@@ -305,14 +321,7 @@ impl EnvVars {
         }
         for (name, value) in &self.0 {
             let field = format!("env_vars.{}", quoted(name));
-            let starts_well = name
-                .bytes()
-                .next()
-                .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-            let rest_is_well = name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
-            if !starts_well || !rest_is_well || name.len() > 256 {
+            if !variables::is_name(name) {
                 faults.push(Invalid::new(
                     field,
                     "must have a name of letters, digits and _ . - that starts with a letter or '_'",

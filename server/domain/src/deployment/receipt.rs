@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::state::{PhaseName, PhaseStatus, Status};
 use crate::access::Door;
-use crate::app::Settings;
+use crate::app::{EnvVars, Settings};
 use crate::release::ReleaseNo;
 use crate::timestamp;
 
@@ -77,6 +77,8 @@ pub fn changes_between(before: &Settings, after: &Settings) -> Vec<SettingsChang
         let mut value = serde_json::to_value(settings).unwrap_or_default();
         if let Some(object) = value.as_object_mut() {
             object.remove("env_vars");
+            // What is shared shows as the variables that the app gets.
+            object.remove("shared");
             if let Some(build) = object
                 .get_mut("build")
                 .and_then(|build| build.as_object_mut())
@@ -108,8 +110,16 @@ pub fn changes_between(before: &Settings, after: &Settings) -> Vec<SettingsChang
             });
         }
     }
+    let values_of = |settings: &Settings| {
+        let delivered = settings.delivered();
+        EnvVars(
+            delivered
+                .map(|one| (one.name.clone(), one.value.clone()))
+                .collect(),
+        )
+    };
     let parts = [
-        ("env_vars", &before.env_vars, &after.env_vars),
+        ("env_vars", &values_of(before), &values_of(after)),
         ("build.args", &before.build.args, &after.build.args),
         ("build.secrets", &before.build.secrets, &after.build.secrets),
     ];

@@ -13,7 +13,7 @@ use crate::support::{Bed, eventually};
 
 const SERVE: &str = "trap 'exit 0' TERM; while true; do sleep 1 & wait $!; done";
 
-fn job(bed: &Bed, name: &str, image: PinnedImage, script: &str) -> JobSpec {
+pub(crate) fn job(bed: &Bed, name: &str, image: PinnedImage, script: &str) -> JobSpec {
     let name = format!("fd-{}-{name}-job-1", bed.instance);
     JobSpec {
         image,
@@ -27,6 +27,7 @@ fn job(bed: &Bed, name: &str, image: PinnedImage, script: &str) -> JobSpec {
         resources: Resources::default(),
         placement: Vec::new(),
         mounts: Vec::new(),
+        secrets: Vec::new(),
     }
 }
 

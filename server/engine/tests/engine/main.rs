@@ -11,6 +11,8 @@ mod jobs;
 #[cfg(test)]
 mod registry;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod signatures;
 #[cfg(test)]
 mod support;

@@ -111,6 +111,7 @@ impl Bed {
             resources: Resources::default(),
             placement: Vec::new(),
             mounts: Vec::new(),
+            secrets: Vec::new(),
             ports: Vec::new(),
             health_command: None,
         }

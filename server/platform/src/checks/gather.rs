@@ -108,6 +108,7 @@ pub(crate) async fn of_image(px: &Platform, subject: &Subject<'_>, wanted: Wante
     checks.extend(files.map(|files| variables::of_files(&files)));
     checks.push(missing(subject, facts.as_ref().ok()));
     checks.extend(variables::secret_values(settings));
+    checks.extend(variables::file_owners(settings, image));
     checks.extend(of_settings(settings, Some(image.has_healthcheck)));
     if subject.is_built {
         checks.push(variables::build_arguments(settings));

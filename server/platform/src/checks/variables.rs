@@ -1,10 +1,11 @@
 //! Variables and secrets: in the image, in its history and files, in the settings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flukedeploy_domain::app::Settings;
 use flukedeploy_domain::check::Check;
 use flukedeploy_domain::diagnosis::tame;
+use flukedeploy_domain::image::PinnedImage;
 
 use super::secrets::{Shape, is_secret_name, looks_real, named_in, shapes_in};
 use super::{CONFIGURATION, SECURITY, listed};
@@ -127,10 +128,10 @@ pub(super) fn missing(
     };
     let nothing = BTreeMap::new();
     let in_image = facts.map_or(&nothing, |facts| &facts.env.0);
-    let lost: Vec<&str> = former
-        .env_vars
-        .names()
-        .filter(|name| !settings.env_vars.0.contains_key(*name) && !in_image.contains_key(*name))
+    let has: BTreeSet<&str> = settings.delivered().map(|one| one.name.as_str()).collect();
+    let lost: Vec<&str> = (former.delivered())
+        .map(|one| one.name.as_str())
+        .filter(|name| !has.contains(name) && !in_image.contains_key(*name))
         .collect();
     if lost.is_empty() {
         return Check::pass(
@@ -152,7 +153,7 @@ pub(super) fn missing(
 
 /// Variables that are marked secret, with values that redaction cannot look for.
 pub(super) fn secret_values(settings: &Settings) -> Option<Check> {
-    if settings.secret_env_vars.is_empty() {
+    if !settings.delivered().any(|one| one.is_secret) {
         return None;
     }
     let name = "secret_values";
@@ -172,6 +173,35 @@ pub(super) fn secret_values(settings: &Settings) -> Option<Check> {
             listed(weak)
         ),
         "use values of at least 8 characters that are no common word",
+    ))
+}
+
+/// Secrets as files belong to the image's user, as long as that is a number: a name means something
+/// inside of the image alone, and the app could not read them.
+pub(super) fn file_owners(settings: &Settings, image: &PinnedImage) -> Option<Check> {
+    let files = settings.delivered().filter(|one| one.file.is_some());
+    let nobodys = files.filter(|one| one.file.is_some_and(|file| file.uid.is_none()));
+    let nobodys: Vec<&str> = nobodys.map(|one| one.name.as_str()).collect();
+    let user = image.user.split(':').next().unwrap_or_default();
+    if nobodys.is_empty() {
+        return None;
+    }
+    let name = "secret_files";
+    if user.parse::<u32>().is_ok() || super::image::is_root(&image.user) {
+        return Some(Check::pass(
+            name,
+            CONFIGURATION,
+            "the image's user can read its secrets in files",
+        ));
+    }
+    Some(Check::warning(
+        name,
+        CONFIGURATION,
+        format!(
+            "the image's user has a name and no number, so these files would be root's alone: {}",
+            listed(nobodys)
+        ),
+        "give them a 'uid', or set USER in the image to a number",
     ))
 }
 
@@ -317,6 +347,36 @@ mod tests {
         assert!(found.message.ends_with(": B"), "{}", found.message);
         assert_eq!(missing(None, &now, None).status, CheckStatus::Pass);
         assert_eq!(missing(Some(&now), &former, None).status, CheckStatus::Pass);
+    }
+
+    #[test]
+    fn files_that_the_images_user_could_not_read_are_named() {
+        let image = |user: &str| PinnedImage {
+            requested: "shop:v1".parse().unwrap(),
+            pinned: "sha256:00".to_owned(),
+            local_only: true,
+            architecture: None,
+            exposed_ports: Vec::new(),
+            has_healthcheck: false,
+            user: user.to_owned(),
+        };
+        let mut settings = Settings {
+            env_vars: vars(&[("KEY", "value-canary")]),
+            ..Settings::default()
+        };
+        assert!(file_owners(&settings, &image("node")).is_none());
+        settings.secret_env_vars.insert("KEY".to_owned());
+        let file = flukedeploy_domain::app::SecretFile::default();
+        settings.secret_files.insert("KEY".to_owned(), file);
+        for user in ["", "root", "1000", "1000:1000"] {
+            let found = file_owners(&settings, &image(user)).unwrap();
+            assert_eq!(found.status, CheckStatus::Pass, "{user}");
+        }
+        let found = file_owners(&settings, &image("node")).unwrap();
+        assert_eq!(found.status, CheckStatus::Warning);
+        assert!(found.message.ends_with(": KEY"), "{}", found.message);
+        settings.secret_files.get_mut("KEY").unwrap().uid = Some(1000);
+        assert!(file_owners(&settings, &image("node")).is_none());
     }
 
     #[test]

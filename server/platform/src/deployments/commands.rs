@@ -253,6 +253,7 @@ pub(super) async fn open(
     }
     let (app, name) = (&environment.app, &environment.name);
     crate::approvals::refuse_denied(px, actor, app, name, &source).await?;
+    let settings = crate::projects::with_shared(px, &environment.app, &source, settings).await?;
     let key = request.idempotency.as_ref();
     let _turn = crate::budgets::allow_deployment(px, actor, key).await?;
     let now = px.now();

@@ -1,5 +1,7 @@
 //! Dry runs: what a deployment would do, without doing it.
 
+use std::collections::BTreeSet;
+
 use flukedeploy_domain::access::{Action, Actor, Resource};
 use flukedeploy_domain::app::{Environment, Settings};
 use flukedeploy_domain::approval::ApprovalPlan;
@@ -75,7 +77,9 @@ pub async fn plan_deploy(
     let base = environment
         .as_ref()
         .map_or_else(Settings::default, |found| found.settings.clone());
-    let settings = settings_of(&base, cmd)?;
+    let mut settings = settings_of(&base, cmd)?;
+    settings.shared = crate::projects::shared_with(px, &cmd.app).await?;
+    settings.validate_delivered().map_err(Error::Invalid)?;
     let strategy = strategy_of(&settings, cmd.strategy)?;
     let mut plan = plan(px, &cmd.app, environment.as_ref(), &settings, strategy).await?;
     plan.needs_approval_of = approvals::needed(px, actor, &cmd.app, &cmd.environment).await?;
@@ -140,18 +144,19 @@ pub async fn plan_promote(
 ) -> Result<DeploymentPlan, Error> {
     authorise_promote(px, actor, cmd)?;
     let (target, release) = what_and_where(px, actor, cmd).await?;
-    let settings = &target.settings;
+    let mut settings = target.settings.clone();
+    settings.shared = crate::projects::shared_with(px, &cmd.app).await?;
+    settings.validate_delivered().map_err(Error::Invalid)?;
+    let settings = &settings;
     let strategy = strategy_of(settings, cmd.strategy)?;
     let mut plan = plan(px, &cmd.app, Some(&target), settings, strategy).await?;
     plan.needs_approval_of = approvals::needed(px, actor, &cmd.app, &target.name).await?;
     plan.image.clone_from(&release.image.pinned);
-    for missing in release.settings.env_vars.names() {
-        if !settings.env_vars.0.contains_key(missing) {
-            let (from, to) = (&cmd.from, &cmd.to);
-            plan.risks.push(format!(
-                "the variable {missing} is set in {from} and not in {to}"
-            ));
-        }
+    for missing in lacking(&release.settings, settings) {
+        let (from, to) = (&cmd.from, &cmd.to);
+        plan.risks.push(format!(
+            "the variable {missing} is set in {from} and not in {to}"
+        ));
     }
     if let Some(why) = &release.withdrawn {
         let number = release.number;
@@ -286,6 +291,13 @@ async fn plan(
     })
 }
 
+/// Names of variables that come with the one and not with the other.
+fn lacking<'a>(with: &'a Settings, without: &Settings) -> Vec<&'a String> {
+    let has: BTreeSet<&String> = without.delivered().map(|one| one.name).collect();
+    let names = with.delivered().map(|one| one.name);
+    names.filter(|name| !has.contains(name)).collect()
+}
+
 fn risks(settings: &Settings, plan: &Plan, active: Option<&Release>) -> Vec<String> {
     let mut risks = Vec::new();
     if plan.stop_first {
@@ -301,12 +313,7 @@ fn risks(settings: &Settings, plan: &Plan, active: Option<&Release>) -> Vec<Stri
         ));
     }
     if let Some(active) = active {
-        for gone in active
-            .settings
-            .env_vars
-            .names()
-            .filter(|name| !settings.env_vars.0.contains_key(*name))
-        {
+        for gone in lacking(&active.settings, settings) {
             risks.push(format!("the variable {gone} would be missing"));
         }
         for volume in &active.settings.volumes {

@@ -67,7 +67,26 @@ pub trait Engine: Send + Sync + 'static {
     /// Removes volumes by their Docker names; returns those that are still in use and were left.
     async fn remove_volumes(&self, names: &[String]) -> Result<Vec<String>, EngineError>;
 
-    /// Makes the service exist exactly as `spec` says, with `spec.replicas` tasks.
+    /// Makes these secrets exist. One that exists is left alone: its name stands for what it holds.
+    /// Services that use them are made afterwards.
+    async fn ensure_secrets(&self, secrets: &[SecretMount]) -> Result<(), EngineError> {
+        match secrets.first() {
+            None => Ok(()),
+            Some(secret) => Err(EngineError::Refused {
+                doing: format!("creating secret {}", secret.secret),
+                message: "this engine keeps no secrets".to_owned(),
+            }),
+        }
+    }
+
+    /// Removes the secrets of this instance's apps that no service uses, and returns their names.
+    /// Nobody may be about to make a service meanwhile.
+    async fn remove_unused_secrets(&self) -> Result<Vec<String>, EngineError> {
+        Ok(Vec::new())
+    }
+
+    /// Makes the service exist exactly as `spec` says, with `spec.replicas` tasks. Its secrets exist
+    /// already.
     async fn ensure_service(&self, spec: &ServiceSpec) -> Result<(), EngineError>;
 
     /// Which running containers on this node use one of these volumes.
@@ -133,6 +152,7 @@ pub struct JobSpec {
     pub resources: Resources,
     pub placement: Vec<PlacementRule>,
     pub mounts: Vec<VolumeMount>,
+    pub secrets: Vec<SecretMount>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,9 +210,32 @@ pub struct ServiceSpec {
     pub resources: Resources,
     pub placement: Vec<PlacementRule>,
     pub mounts: Vec<VolumeMount>,
+    pub secrets: Vec<SecretMount>,
     pub ports: Vec<PublishedPort>,
     /// Replaces the image's own HEALTHCHECK where given.
     pub health_command: Option<HealthCommand>,
+}
+
+/// A secret that a replica finds as a file in `/run/secrets`, readable by its owner alone. `Debug` does
+/// not show what it holds.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretMount {
+    /// Swarm's name of it, which stands for what it holds: another value has another name.
+    pub secret: String,
+    /// Name of the file.
+    pub file: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub value: String,
+    /// Labels of the secret, without those that the adapter adds:
+    /// `com.flukedeploy.app|environment|variable`.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for SecretMount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretMount({} as {})", self.secret, self.file)
+    }
 }
 
 /// A Docker volume in a replica. The volume is made where it does not exist.

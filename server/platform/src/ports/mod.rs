@@ -23,8 +23,8 @@ pub use builder::{BuildError, BuildLine, BuildSpec, Builder, Built, ImageFacts};
 pub use clock::{Clock, SystemClock};
 pub use engine::{
     Engine, EngineError, EngineEvent, EngineInfo, HealthCommand, IngressSpec, JobSpec, LookedUp,
-    NetworkReady, ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState, Task,
-    TaskState, VolumeMount, VolumeUser,
+    NetworkReady, ReplicaFailure, ResolveError, ResolvedImage, SecretMount, ServiceSpec,
+    ServiceState, Task, TaskState, VolumeMount, VolumeUser,
 };
 pub use inspector::{InspectError, Inspector, ScanReport};
 pub use log_batch::{LineOrigin, LogBatch, Logged, ReplicaLine};

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use flukedeploy_domain::access::{Grant, GrantRecord, Limits, Subject, Tier};
-use flukedeploy_domain::app::{App, Environment, Probation, RunMode, Settings, Standby};
+use flukedeploy_domain::app::{
+    App, Environment, Probation, Project, RunMode, Settings, Standby, Variables,
+};
 use flukedeploy_domain::audit::{AuditEntry, AuditFilter};
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
@@ -303,6 +305,21 @@ pub trait Store: People + Approvals {
         project: Option<&ProjectName>,
         audit: &AuditEntry,
     ) -> Result<(), StoreError>;
+    /// By name, with what they share.
+    async fn project_list(&self) -> Result<Vec<Project>, StoreError>;
+    async fn project(&self, name: &ProjectName) -> Result<Option<Project>, StoreError>;
+    /// The one that an app is in.
+    async fn project_of(&self, app: &AppName) -> Result<Option<Project>, StoreError>;
+    /// # Errors
+    /// [`StoreError::Missing`] without the project; [`StoreError::Stale`] if what it shares is no
+    /// longer at `seen_version`.
+    async fn share_variables(
+        &self,
+        name: &ProjectName,
+        seen_version: u64,
+        variables: &Variables,
+        audit: &AuditEntry,
+    ) -> Result<(), StoreError>;
     /// The project of each app that is in one.
     async fn project_members(&self) -> Result<BTreeMap<AppName, ProjectName>, StoreError>;
 
@@ -402,6 +419,9 @@ pub trait Store: People + Approvals {
         order: AuditOrder,
         limit: u32,
     ) -> Result<Vec<AuditRow>, StoreError>;
+    /// What stands for these texts where they must not be told: hex of a keyed hash, the same as long as
+    /// this database lives. The key leaves the store in no other form.
+    fn digest(&self, texts: &[&str]) -> String;
     /// A value the platform remembers for itself (keys are ours, never a caller's).
     async fn remembered(&self, key: &str) -> Result<Option<String>, StoreError>;
     async fn remember(&self, key: &str, value: &str) -> Result<(), StoreError>;

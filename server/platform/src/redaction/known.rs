@@ -11,7 +11,9 @@ use super::{Found, SHORTEST};
 
 /// Most values of one app, and bytes in all; beyond, the oldest are forgotten.
 const MAX_VALUES: usize = 4_000;
-const MAX_BYTES: usize = 512 * 1024;
+const MAX_BYTES: usize = 1024 * 1024;
+/// So much of one value is looked for: a large file must not make the others be forgotten.
+const MAX_VALUE_BYTES: usize = 64 * 1024;
 /// As much of a form is looked for, in bytes; the rest is compared then.
 const BEGINNING: usize = 16;
 /// So much of a longer secret, printed by itself, is secret too.
@@ -55,6 +57,7 @@ impl Secrets {
     /// A value of several lines is printed in lines: each is a secret. True if something is new.
     pub(super) fn learn(&mut self, name: &str, value: &str) -> bool {
         let mut is_new = false;
+        let value = &value[..value.floor_char_boundary(MAX_VALUE_BYTES)];
         let mut add = |part: &str| {
             let part = part.trim();
             if is_findable(part) && !self.seen.contains(part) {

@@ -63,10 +63,14 @@ impl Learnt {
 impl Redaction {
     /// Learns what of an app's settings is secret. Cheap if nothing is new.
     pub(crate) fn learn(&self, app: &str, settings: &Settings) {
-        let variables = settings.env_vars.0.iter().chain(&settings.build.args.0);
+        let shared = &settings.shared;
+        let args = settings.build.args.0.iter();
+        let variables = (settings.env_vars.0.iter().chain(args))
+            .map(|(name, value)| (name, value, settings.is_marked_secret(name)));
+        let of_project = (shared.values.0.iter())
+            .map(|(name, value)| (name, value, shared.is_marked_secret(name)));
         let mut all: Vec<(&str, &str)> = Vec::new();
-        for (name, value) in variables {
-            let is_marked = settings.is_marked_secret(name);
+        for (name, value, is_marked) in variables.chain(of_project) {
             if is_marked || is_secret_variable(name, value) {
                 all.push((name, value));
             } else {
@@ -142,12 +146,10 @@ impl Redaction {
 /// Names of variables that are marked secret and whose values are too short, or too much of an
 /// everyday word, to be taken out of logs.
 pub(crate) fn hidden_nowhere(settings: &Settings) -> Vec<&str> {
-    let variables = settings.env_vars.0.iter();
-    variables
-        .filter(|(name, value)| {
-            settings.is_marked_secret(name) && !value.is_empty() && !known::is_findable(value)
-        })
-        .map(|(name, _)| name.as_str())
+    settings
+        .delivered()
+        .filter(|one| one.is_secret && !one.value.is_empty() && !known::is_findable(one.value))
+        .map(|one| one.name.as_str())
         .collect()
 }
 

@@ -452,3 +452,23 @@ fn how_long_a_line_takes() {
         }
     }
 }
+
+#[test]
+fn a_large_file_does_not_make_the_other_secrets_be_forgotten() {
+    use std::fmt::Write as _;
+    let mut large = String::new();
+    for number in 0..20_000 {
+        writeln!(large, "line-{number}-of-a-file").unwrap();
+    }
+    let mut variables = vec![("TOKEN".to_owned(), "kept-in-mind-canary".to_owned())];
+    variables
+        .extend((0..5).map(|number| (format!("FILE_{number}_KEY"), format!("{number}{large}"))));
+    let variables: Vec<(&str, &str)> = variables
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let redactor = knowing(&variables);
+    let shown = redactor.text("with kept-in-mind-canary and line-7-of-a-file");
+    assert!(!shown.contains("canary"), "{shown}");
+    assert!(!shown.contains("line-7-"), "{shown}");
+}

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use flukedeploy_domain::access::{Action, Actor};
-use flukedeploy_domain::app::{Environment, RunMode};
+use flukedeploy_domain::app::{Environment, RunMode, Variables};
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::deployment::{Deployment, HealthStatus, PhaseName, Source, Strategy};
 use flukedeploy_domain::job::JobKind;
@@ -156,6 +156,8 @@ async fn keep_settings(px: &Platform, deployment: &Deployment) {
             }
             Source::Release { .. } => {
                 settings = deployment.settings.clone();
+                // They are the project's.
+                settings.shared = Variables::default();
                 settings.domains.clone_from(&environment.settings.domains);
                 settings.logs.clone_from(&environment.settings.logs);
                 settings.keep_marks_of(&environment.settings);

@@ -14,7 +14,8 @@ use futures_util::StreamExt as _;
 
 use super::drive::{Stop, save};
 use super::phases::{internal, resolve, with_patience};
-use super::{back, report};
+use super::secret_files::secrets_of;
+use super::{back, report, services};
 use crate::collector::{self, Origins};
 use crate::meaning::clean::clean;
 use crate::meaning::{KeyWatch, Streams};
@@ -81,7 +82,7 @@ pub(super) async fn run(
         format!("Running the {} job: {}", kind.as_str(), shown(&job.command)),
     );
     let spec = spec_of(px, deployment, kind, &job, image);
-    with_patience(px, kind.phase(), || px.parts().engine.start_job(&spec)).await?;
+    with_patience(px, kind.phase(), || services::start_job(px, &spec)).await?;
     let (end, last) = watch(px, deployment, &record, job.timeout_seconds).await?;
     px.parts()
         .engine
@@ -155,7 +156,7 @@ fn spec_of(
 ) -> JobSpec {
     let (instance, settings) = (&px.config().instance, &deployment.settings);
     let (app, environment) = (&deployment.app, &deployment.environment);
-    let mut env = settings.env_vars.clone();
+    let mut env = settings.process_variables();
     let own = [
         ("FLUKEDEPLOY_APP", app.to_string()),
         ("FLUKEDEPLOY_ENVIRONMENT", environment.to_string()),
@@ -170,6 +171,7 @@ fn spec_of(
         env.0.entry(name.to_owned()).or_insert(value);
     }
     let label = |name: &str| format!("com.flukedeploy.{name}");
+    let secrets = secrets_of(px, (app, environment), settings, &image);
     JobSpec {
         name: job_name(instance, app, environment, kind, &deployment.id),
         image,
@@ -193,6 +195,7 @@ fn spec_of(
                 path: volume.path.clone(),
             })
             .collect(),
+        secrets,
     }
 }
 

@@ -12,6 +12,7 @@ mod prove;
 mod queue;
 mod report;
 mod rollout;
+mod secret_files;
 mod services;
 mod source;
 mod spec;

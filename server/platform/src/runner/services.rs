@@ -5,7 +5,7 @@ use flukedeploy_domain::release::Release;
 
 use super::service_spec;
 use crate::platform::Platform;
-use crate::ports::{EngineError, ServiceSpec};
+use crate::ports::{EngineError, JobSpec, ServiceSpec};
 
 /// Makes a release's service and watches it.
 pub(super) async fn ensure_service(
@@ -16,7 +16,15 @@ pub(super) async fn ensure_service(
     let _turn = px.parts().runner.service_changes.read().await;
     // Each time: the reconciler forgets what it took for a leftover a moment ago.
     px.parts().fleet.watch(&spec.name, release, true);
+    px.parts().engine.ensure_secrets(&spec.secrets).await?;
     px.parts().engine.ensure_service(spec).await
+}
+
+/// Starts a job, which finds its secrets as a release does.
+pub(super) async fn start_job(px: &Platform, spec: &JobSpec) -> Result<(), EngineError> {
+    let _turn = px.parts().runner.service_changes.read().await;
+    px.parts().engine.ensure_secrets(&spec.secrets).await?;
+    px.parts().engine.start_job(spec).await
 }
 
 /// Gives a release so many replicas. A service that exists is only scaled: anything else of its

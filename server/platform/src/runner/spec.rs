@@ -6,6 +6,7 @@ use flukedeploy_domain::deployment::Strategy;
 use flukedeploy_domain::health::HealthProbe;
 use flukedeploy_domain::release::{Release, volume_name};
 
+use super::secret_files::secrets_of;
 use crate::platform::Platform;
 use crate::ports::{HealthCommand, ServiceSpec, VolumeMount};
 
@@ -54,7 +55,7 @@ pub(crate) fn service_spec(
         name: release.service_name(instance),
         image: release.image.clone(),
         replicas,
-        env: settings.env_vars.clone(),
+        env: settings.process_variables(),
         aliases,
         labels,
         stop_grace_seconds: STOP_GRACE_SECONDS,
@@ -68,6 +69,7 @@ pub(crate) fn service_spec(
                 path: volume.path.clone(),
             })
             .collect(),
+        secrets: secrets_of(px, (app, environment), settings, &release.image),
         ports: settings.published_ports.clone(),
         health_command: match &settings.health.probe {
             HealthProbe::Command { command } => Some(HealthCommand {

@@ -16,6 +16,7 @@ mod crashing;
 mod deploying;
 mod environments;
 mod failing;
+mod files;
 mod forwarding;
 mod ingress;
 mod journal;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use flukedeploy_domain::access::{Grant, GrantRecord, Subject};
-use flukedeploy_domain::app::{App, Environment, RunMode, Settings};
+use flukedeploy_domain::app::{App, Environment, Project, RunMode, Settings, Variables};
 use flukedeploy_domain::approval::{Approval, ApprovalId, ApprovalPolicy};
 use flukedeploy_domain::audit::{AuditEntry, AuditFilter};
 use flukedeploy_domain::credential::{Credential, CredentialKind};
@@ -47,11 +47,11 @@ fn failed(_: Trouble) -> StoreError {
 
 /// Each method passes the tap, does it, and passes the tap again.
 macro_rules! tapped {
-    ($port:ident for $type:ident { $(sync fn $plain:ident() -> $plain_ret:ty;)* $($changes:literal $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)* }) => {
+    ($port:ident for $type:ident { $(sync fn $plain:ident($($plain_arg:ident: $plain_ty:ty),*) -> $plain_ret:ty;)* $($changes:literal $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)* }) => {
         #[async_trait]
         impl $port for $type {
-            $(fn $plain(&self) -> $plain_ret {
-                self.inner.$plain()
+            $(fn $plain(&self, $($plain_arg: $plain_ty),*) -> $plain_ret {
+                self.inner.$plain($($plain_arg),*)
             })*
             $(async fn $name(&self, $($arg: $ty),*) -> Result<$ret, StoreError> {
                 self.tap.before("store", stringify!($name), false).await.map_err(failed)?;
@@ -66,6 +66,7 @@ macro_rules! tapped {
 
 tapped! { Store for TappedStore {
     sync fn changes() -> u64;
+    sync fn digest(texts: &[&str]) -> String;
     false app_overviews() -> Vec<AppOverview>;
     false app_overview(app: &AppName) -> Option<AppOverview>;
     false app_names() -> Vec<AppName>;
@@ -130,6 +131,11 @@ tapped! { Store for TappedStore {
     true delete_grant(id: &str, audit: &AuditEntry) -> bool;
     false projects() -> Vec<ProjectName>;
     true set_project(app: &AppName, project: Option<&ProjectName>, audit: &AuditEntry) -> ();
+    false project_list() -> Vec<Project>;
+    false project(name: &ProjectName) -> Option<Project>;
+    false project_of(app: &AppName) -> Option<Project>;
+    true share_variables(
+        name: &ProjectName, seen_version: u64, variables: &Variables, audit: &AuditEntry) -> ();
     false project_members() -> BTreeMap<AppName, ProjectName>;
     true revoke_token(id: &str, at: OffsetDateTime, audit: &AuditEntry) -> bool;
     false credentials() -> Vec<Credential>;

@@ -11,7 +11,7 @@ use flukedeploy_domain::image::{ImageRef, PinnedImage};
 use flukedeploy_platform::ports::{
     Clock, Engine, EngineError, EngineEvent, EngineInfo, IngressSpec, JobSpec, LookedUp,
     NetworkReady, RawLine, RawLines, ReadTo, ReplicaFailure, ResolveError, ResolvedImage,
-    ServiceSpec, ServiceState, SystemClock, Task, TaskState, VolumeUser,
+    SecretMount, ServiceSpec, ServiceState, SystemClock, Task, TaskState, VolumeUser,
 };
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use time::OffsetDateTime;
@@ -103,6 +103,8 @@ struct State {
     died: HashSet<IpAddr>,
     /// Made with the first service that mounts them.
     volumes: BTreeSet<String>,
+    /// What secrets hold, by name.
+    secrets: BTreeMap<String, String>,
     next: u32,
     swarm_active: bool,
     down_nodes: Vec<String>,
@@ -161,6 +163,20 @@ impl Swarm {
         self.lock().images.insert(name.to_owned(), behaviour);
     }
 
+    fn expect_secrets(&self, wanted: &[SecretMount]) -> Result<(), EngineError> {
+        let state = self.lock();
+        match wanted
+            .iter()
+            .find(|mount| !state.secrets.contains_key(&mount.secret))
+        {
+            None => Ok(()),
+            Some(mount) => Err(EngineError::Refused {
+                doing: "making a service".to_owned(),
+                message: format!("secret {} not found", mount.secret),
+            }),
+        }
+    }
+
     /// Names of the services that exist.
     pub(crate) fn services(&self) -> Vec<String> {
         self.lock().services.keys().cloned().collect()
@@ -173,6 +189,27 @@ impl Swarm {
 
     fn down_nodes(&self) -> Vec<String> {
         self.lock().down_nodes.clone()
+    }
+
+    /// What is kept, by name.
+    pub(crate) fn secrets(&self) -> BTreeMap<String, String> {
+        self.lock().secrets.clone()
+    }
+
+    /// What a replica of a service, or a job, finds in its files.
+    pub(crate) fn files(&self, service: &str) -> BTreeMap<String, String> {
+        let state = self.lock();
+        let mounts = match (state.services.get(service), state.jobs.get(service)) {
+            (Some(service), _) => &service.spec.secrets,
+            (None, Some((job, _))) => &job.secrets,
+            (None, None) => return BTreeMap::new(),
+        };
+        let file = |mount: &SecretMount| {
+            let value = state.secrets.get(&mount.secret);
+            let value = value.expect("Swarm keeps what services use");
+            (mount.file.clone(), value.clone())
+        };
+        mounts.iter().map(file).collect()
     }
 
     pub(crate) fn volumes(&self) -> Vec<String> {
@@ -338,11 +375,24 @@ impl State {
         }
     }
 
+    fn unused_secrets(&self) -> Vec<String> {
+        let of_services = self.services.values().flat_map(|it| &it.spec.secrets);
+        let of_jobs = self.jobs.values().flat_map(|(spec, _)| &spec.secrets);
+        let used: BTreeSet<String> = (of_services.chain(of_jobs))
+            .map(|mount| mount.secret.clone())
+            .collect();
+        let unused = self.secrets.keys().filter(|name| !used.contains(*name));
+        unused.cloned().collect()
+    }
+
     fn ensure(&mut self, spec: ServiceSpec) {
         let volumes = spec.mounts.iter().map(|mount| mount.volume.clone());
         self.volumes.extend(volumes);
         if let Some(service) = self.services.get_mut(&spec.name) {
-            if service.spec.image != spec.image || service.spec.env != spec.env {
+            if service.spec.image != spec.image
+                || service.spec.env != spec.env
+                || service.spec.secrets != spec.secrets
+            {
                 for replica in &mut service.replicas {
                     replica
                         .ended
@@ -427,7 +477,12 @@ impl SimEngine {
     async fn before(&self, call: &'static str, about: &str) -> Result<(), EngineError> {
         let changes = matches!(
             call,
-            "ensure_service" | "scale_service" | "remove_service" | "start_job"
+            "ensure_secrets"
+                | "ensure_service"
+                | "scale_service"
+                | "remove_service"
+                | "remove_unused_secrets"
+                | "start_job"
         );
         // "engine" stands for all of its calls.
         for rule in ["engine", call] {
@@ -443,7 +498,14 @@ impl SimEngine {
     }
 
     async fn after(&self, call: &'static str) {
-        let changes = matches!(call, "ensure_service" | "scale_service" | "remove_service");
+        let changes = matches!(
+            call,
+            "ensure_secrets"
+                | "ensure_service"
+                | "scale_service"
+                | "remove_service"
+                | "remove_unused_secrets"
+        );
         self.tap.after(changes).await;
     }
 }
@@ -538,8 +600,41 @@ impl Engine for SimEngine {
             .is_none_or(|behaviour| behaviour.exists))
     }
 
+    async fn ensure_secrets(&self, secrets: &[SecretMount]) -> Result<(), EngineError> {
+        for secret in secrets {
+            self.before("ensure_secrets", &secret.secret).await?;
+            let held = {
+                let mut state = self.swarm.lock();
+                let held = state.secrets.entry(secret.secret.clone());
+                held.or_insert_with(|| secret.value.clone()).clone()
+            };
+            assert_eq!(held, secret.value, "a name stands for one value");
+            self.after("ensure_secrets").await;
+        }
+        Ok(())
+    }
+
+    async fn remove_unused_secrets(&self) -> Result<Vec<String>, EngineError> {
+        if self.swarm.lock().unused_secrets().is_empty() {
+            return Ok(Vec::new());
+        }
+        self.before("remove_unused_secrets", "").await?;
+        let removed = {
+            let mut state = self.swarm.lock();
+            let removed = state.unused_secrets();
+            state.secrets.retain(|name, _| !removed.contains(name));
+            removed
+        };
+        for name in &removed {
+            self.swarm.note(format!("remove secret {name}"));
+        }
+        self.after("remove_unused_secrets").await;
+        Ok(removed)
+    }
+
     async fn ensure_service(&self, spec: &ServiceSpec) -> Result<(), EngineError> {
         self.before("ensure_service", &spec.name).await?;
+        self.swarm.expect_secrets(&spec.secrets)?;
         self.swarm
             .note(format!("ensure {} {}", spec.name, spec.replicas));
         self.swarm.lock().ensure(spec.clone());
@@ -709,6 +804,7 @@ impl Engine for SimEngine {
 
     async fn start_job(&self, spec: &JobSpec) -> Result<(), EngineError> {
         self.before("start_job", &spec.name).await?;
+        self.swarm.expect_secrets(&spec.secrets)?;
         if !self.swarm.lock().jobs.contains_key(&spec.name) {
             self.swarm.note(format!("job {}", spec.name));
             let started = (spec.clone(), Instant::now());

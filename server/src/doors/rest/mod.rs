@@ -13,6 +13,7 @@ mod log_forwarders;
 mod logs;
 mod path;
 mod people;
+mod projects;
 mod routes;
 mod system;
 mod tokens;

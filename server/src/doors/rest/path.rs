@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use flukedeploy_domain::approval::ApprovalId;
 use flukedeploy_domain::deployment::DeploymentId;
-use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_domain::names::{AppName, EnvironmentName, ProjectName};
 use flukedeploy_platform::Error;
 
 use crate::doors::problem::Problem;
@@ -14,6 +14,20 @@ use crate::doors::requests;
 pub(super) struct AppPath(pub(super) AppName);
 
 impl<S: Send + Sync> FromRequestParts<S> for AppPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = segment(parts, state).await?;
+        text.parse()
+            .map(Self)
+            .map_err(|fault| Problem::bad_parameters(vec![fault]))
+    }
+}
+
+/// The project an address is about.
+pub(super) struct ProjectPath(pub(super) ProjectName);
+
+impl<S: Send + Sync> FromRequestParts<S> for ProjectPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {

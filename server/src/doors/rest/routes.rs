@@ -11,7 +11,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
     account, approvals, apps, audit, credentials, deployments, environments, grants, health,
-    log_forwarders, logs, people, system, tokens, uploads, webhooks,
+    log_forwarders, logs, people, projects, system, tokens, uploads, webhooks,
 };
 use crate::doors::auth::{Gate, require};
 use crate::doors::body::limit_declared;
@@ -128,6 +128,10 @@ routes! {
     delete "/grants/{id}" => grants::withdraw,
     get "/apps/{name}/grants" => grants::of_app,
     put "/apps/{name}/project" => grants::set_project,
+    get "/projects" => projects::list,
+    get "/projects/{name}" => projects::show,
+    patch "/projects/{name}/variables" => projects::change,
+    put "/projects/{name}/variables" => projects::replace,
     get "/webhooks" => webhooks::list,
     post "/webhooks" => webhooks::create,
     patch "/webhooks/{id}" => webhooks::change,

@@ -99,6 +99,12 @@ fn rule_of(method: &str, path: &str) -> Option<(Rule, Value)> {
         ("post", "/apps/{name}/source") => (DEPLOYER, Value::Null),
         ("get", "/apps/{name}/grants") => (InAll(Role::Maintainer), empty),
         ("put", "/apps/{name}/project") => (ADMINISTRATOR, json!({"project": "office"})),
+        ("get", "/projects") => (Anybody, empty),
+        ("get", "/projects/{name}") => (InAny(Role::Viewer), empty),
+        ("patch" | "put", "/projects/{name}/variables") => (
+            InAll(Role::Maintainer),
+            json!({"secret_env_vars": {"A": "hunter2"}}),
+        ),
         ("get", "/system") => (Instance(Tier::Extended), empty),
         ("get" | "post", "/tokens") => (Changer, json!({"name": "more"})),
         ("delete", "/tokens/{id}") | ("post", "/tokens/{id}/rotate") => (Changer, empty),
@@ -326,6 +332,12 @@ pub(super) async fn furnished() -> (House, String) {
         .call("POST", "/api/v1/apps/shop/environments", Some(&staging))
         .await;
     assert_eq!(made.status, 201, "{made:?}");
+    // A project with nothing else in it, of the same name: what is said of one holds for the other.
+    let project = json!({"project": "shop"});
+    let put = house
+        .call("PUT", "/api/v1/apps/shop/project", Some(&project))
+        .await;
+    assert_eq!(put.status, 204, "{put:?}");
     let deploy = json!({"app_name": "shop", "image": "shop:v1"});
     let begun = house
         .call("POST", "/api/v1/deployments", Some(&deploy))
@@ -425,8 +437,9 @@ async fn call(house: &House, who: &Somebody, method: &str, address: &str, body: 
     house.send(request.unwrap()).await
 }
 
-const HIDDEN: [&str; 4] = [
+const HIDDEN: [&str; 5] = [
     "approval_not_found",
+    "project_not_found",
     "app_not_found",
     "environment_not_found",
     "deployment_not_found",

@@ -9,6 +9,7 @@ mod matrix;
 mod mcp;
 mod outside;
 mod people;
+mod projects;
 mod rest;
 mod stream;
 mod stream_rights;

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use flukedeploy_domain::app::Settings;
+use flukedeploy_domain::app::{SecretFile, Settings, Variables};
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, Queue, SettingsPatch, Source};
 use flukedeploy_domain::webhook::Webhook;
@@ -29,10 +29,26 @@ fn secretive() -> Settings {
     let variables = variables.map(|(name, number)| (name.to_owned(), canary(number)));
     settings.env_vars.0 = variables.into();
     settings.secret_env_vars.insert("API_THING".to_owned());
+    let file = SecretFile::default();
+    settings.secret_files.insert("API_THING".to_owned(), file);
+    settings.shared = shared();
     let (args, secrets) = (&mut settings.build.args.0, &mut settings.build.secrets.0);
     args.insert("BUILD_THING".to_owned(), canary(3));
     secrets.insert("NPM_TOKEN".to_owned(), canary(4));
     settings
+}
+
+/// What a project shares.
+fn shared() -> Variables {
+    let mut shared = Variables::default();
+    shared.values.0.insert("SHARED".to_owned(), canary(11));
+    shared.secret.insert("SHARED".to_owned());
+    let file = SecretFile {
+        name: Some("shared.key".to_owned()),
+        ..SecretFile::default()
+    };
+    shared.files.insert("SHARED".to_owned(), file);
+    shared
 }
 
 fn secretive_deployment(app: &str, number: u32) -> Deployment {
@@ -54,6 +70,17 @@ fn credential() -> Credential {
         username: "bob".to_owned(),
         secret: canary(6),
         known_hosts: None,
+        created_at: NOW,
+    }
+}
+
+fn git_credential() -> Credential {
+    Credential {
+        kind: CredentialKind::GitKey,
+        host: "git.example.com".to_owned(),
+        username: "git".to_owned(),
+        secret: canary(12),
+        known_hosts: Some("git.example.com ssh-ed25519 AAAA".to_owned()),
         created_at: NOW,
     }
 }
@@ -94,6 +121,19 @@ async fn fill(store: &SqliteStore, app_name: &str) -> Deployment {
         .await
         .unwrap();
     store
+        .put_credential(&git_credential(), &audit("credential"))
+        .await
+        .unwrap();
+    let project = "office".parse().unwrap();
+    store
+        .set_project(&name(app_name), Some(&project), &audit("project"))
+        .await
+        .unwrap();
+    store
+        .share_variables(&project, 1, &shared(), &audit("share"))
+        .await
+        .unwrap();
+    store
         .create_webhook(&webhook(), &audit("webhook"))
         .await
         .unwrap();
@@ -111,7 +151,10 @@ async fn assert_filled(store: &SqliteStore, app: &str, wanted: &Deployment) {
     assert_eq!(overview.latest, [Some(wanted.clone())]);
     let releases = store.releases(&app, &production, 9).await.unwrap();
     assert_eq!(releases[0].settings, secretive());
-    assert_eq!(store.credentials().await.unwrap(), [credential()]);
+    let credentials = [git_credential(), credential()];
+    assert_eq!(store.credentials().await.unwrap(), credentials);
+    let project = store.project_of(&app).await.unwrap().unwrap();
+    assert_eq!((project.variables, project.version), (shared(), 2));
     assert_eq!(store.webhooks().await.unwrap(), [webhook()]);
     let replayed = store.replayed("t1", ("a-key", "c4n4ry-s3cr3t-8"), wanted.initiated_at);
     assert_eq!(replayed.await.unwrap().unwrap().id, wanted.id);
@@ -251,10 +294,14 @@ async fn a_row_edited_or_moved_by_sql_is_named_and_opens_nothing() {
 
     for (edit, told) in [
         (
-            "UPDATE credentials SET host = 'evil.example.com'",
+            "UPDATE credentials SET host = 'evil.example.com' WHERE kind = 'registry'",
             "credentials registry/evil",
         ),
         ("UPDATE webhooks SET secret = 'mine'", "webhooks wh-"),
+        (
+            "UPDATE projects SET sealed = (SELECT sealed FROM releases)",
+            "projects office",
+        ),
         (
             "UPDATE remembered SET value = 'mine'",
             "remembered ingress.token",
@@ -270,6 +317,7 @@ async fn a_row_edited_or_moved_by_sql_is_named_and_opens_nothing() {
             .unwrap();
         let error = match told.split(' ').next().unwrap() {
             "credentials" => store.credentials().await.err(),
+            "projects" => store.project_list().await.err(),
             "webhooks" => store.webhooks().await.err(),
             "remembered" => store.remembered("ingress.token").await.err(),
             _ => store.recent_deployments(9).await.err(),
@@ -448,6 +496,8 @@ async fn an_old_row_that_cannot_be_understood_is_named_and_nothing_is_changed() 
 async fn a_changed_key_opens_everything_and_the_old_one_is_gone() {
     let (dir, store) = open().await;
     let wanted = fill(&store, "shop").await;
+    let digest = store.digest(&["shop", "value"]);
+    assert_ne!(digest, store.digest(&["shopv", "alue"]));
     store.close().await;
     let old = keys(&dir);
     let rotated = SqliteStore::rotate_key(&dir.path()).await.unwrap();
@@ -455,8 +505,9 @@ async fn a_changed_key_opens_everything_and_the_old_one_is_gone() {
     assert_eq!((old.len(), new.len()), (1, 1));
     assert_ne!(old, new);
     assert!(new[0].starts_with(&rotated.key));
-    // Settings of environment, release and deployment, the source, and five texts.
-    assert_eq!(rotated.count, 9);
+    // Settings of environment, release and deployment, the source, the project's variables, and seven
+    // texts, the key of digests among them.
+    assert_eq!(rotated.count, 12);
     let name_of_old = old[0].split(' ').next().unwrap();
     for (file, bytes) in files(dir.path().parent().unwrap()) {
         assert!(!holds(&bytes, name_of_old), "{file} knows the old key");
@@ -464,6 +515,7 @@ async fn a_changed_key_opens_everything_and_the_old_one_is_gone() {
     }
     let store = SqliteStore::open(&dir.path()).await.unwrap();
     assert_filled(&store, "shop", &wanted).await;
+    assert_eq!(store.digest(&["shop", "value"]), digest);
     store.close().await;
     let again = SqliteStore::rotate_key(&dir.path()).await.unwrap();
     assert_ne!(again.key, rotated.key);
