@@ -26,6 +26,11 @@ pub(crate) const CONNECT: &str = "/connect";
 pub(crate) const SIGN_IN: &str = "/sign-in";
 pub(crate) const SIGN_OUT: &str = "/sign-out";
 pub(crate) const SIGN_IN_CODE: &str = "/sign-in/code";
+pub(crate) const PROVIDER: &str = "/sign-in/provider";
+pub(crate) const PROVIDER_CALLBACK: &str = "/sign-in/provider/callback";
+pub(crate) const CONNECT_PROVIDER: &str = "/account/provider";
+pub(crate) const DISCONNECT_PROVIDER: &str = "/account/provider/disconnect";
+pub(crate) const CONFIRM_PROVIDER: &str = "/account/confirm/provider";
 pub(crate) const SET_UP: &str = "/setup";
 pub(crate) const INVITATIONS: &str = "/invitations";
 pub(crate) const PERMISSIONS: &str = "/permissions";
@@ -166,6 +171,10 @@ pub(crate) fn invitation(secret: &str) -> String {
     format!("{INVITATIONS}/{}", encoded(secret))
 }
 
+pub(crate) fn accept_elsewhere(secret: &str) -> String {
+    format!("{INVITATIONS}/{}/provider", encoded(secret))
+}
+
 pub(crate) fn revoke_invitation(id: &str) -> String {
     format!("{PEOPLE}/invitations/{}/revoke", encoded(id))
 }
@@ -244,7 +253,12 @@ pub(crate) fn page_of(address: &str) -> String {
             PEOPLE.to_owned()
         }
         ["", "permissions", _, "withdraw"] => PERMISSIONS.to_owned(),
-        ["", "account", "password"] | ["", "account", "sessions", ..] => ACCOUNT.to_owned(),
+        ["", "account", "password"]
+        | ["", "account", "sessions", ..]
+        | ["", "account", "provider", ..] => ACCOUNT.to_owned(),
+        ["", "account", "confirm", _] => CONFIRM.to_owned(),
+        ["", "sign-in", "provider", ..] => SIGN_IN.to_owned(),
+        ["", "invitations", secret, "provider"] => invitation(secret),
         ["", "account", "second-factor", _] => SECOND_FACTOR.to_owned(),
         ["", section, name, button] if BUTTONS.contains(&button) => {
             format!("/{section}/{name}{query}")
@@ -340,6 +354,10 @@ mod tests {
             ("/people/p1/delete", "/people/p1/delete"),
             ("/people/invitations/i1/revoke", "/people"),
             ("/account/password", "/account"),
+            ("/account/provider/disconnect", "/account"),
+            ("/account/confirm/provider", "/account/confirm"),
+            ("/sign-in/provider", "/sign-in"),
+            ("/invitations/s3cret/provider", "/invitations/s3cret"),
             ("/account/sessions/s1/end", "/account"),
             ("/account/second-factor/off", "/account/second-factor"),
             ("/account/second-factor", "/account/second-factor"),

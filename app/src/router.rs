@@ -41,6 +41,24 @@ where
         .route(paths::SIGN_IN, post(forms::session::sign_in))
         .route(paths::SIGN_OUT, post(forms::session::sign_out))
         .route(paths::SIGN_IN_CODE, post(forms::session::second_step))
+        .route(paths::PROVIDER, post(forms::provider::sign_in).get(to_page))
+        .route(paths::PROVIDER_CALLBACK, get(forms::provider::callback))
+        .route(
+            "/invitations/{secret}/provider",
+            post(forms::provider::accept).get(to_page),
+        )
+        .route(
+            paths::CONNECT_PROVIDER,
+            post(forms::provider::connect).get(to_page),
+        )
+        .route(
+            paths::DISCONNECT_PROVIDER,
+            post(forms::provider::disconnect).get(to_page),
+        )
+        .route(
+            paths::CONFIRM_PROVIDER,
+            post(forms::provider::confirm).get(to_page),
+        )
         .route("/setup/{token}", post(forms::session::set_up))
         .route("/invitations/{secret}", post(forms::session::accept))
         .route(paths::ACCOUNT, post(forms::account::rename))

@@ -63,6 +63,9 @@ pub enum Error {
     /// A person who is signed in, and should say so again before this.
     #[error("this needs a proof of who you are within the last ten minutes")]
     ProofNeeded,
+    /// The sign-in provider answers not at all, or what it should not.
+    #[error("{name} cannot be asked who you are: {why}")]
+    ProviderUnavailable { name: String, why: String },
     #[error("nobody would be left who may do everything: this is the last administrator")]
     LastAdministrator,
     #[error(transparent)]
@@ -141,6 +144,7 @@ impl Error {
             | Self::Step(_)
             | Self::Internal { .. } => Kind::Internal,
             Self::ShuttingDown
+            | Self::ProviderUnavailable { .. }
             | Self::Engine(
                 EngineError::Unreachable { .. }
                 | EngineError::TimedOut { .. }
@@ -172,6 +176,7 @@ impl Error {
             Self::SetUpLinkInvalid => "set_up_link_invalid",
             Self::InvitationInvalid => "invitation_invalid",
             Self::ProofNeeded => "proof_needed",
+            Self::ProviderUnavailable { .. } => "sign_in_provider_unavailable",
             Self::LastAdministrator => "last_administrator",
             Self::Engine(EngineError::NoQuorum { .. }) => "swarm_unavailable",
             Self::Engine(EngineError::Unreachable { .. } | EngineError::TimedOut { .. }) => {
@@ -255,6 +260,9 @@ impl Error {
             Self::ProofNeeded => {
                 "open /account/confirm in the dashboard, type your password there, and try again"
                     .to_owned()
+            }
+            Self::ProviderUnavailable { .. } => {
+                "try again in a moment, or sign in with a password".to_owned()
             }
             Self::LastAdministrator => "make somebody else an administrator first".to_owned(),
             Self::Engine(error) if error.is_transient() => {

@@ -1,6 +1,6 @@
 //! What administrators do about others.
 
-use flukedeploy_domain::access::{Action, Actor, ActorKind, Resource};
+use flukedeploy_domain::access::{Action, Actor, ActorKind, Resource, Tier};
 use flukedeploy_domain::audit::AuditEntry;
 
 use super::require_recent_proof;
@@ -52,6 +52,30 @@ pub async fn switch_person(
         told(px, &audit);
     }
     person(px, actor, id).await
+}
+
+/// Makes somebody an administrator, or takes that away: also one's own, unless nobody would be left.
+/// What they may do changes at once, for their sessions, streams and tokens.
+pub async fn set_administrator(
+    px: &Platform,
+    actor: &Actor,
+    id: &str,
+    is_administrator: bool,
+) -> Result<PersonView, Error> {
+    authorise(px, actor, Action::ChangePeople, Resource::System)?;
+    require_recent_proof(px, actor)?;
+    let account = account(px, id).await?;
+    let (tier, done) = if is_administrator {
+        (Tier::Admin, "made {} an administrator")
+    } else {
+        (Tier::Advanced, "made {} an administrator no longer")
+    };
+    let audit = audit(px, actor, &account, done.replace("{}", &account.name));
+    if px.parts().store.set_tier(id, tier, &audit).await? {
+        told(px, &audit);
+    }
+    let account = self::account(px, id).await?;
+    Ok(PersonView::new(&account, is_own(actor, id)))
 }
 
 /// Removes an account for good: its sessions end at once, its tokens and unused invitations are

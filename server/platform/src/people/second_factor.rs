@@ -144,7 +144,7 @@ pub(super) async fn check(
             return Ok(None);
         };
         let is_new = store.use_step(&account.id, step).await?;
-        return Ok(is_new.then_some("with a password and a code"));
+        return Ok(is_new.then_some("a code"));
     }
     let Some(hash) = totp::recovery_hash(code) else {
         return Ok(None);
@@ -157,5 +157,5 @@ pub(super) async fn check(
         format!("used a recovery code up, from {}", origin.shown()),
     );
     let used = store.use_recovery_code(&account.id, &hash, &audit).await?;
-    Ok(used.then_some("with a password and a recovery code"))
+    Ok(used.then_some("a recovery code"))
 }

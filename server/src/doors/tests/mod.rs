@@ -60,6 +60,7 @@ impl House {
             bootstrap_token: Some(Secret::new(ADMIN)),
             builds: BuildsConfig::default(),
             sessions: flukedeploy_platform::config::SessionsConfig::default(),
+            provider: None,
             trusted_proxies: flukedeploy_domain::addresses::Networks::default(),
             version: "0.0.0",
             logs: flukedeploy_platform::config::LogsConfig::default(),
@@ -75,6 +76,7 @@ impl House {
             inspector: Arc::new(flukedeploy_platform::ports::Absent),
             outgoing: Arc::new(flukedeploy_platform::ports::Absent),
             log_receivers: Arc::new(flukedeploy_platform::ports::Absent),
+            identity_provider: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::new(SystemClock),
         };
         let px = Platform::new(config, ports);
