@@ -6,6 +6,7 @@ mod matrix;
 mod mcp;
 mod outside;
 mod people;
+mod provider;
 mod rest;
 mod stream;
 mod variables;
@@ -46,12 +47,17 @@ struct House {
 
 impl House {
     async fn new() -> Self {
+        Self::fitted(|_, _| {}).await
+    }
+
+    /// With other settings and adapters than the usual ones.
+    async fn fitted(fit: impl FnOnce(&mut PlatformConfig, &mut Ports)) -> Self {
         let directory = std::env::temp_dir().join(format!("flukedeploy-doors-{}", random_id(12)));
         std::fs::create_dir_all(&directory).unwrap();
         let store = SqliteStore::open(&directory.join("control.db"))
             .await
             .unwrap();
-        let config = PlatformConfig {
+        let mut config = PlatformConfig {
             instance: "doors".parse().unwrap(),
             root_domain: "localhost".parse().unwrap(),
             http_port: 8080,
@@ -66,7 +72,7 @@ impl House {
             logs: flukedeploy_platform::config::LogsConfig::default(),
             hold_in_phase: None,
         };
-        let ports = Ports {
+        let mut ports = Ports {
             engine: Arc::new(outside::SilentEngine),
             store: Arc::new(store.clone()),
             log_store: Arc::new(Logs::open(&directory.join("logs")).await.unwrap()),
@@ -79,6 +85,7 @@ impl House {
             identity_provider: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::new(SystemClock),
         };
+        fit(&mut config, &mut ports);
         let px = Platform::new(config, ports);
         let state = AppState::new(px.clone());
         let hosts = vec!["localhost".to_owned()];

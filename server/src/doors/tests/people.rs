@@ -27,7 +27,7 @@ const SETTINGS: DashboardSettings = DashboardSettings {
 };
 
 /// The dashboard and the API that its sessions open, as they are served.
-fn whole(house: &House) -> Router {
+pub(super) fn whole(house: &House) -> Router {
     let sessions = house.store.sessions(Arc::new(SystemClock));
     let api = rest_router(house.state.clone());
     accept_session(api, &house.px, sessions.clone(), &SETTINGS).merge(dashboard_router(

@@ -372,4 +372,64 @@ mod tests {
         };
         assert_eq!(claims(both), Ok(()));
     }
+
+    /// Signed by OpenSSL with a key that nobody has any more.
+    #[test]
+    fn an_rsa_signature_is_checked() {
+        let modulus = concat!(
+            "vVhnrGcpkc8DTeOtQIoxSlQHkYFAi86FhqBdVtd6WmsvyFyKDOurfr3jhicV4QS6RXFsIlNO7xrFsu-8",
+            "JPV0P5RMhBNHy9Fh8obGauRxcxRl2ETSPz6PtyInwuojbEWoBT_7-IIyFAxgGryiZOeIm6Ok7MzXetcp",
+            "IWKwwltePl3_nVdJ-ZL8FhZIUN0RIxtyqXkQAWAnrpqmpEyrLJ2CvBwB3J_9xT1nHsEDddkdKzo6VbzK",
+            "L2PrWhOqHGMPnMACvIlzrmN9k9WvyfJz6UQIbgNDvkh6uQEU3DQOwv7FEfnfa37rJJ5WauoNRx_kiUnj",
+            "g2B9XzZaJlVrKrkNwR4XSQ",
+        );
+        let token = concat!(
+            "eyJhbGciOiJSUzI1NiIsImtpZCI6InIxIn0.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUiLCJzdWIi",
+            "OiJzLTEiLCJhdWQiOiJ1cyIsImV4cCI6MjAwMCwiaWF0IjoxMDAwLCJub25jZSI6Im4iLCJuYW1lIjoi",
+            "QW5uXHUyMDJlRXhhbXBsZSIsImVtYWlsIjoiYW5uQGV4YW1wbGUuY29tIn0.n6lC5ER7KHrnkRB0oLJT",
+            "lNOFvPqfRjMi3ep3oQT0DDAfK9TpVekpK2I6cUc-pNv7jXsLjrRQdIbye90hv4Vy27Riy1Tx9tivUjNE",
+            "_OwHBhktDJ5h_alJQSfsLWoOdOShp6XbRV3TThd_Gvx_mMcbHKfXvkiwrSxxewdLySStI4aCk7wgzM0N",
+            "uepKA0yt-0SCqGMcpgVb5lsqhOOCjIyGIbBGvRM0Pq1D2Hv3g-x7j-gRQXPJ2USMJti5N_mHTQ25O4EX",
+            "fsFgHOprbgghDufkF7NJGxj4ACpflY-xOzorZHLlg-yUL60mMMopmjOf-BxyhVUoz8Q40BewpwN1w7kf",
+            "mQ",
+        );
+        let keys = |change: &dyn Fn(&mut serde_json::Value)| -> Keys {
+            let mut key = serde_json::json!({
+                "kty": "RSA", "kid": "r1", "use": "sig", "alg": "RS256", "e": "AQAB", "n": modulus,
+            });
+            change(&mut key);
+            serde_json::from_value(serde_json::json!({ "keys": [key] })).unwrap()
+        };
+        let expected = Expected {
+            issuer: "https://id.example",
+            client_id: "us",
+            nonce: "n",
+            began_at: 990,
+            now: 1_010,
+            anew: false,
+        };
+        let vouched = verify(token, &keys(&|_| {}), &expected).unwrap();
+        assert_eq!(vouched.subject, "s-1");
+        assert_eq!(vouched.shown.as_deref(), Some("ann@example.com"));
+        // A key for something else is none, whatever its name.
+        for (part, value) in [
+            ("use", "enc"),
+            ("alg", "RS512"),
+            ("kty", "oct"),
+            ("kid", "r2"),
+        ] {
+            let other = keys(&|key| key[part] = value.into());
+            assert_eq!(
+                verify(token, &other, &expected),
+                Err(Fault::UnknownKey),
+                "{part}"
+            );
+        }
+        for at in [30, 200, token.len() - 20] {
+            let mut bent = token.as_bytes().to_vec();
+            bent[at] = if bent[at] == b'A' { b'B' } else { b'A' };
+            let bent = String::from_utf8(bent).unwrap();
+            assert!(verify(&bent, &keys(&|_| {}), &expected).is_err(), "{at}");
+        }
+    }
 }
