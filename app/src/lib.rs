@@ -25,6 +25,7 @@ mod shell;
 mod words;
 
 pub use client::address as client_address;
+pub use client::origin as person_origin;
 pub use origin::origin_of;
 pub use router::{DashboardSettings, accept_session, dashboard_router};
-pub use session::still_signed_in;
+pub use session::{note_proof, owner_of, renew, still_signed_in};

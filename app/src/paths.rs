@@ -183,6 +183,10 @@ pub(crate) fn switch_person(id: &str) -> String {
     format!("{PEOPLE}/{}/switch", encoded(id))
 }
 
+pub(crate) fn role_of_person(id: &str) -> String {
+    format!("{PEOPLE}/{}/role", encoded(id))
+}
+
 pub(crate) fn reset_person(id: &str) -> String {
     format!("{PEOPLE}/{}/reset", encoded(id))
 }
@@ -249,7 +253,7 @@ pub(crate) fn page_of(address: &str) -> String {
             let webhook = delivery.rsplit_once('-').map_or("", |(webhook, _)| webhook);
             format!("{WEBHOOKS}/{webhook}")
         }
-        ["", "people", _, "switch"] | ["", "people", "invitations", _, "revoke"] => {
+        ["", "people", _, "switch" | "role"] | ["", "people", "invitations", _, "revoke"] => {
             PEOPLE.to_owned()
         }
         ["", "permissions", _, "withdraw"] => PERMISSIONS.to_owned(),

@@ -91,6 +91,10 @@ where
             "/people/{id}/switch",
             post(forms::people::switch).get(to_page),
         )
+        .route(
+            "/people/{id}/role",
+            post(forms::people::set_role).get(to_page),
+        )
         .route("/people/{id}/reset", post(forms::people::reset))
         .route("/people/{id}/delete", post(forms::people::delete))
         .route(

@@ -144,6 +144,21 @@ pub async fn still_signed_in(px: &Platform, session: &Session) -> Result<Option<
     Ok(actor(px, session).await?.map(|(actor, _)| actor))
 }
 
+/// The session's owner as it is stored, if it is not over.
+pub async fn owner_of(px: &Platform, session: &Session) -> Result<Option<SignedIn>, Error> {
+    Ok(actor(px, session).await?.map(|(_, signed_in)| signed_in))
+}
+
+/// The same person's session goes on under a new id, with what changed.
+pub async fn renew(px: &Platform, session: &Session, signed_in: SignedIn) -> Result<(), Error> {
+    begin(px, session, signed_in).await
+}
+
+/// Notes in the session that the person just proved who they are.
+pub async fn note_proof(px: &Platform, session: &Session) -> Result<(), Error> {
+    prove(px, session).await
+}
+
 fn failed(error: tower_sessions::session::Error) -> Error {
     Error::Internal {
         doing: "reading the session",

@@ -21,7 +21,8 @@ pub fn authorise(
         actor.id = %actor.id, actor.door = actor.door.as_str(), action = action.as_str(),
         "refused"
     );
-    px.parts().denials.note(actor, action, resource, needed);
+    let words = crate::error::words_of(needed);
+    px.parts().denials.note(actor, action, resource, words);
     if may_know_of(actor, resource) {
         return Err(Error::Forbidden { action, needed });
     }

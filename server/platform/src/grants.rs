@@ -80,7 +80,7 @@ async fn view(px: &Platform, grant: GrantRecord) -> Result<GrantView, Error> {
 /// token's tier does not reach.
 pub async fn grant(px: &Platform, actor: &Actor, new: NewGrant) -> Result<GrantView, Error> {
     authorise(px, actor, Action::ChangeGrants, Resource::System)?;
-    people::require_recent_proof(px, actor)?;
+    people::require_recent_proof(px, actor, Action::ChangeGrants, Resource::System)?;
     check_environments(new.environments.as_ref())?;
     let name = subject_that_needs_it(px, &new.subject).await?;
     let record = record(px, actor, new);
@@ -107,7 +107,7 @@ pub async fn grant(px: &Platform, actor: &Actor, new: NewGrant) -> Result<GrantV
 /// Takes a grant back. Who is connected through it is not any more.
 pub async fn withdraw(px: &Platform, actor: &Actor, id: &str) -> Result<(), Error> {
     authorise(px, actor, Action::ChangeGrants, Resource::System)?;
-    people::require_recent_proof(px, actor)?;
+    people::require_recent_proof(px, actor, Action::ChangeGrants, Resource::System)?;
     let store = &px.parts().store;
     let found = store
         .grants()

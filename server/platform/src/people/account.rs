@@ -83,7 +83,7 @@ pub async fn change_password(
     if account.has_password() {
         admit(px, &attempt)?;
     } else {
-        require_recent_proof(px, actor)?;
+        require_recent_proof(px, actor, Action::ChangeOwnAccount, Resource::System)?;
     }
     if account.has_password() && !verify(px, Some(&account.password_hash), present).await? {
         let audit = audit(px, actor, &account, "gave a wrong password to change it");

@@ -35,7 +35,7 @@ pub async fn switch_person(
     disabled: bool,
 ) -> Result<PersonView, Error> {
     authorise(px, actor, Action::ChangePeople, Resource::System)?;
-    require_recent_proof(px, actor)?;
+    require_recent_proof(px, actor, Action::ChangePeople, Resource::System)?;
     let account = account(px, id).await?;
     if disabled {
         not_oneself(actor, id)?;
@@ -63,7 +63,7 @@ pub async fn set_administrator(
     is_administrator: bool,
 ) -> Result<PersonView, Error> {
     authorise(px, actor, Action::ChangePeople, Resource::System)?;
-    require_recent_proof(px, actor)?;
+    require_recent_proof(px, actor, Action::ChangePeople, Resource::System)?;
     let account = account(px, id).await?;
     let (tier, done) = if is_administrator {
         (Tier::Admin, "made {} an administrator")
@@ -82,7 +82,7 @@ pub async fn set_administrator(
 /// revoked.
 pub async fn delete_person(px: &Platform, actor: &Actor, id: &str) -> Result<(), Error> {
     authorise(px, actor, Action::ChangePeople, Resource::System)?;
-    require_recent_proof(px, actor)?;
+    require_recent_proof(px, actor, Action::ChangePeople, Resource::System)?;
     let account = account(px, id).await?;
     not_oneself(actor, id)?;
     let audit = audit(
@@ -101,7 +101,7 @@ pub async fn delete_person(px: &Platform, actor: &Actor, id: &str) -> Result<(),
 /// Takes a person's second factor away, who lost it. Whoever is signed in as them is signed out.
 pub async fn reset_second_factor(px: &Platform, actor: &Actor, id: &str) -> Result<(), Error> {
     authorise(px, actor, Action::ChangePeople, Resource::System)?;
-    require_recent_proof(px, actor)?;
+    require_recent_proof(px, actor, Action::ChangePeople, Resource::System)?;
     let account = account(px, id).await?;
     // One's own is turned off on one's own page.
     not_oneself(actor, id)?;

@@ -38,7 +38,7 @@ pub struct NewInvitation {
 
 pub async fn invite(px: &Platform, actor: &Actor, cmd: Invite) -> Result<NewInvitation, Error> {
     authorise(px, actor, Action::ChangePeople, Resource::System)?;
-    require_recent_proof(px, actor)?;
+    require_recent_proof(px, actor, Action::ChangePeople, Resource::System)?;
     let mut faults = Vec::new();
     let name = cmd
         .name

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use flukedeploy_domain::access::Actor;
+use flukedeploy_domain::access::{Action, Actor, Resource};
 use flukedeploy_domain::timestamp::from_unix_ms;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -115,7 +115,7 @@ pub async fn begin(
             let store = &px.parts().store;
             let bound = store.identity_of(&account.id, &config.issuer).await?;
             if wanted == Wanted::Bind {
-                require_recent_proof(px, actor)?;
+                require_recent_proof(px, actor, Action::ChangeOwnAccount, Resource::System)?;
             }
             match (&wanted, bound.is_some()) {
                 (Wanted::Bind, true) => return Err(bound_already()),

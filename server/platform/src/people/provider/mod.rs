@@ -21,7 +21,7 @@ use crate::config::ProviderConfig;
 use crate::error::Error;
 use crate::platform::Platform;
 use crate::ports::OutgoingError;
-use flukedeploy_domain::access::Actor;
+use flukedeploy_domain::access::{Action, Actor, Resource};
 
 /// Flows that are remembered as used.
 const REMEMBERED: usize = 10_000;
@@ -107,7 +107,7 @@ pub async fn identity(px: &Platform, actor: &Actor) -> Result<Option<IdentityVie
 /// Takes the binding away; all other sessions are over. An account keeps one way in.
 pub async fn unbind(px: &Platform, actor: &Actor) -> Result<(), Error> {
     let (account, session) = account::own(px, actor).await?;
-    require_recent_proof(px, actor)?;
+    require_recent_proof(px, actor, Action::ChangeOwnAccount, Resource::System)?;
     let config = config(px)?;
     if !account.has_password() {
         return Err(Error::NotNow(
