@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use flukedeploy_domain::access::Actor;
+use flukedeploy_domain::access::{Action, Actor, Resource};
+use flukedeploy_domain::names::{AppName, EnvironmentName};
+use flukedeploy_platform::authorise::authorise;
 use flukedeploy_platform::{Error, Platform};
 use leptos::prelude::{expect_context, use_context};
 use leptos_axum::ResponseOptions;
 use time::OffsetDateTime;
 
 use crate::forms::Typed;
+use crate::offers::Offers;
 
 /// The visitor's choice of colours, kept in a cookie so that the first paint is right.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -74,6 +77,17 @@ impl Desk {
             typed: use_context::<Typed>().unwrap_or_default(),
             answer: Answer::take(),
         }
+    }
+}
+
+impl Desk {
+    /// For pages that are nothing but a form: whoever may not send it is told so at once.
+    pub(crate) fn need(&self, action: Action, resource: Resource<'_>) -> Result<(), Error> {
+        authorise(&self.px, &self.actor, action, resource)
+    }
+
+    pub(crate) fn offers(&self, app: &AppName, environment: &EnvironmentName) -> Offers {
+        Offers::new(&self.actor, app, environment)
     }
 }
 

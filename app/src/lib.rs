@@ -14,6 +14,7 @@ mod context;
 mod csrf;
 mod forms;
 mod headers;
+mod offers;
 mod origin;
 mod pages;
 mod paths;

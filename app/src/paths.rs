@@ -48,6 +48,14 @@ pub(crate) fn app(name: &AppName) -> String {
     format!("/apps/{name}")
 }
 
+pub(crate) fn app_permissions(name: &AppName) -> String {
+    format!("/apps/{name}/permissions")
+}
+
+pub(crate) fn withdraw_in(name: &AppName, grant: &str) -> String {
+    format!("/apps/{name}/permissions/{}/withdraw", encoded(grant))
+}
+
 pub(crate) fn withdraw(grant: &str) -> String {
     format!("{PERMISSIONS}/{}/withdraw", encoded(grant))
 }
@@ -256,6 +264,7 @@ pub(crate) fn page_of(address: &str) -> String {
         ["", "people", _, "switch" | "role"] | ["", "people", "invitations", _, "revoke"] => {
             PEOPLE.to_owned()
         }
+        ["", "apps", name, "permissions", _, "withdraw"] => format!("/apps/{name}/permissions"),
         ["", "permissions", _, "withdraw"] => PERMISSIONS.to_owned(),
         ["", "account", "password"]
         | ["", "account", "sessions", ..]

@@ -111,6 +111,14 @@ where
             // Written while it comes in; whoever keeps it says how large it may be.
             post(forms::uploads::receive).layer(DefaultBodyLimit::disable()),
         )
+        .route(
+            "/apps/{name}/permissions",
+            post(forms::permissions::grant_in),
+        )
+        .route(
+            "/apps/{name}/permissions/{id}/withdraw",
+            post(forms::permissions::withdraw_in).get(to_page),
+        )
         .route("/apps/{name}/rollback", post(forms::deployments::rollback))
         .route(
             "/apps/{name}/environments/new",

@@ -1,3 +1,4 @@
+use flukedeploy_domain::access::{Action, Resource};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::get_environment;
@@ -24,6 +25,14 @@ async fn delete(
     name: &AppName,
     environment: &EnvironmentName,
 ) -> Result<AnyView, Error> {
+    if environment.is_production() {
+        desk.need(Action::DeleteApp, Resource::App(name))?;
+    } else {
+        desk.need(
+            Action::ChangeEnvironments,
+            Resource::Environment(name, environment),
+        )?;
+    }
     let app = get_environment(&desk.px, &desk.actor, name, environment).await?;
     let whole = environment.is_production();
     let (title, label, goes, typed_name) = if whole {

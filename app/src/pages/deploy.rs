@@ -1,3 +1,4 @@
+use flukedeploy_domain::access::{Action, Resource};
 use flukedeploy_domain::build::UploadId;
 use flukedeploy_domain::deployment::ValidationLevel;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
@@ -33,6 +34,7 @@ async fn deploy(
     environment: &EnvironmentName,
     sent: Option<UploadId>,
 ) -> Result<AnyView, Error> {
+    desk.need(Action::Deploy, Resource::Environment(name, environment))?;
     let app = get_environment(&desk.px, &desk.actor, name, environment).await?;
     let typed = &desk.typed;
     let mut strategies = vec![Choice::new(

@@ -1,3 +1,4 @@
+use flukedeploy_domain::access::{Action, Resource};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::get_app;
@@ -18,6 +19,7 @@ pub(crate) fn NewEnvironmentPage() -> impl IntoView {
 
 async fn form(desk: Desk, name: &AppName) -> Result<AnyView, Error> {
     let app = get_app(&desk.px, &desk.actor, name).await?;
+    desk.need(Action::ChangeEnvironments, Resource::SomeOf(name))?;
     let typed = &desk.typed;
     let root = desk.px.config().root_domain.to_string();
     let choices = app

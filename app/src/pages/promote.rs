@@ -1,3 +1,4 @@
+use flukedeploy_domain::access::{Action, Resource};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::{get_app, list_releases};
@@ -30,6 +31,7 @@ async fn promote(
     release: Option<String>,
 ) -> Result<AnyView, Error> {
     let app = get_app(&desk.px, &desk.actor, name).await?;
+    desk.need(Action::Deploy, Resource::SomeOf(name))?;
     let typed = &desk.typed;
     let head = |lead: &str| {
         PageHead::new(format!("Promote {name}"))
@@ -40,7 +42,10 @@ async fn promote(
     let others = app.environments.iter().filter(|e| !e.name.is_production());
     let first = others.map(|e| e.name.to_string()).next();
     let Some(first) = first else {
-        let more = view! { <a class="button button-primary" href=paths::new_environment(name)>"New environment"</a> };
+        let more = desk
+            .offers(name, &EnvironmentName::production())
+            .new_environment
+            .then(|| view! { <a class="button button-primary" href=paths::new_environment(name)>"New environment"</a> });
         let content = view! {
             {head("From one environment to another.")}
             {empty("There is no other environment", "Make one, deploy to it, and promote what proved itself there.", more)}

@@ -1,3 +1,4 @@
+use flukedeploy_domain::access::{Action, Resource};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::list_releases;
@@ -24,6 +25,7 @@ async fn rollback(
     environment: &EnvironmentName,
     wanted: Option<String>,
 ) -> Result<AnyView, Error> {
+    desk.need(Action::Rollback, Resource::Environment(name, environment))?;
     let releases = list_releases(&desk.px, &desk.actor, name, environment, 100).await?;
     let typed = &desk.typed;
     let serving = releases.iter().find(|release| release.active);

@@ -1,3 +1,4 @@
+use flukedeploy_domain::access::{Action, Resource};
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
 use flukedeploy_platform::apps::get_environment;
@@ -23,6 +24,7 @@ async fn upload(
     name: &AppName,
     environment: &EnvironmentName,
 ) -> Result<AnyView, Error> {
+    desk.need(Action::Deploy, Resource::Environment(name, environment))?;
     get_environment(&desk.px, &desk.actor, name, environment).await?;
     let back = paths::within(&paths::deploy(name), environment);
     let typed = &desk.typed;

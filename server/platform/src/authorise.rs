@@ -5,6 +5,12 @@ use flukedeploy_domain::access::{Action, Actor, Resource, lacks, may_know_of};
 use crate::error::Error;
 use crate::platform::Platform;
 
+/// Whether it would be let through: for pages, which offer only what is. Nothing is written down, and
+/// the use case asks again.
+pub fn may(actor: &Actor, action: Action, resource: Resource<'_>) -> bool {
+    lacks(actor, action, resource).is_none()
+}
+
 /// # Errors
 /// [`Error::Forbidden`] naming what would do; for what the actor may not know of, the error of
 /// something that does not exist.

@@ -14,7 +14,7 @@ use flukedeploy_domain::deployment::{DeploymentSummary, ReplicaCounts, State, St
 use flukedeploy_domain::health::HealthGate;
 use flukedeploy_domain::job::Jobs;
 use flukedeploy_domain::log_entry::LogEntry;
-use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname};
+use flukedeploy_domain::names::{AppName, EnvironmentName, Hostname, ProjectName};
 use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::timestamp;
 use serde::{Deserialize, Serialize};
@@ -305,6 +305,56 @@ pub struct GrantView {
     #[serde(with = "timestamp")]
     pub created_at: OffsetDateTime,
     pub created_by: String,
+}
+
+/// Why somebody may do something in an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    Administrator,
+    /// By a grant of this id in the app itself.
+    Granted(String),
+    Project(ProjectName),
+    /// A token, within what it was made with; its own grant in the app, if it has one.
+    Token {
+        grant: Option<String>,
+    },
+}
+
+/// What somebody may do in an app, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandingView {
+    pub name: String,
+    pub role: Role,
+    /// Only in these; `None`: in all.
+    pub environments: Option<BTreeSet<EnvironmentName>>,
+    pub why: Why,
+}
+
+impl StandingView {
+    pub(crate) fn everywhere(name: &str, why: Why) -> Self {
+        Self {
+            name: name.to_owned(),
+            role: Role::Maintainer,
+            environments: None,
+            why,
+        }
+    }
+
+    pub(crate) fn granted(name: &str, grant: &GrantView) -> Self {
+        let why = match &grant.target {
+            Target::App(_) => Why::Granted(grant.id.clone()),
+            Target::Project(project) => Why::Project(project.clone()),
+        };
+        Self::everywhere(name, why)
+    }
+
+    /// The grant that can be taken back here.
+    pub fn grant(&self) -> Option<&str> {
+        match &self.why {
+            Why::Granted(id) | Why::Token { grant: Some(id) } => Some(id),
+            _ => None,
+        }
+    }
 }
 
 /// Where a token may act.
