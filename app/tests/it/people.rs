@@ -36,7 +36,7 @@ async fn link(stand: &Stand, name: Option<&str>, is_administrator: bool) -> Stri
     path.to_owned()
 }
 
-async fn joined(stand: &Stand, name: &str, is_administrator: bool) -> Browser {
+pub(crate) async fn joined(stand: &Stand, name: &str, is_administrator: bool) -> Browser {
     let link = link(stand, Some(name), is_administrator).await;
     let mut browser = Browser::new(stand);
     let fields = [("password", OTHER), ("password_again", OTHER)];
@@ -65,7 +65,7 @@ async fn age_proof(stand: &Stand, browser: &Browser) {
     sessions.save(&record).await.unwrap();
 }
 
-async fn id_of(stand: &Stand, name: &str) -> String {
+pub(crate) async fn id_of(stand: &Stand, name: &str) -> String {
     let people = people::list_people(&stand.px, &Actor::system())
         .await
         .unwrap();
