@@ -1,4 +1,4 @@
-//! Signing in with an account elsewhere: OpenID Connect, the authorization code flow with PKCE.
+//! Signing in with an account elsewhere: `OpenID` Connect, the authorization code flow with PKCE.
 //!
 //! One provider, named by the settings. An account here is bound to issuer and subject, never to an
 //! e-mail address, which providers hand on to others; and only by its owner: from their own page,

@@ -246,7 +246,7 @@ pub(super) fn verify(token: &str, keys: &Keys, expected: &Expected<'_>) -> Resul
     let shown = [claims.preferred_username, claims.email, claims.name];
     Ok(Vouched {
         subject: claims.sub,
-        shown: shown.into_iter().flatten().find_map(readable),
+        shown: shown.iter().flatten().find_map(|text| readable(text)),
     })
 }
 
@@ -306,8 +306,8 @@ fn json<T: DeserializeOwned>(text: &str) -> Option<T> {
 }
 
 /// Foreign text for a page.
-fn readable(text: String) -> Option<String> {
-    crate::people::display_name(Some(&text)).ok().flatten()
+fn readable(text: &str) -> Option<String> {
+    crate::people::display_name(Some(text)).ok().flatten()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A small OpenID Connect provider over HTTP. It signs with real keys, and lies as it is told.
+//! A small `OpenID` Connect provider over HTTP. It signs with real keys, and lies as it is told.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
