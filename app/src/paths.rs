@@ -266,9 +266,9 @@ pub(crate) fn page_of(address: &str) -> String {
         }
         ["", "apps", name, "permissions", _, "withdraw"] => format!("/apps/{name}/permissions"),
         ["", "permissions", _, "withdraw"] => PERMISSIONS.to_owned(),
-        ["", "account", "password"]
-        | ["", "account", "sessions", ..]
-        | ["", "account", "provider", ..] => ACCOUNT.to_owned(),
+        ["", "account", "password"] | ["", "account", "sessions" | "provider", ..] => {
+            ACCOUNT.to_owned()
+        }
         ["", "account", "confirm", _] => CONFIRM.to_owned(),
         ["", "sign-in", "provider", ..] => SIGN_IN.to_owned(),
         ["", "invitations", secret, "provider"] => invitation(secret),
