@@ -108,7 +108,7 @@ fn acts(person: &PersonView) -> impl IntoView + use<> {
             </form>
             <form method="post" action=paths::role_of_person(&person.id)>
                 <input type="hidden" name="is_administrator" value=role/>
-                <button class="button button-small" aria-label=format!("Make {name} {role_word}")>{format!("Make {role_word}")}</button>
+                <button class="button button-small" aria-label=format!("Make {role_word}: {name}")>{format!("Make {role_word}")}</button>
             </form>
             {reset}
             <a class="button button-small button-danger" href=paths::delete_person(&person.id) aria-label=format!("Delete {name}")>"Delete"</a>
