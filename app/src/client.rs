@@ -31,7 +31,7 @@ pub fn address(px: &Platform, headers: &HeaderMap, extensions: &Extensions) -> O
 }
 
 /// Who sends this request, as far as can be told.
-pub(crate) fn origin(px: &Platform, extensions: &Extensions, headers: &HeaderMap) -> Origin {
+pub fn origin(px: &Platform, extensions: &Extensions, headers: &HeaderMap) -> Origin {
     Origin {
         address: address(px, headers, extensions),
         user_agent: headers

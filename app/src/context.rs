@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use flukedeploy_domain::access::{Action, Actor, Resource};
+use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::authorise::authorise;
 use flukedeploy_platform::{Error, Platform};
 use leptos::prelude::{expect_context, use_context};
@@ -11,6 +12,7 @@ use leptos_axum::ResponseOptions;
 use time::OffsetDateTime;
 
 use crate::forms::Typed;
+use crate::offers::Offers;
 
 /// The visitor's choice of colours, kept in a cookie so that the first paint is right.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -88,6 +90,10 @@ impl Desk {
     /// As the use case that the form leads to.
     pub(crate) fn require(&self, action: Action, resource: Resource<'_>) -> Result<(), Error> {
         authorise(&self.px, &self.actor, action, resource)
+    }
+
+    pub(crate) fn offers(&self, app: &AppName, environment: &EnvironmentName) -> Offers {
+        Offers::new(&self.actor, app, environment)
     }
 }
 

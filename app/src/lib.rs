@@ -15,6 +15,7 @@ mod csrf;
 mod forms;
 mod headers;
 mod hosts;
+mod offers;
 mod origin;
 mod pages;
 mod paths;
@@ -26,8 +27,9 @@ mod shell;
 mod words;
 
 pub use client::address as client_address;
+pub use client::origin as person_origin;
 pub use origin::origin_of;
 pub use router::{
     DashboardSettings, FORM_ADDRESSES, accept_session, dashboard_router, page_addresses,
 };
-pub use session::still_signed_in;
+pub use session::{note_proof, owner_of, renew, still_signed_in};

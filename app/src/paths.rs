@@ -28,6 +28,11 @@ pub(crate) const CONNECT: &str = "/connect";
 pub(crate) const SIGN_IN: &str = "/sign-in";
 pub(crate) const SIGN_OUT: &str = "/sign-out";
 pub(crate) const SIGN_IN_CODE: &str = "/sign-in/code";
+pub(crate) const PROVIDER: &str = "/sign-in/provider";
+pub(crate) const PROVIDER_CALLBACK: &str = "/sign-in/provider/callback";
+pub(crate) const CONNECT_PROVIDER: &str = "/account/provider";
+pub(crate) const DISCONNECT_PROVIDER: &str = "/account/provider/disconnect";
+pub(crate) const CONFIRM_PROVIDER: &str = "/account/confirm/provider";
 pub(crate) const SET_UP: &str = "/setup";
 pub(crate) const INVITATIONS: &str = "/invitations";
 pub(crate) const PERMISSIONS: &str = "/permissions";
@@ -49,6 +54,14 @@ pub(crate) fn app(name: &AppName) -> String {
 
 pub(crate) fn project(name: &ProjectName) -> String {
     format!("{PROJECTS}/{name}")
+}
+
+pub(crate) fn app_permissions(name: &AppName) -> String {
+    format!("/apps/{name}/permissions")
+}
+
+pub(crate) fn withdraw_in(name: &AppName, grant: &str) -> String {
+    format!("/apps/{name}/permissions/{}/withdraw", encoded(grant))
 }
 
 pub(crate) fn withdraw(grant: &str) -> String {
@@ -191,12 +204,20 @@ pub(crate) fn invitation(secret: &str) -> String {
     format!("{INVITATIONS}/{}", encoded(secret))
 }
 
+pub(crate) fn accept_elsewhere(secret: &str) -> String {
+    format!("{INVITATIONS}/{}/provider", encoded(secret))
+}
+
 pub(crate) fn revoke_invitation(id: &str) -> String {
     format!("{PEOPLE}/invitations/{}/revoke", encoded(id))
 }
 
 pub(crate) fn switch_person(id: &str) -> String {
     format!("{PEOPLE}/{}/switch", encoded(id))
+}
+
+pub(crate) fn role_of_person(id: &str) -> String {
+    format!("{PEOPLE}/{}/role", encoded(id))
 }
 
 pub(crate) fn reset_person(id: &str) -> String {
@@ -273,12 +294,18 @@ pub(crate) fn page_of(address: &str) -> String {
             let webhook = delivery.rsplit_once('-').map_or("", |(webhook, _)| webhook);
             format!("{WEBHOOKS}/{webhook}")
         }
-        ["", "people", _, "switch"] | ["", "people", "invitations", _, "revoke"] => {
+        ["", "people", _, "switch" | "role"] | ["", "people", "invitations", _, "revoke"] => {
             PEOPLE.to_owned()
         }
         ["", "approvals", _, "decide"] => APPROVALS.to_owned(),
+        ["", "apps", name, "permissions", _, "withdraw"] => format!("/apps/{name}/permissions"),
         ["", "permissions", _, "withdraw"] => PERMISSIONS.to_owned(),
-        ["", "account", "password"] | ["", "account", "sessions", ..] => ACCOUNT.to_owned(),
+        ["", "account", "password"] | ["", "account", "sessions" | "provider", ..] => {
+            ACCOUNT.to_owned()
+        }
+        ["", "account", "confirm", _] => CONFIRM.to_owned(),
+        ["", "sign-in", "provider", ..] => SIGN_IN.to_owned(),
+        ["", "invitations", secret, "provider"] => invitation(secret),
         ["", "account", "second-factor", _] => SECOND_FACTOR.to_owned(),
         ["", section, name, button] if BUTTONS.contains(&button) => {
             format!("/{section}/{name}{query}")
@@ -376,6 +403,10 @@ mod tests {
             ("/people/p1/delete", "/people/p1/delete"),
             ("/people/invitations/i1/revoke", "/people"),
             ("/account/password", "/account"),
+            ("/account/provider/disconnect", "/account"),
+            ("/account/confirm/provider", "/account/confirm"),
+            ("/sign-in/provider", "/sign-in"),
+            ("/invitations/s3cret/provider", "/invitations/s3cret"),
             ("/account/sessions/s1/end", "/account"),
             ("/account/second-factor/off", "/account/second-factor"),
             ("/account/second-factor", "/account/second-factor"),

@@ -124,6 +124,20 @@ pub(crate) fn plain_page(status: StatusCode, title: &str, text: &str) -> Respons
     (status, [(CACHE_CONTROL, "no-store")], Html(html)).into_response()
 }
 
+/// A page that leads elsewhere, for browsers that do not go there by themselves.
+pub(crate) fn way_on(address: &str) -> Response {
+    let html = format!(
+        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Going on · FlukeDeploy</title>\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <link rel=\"stylesheet\" href=\"{css}\"></head><body><main class=\"gate\"><div class=\"gate-box gate-wide\">\
+         <h1>Going on</h1><p class=\"gate-lead\">You sign in there, and come back.</p>\
+         <p><a class=\"link\" href=\"{address}\">Go on, if nothing happens</a></p></div></main></body></html>",
+        address = escaped(address).replace('"', "&quot;"),
+        css = crate::assets::url("main.css"),
+    );
+    ([(CACHE_CONTROL, "no-store")], Html(html)).into_response()
+}
+
 /// An RFC 9457 problem, for callers that are programs.
 pub(crate) fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
     let title = status.canonical_reason().unwrap_or("Error");

@@ -39,6 +39,7 @@ where
     }
     pages
         .merge(forms())
+        .route(paths::PROVIDER_CALLBACK, get(forms::provider::callback))
         .fallback(show)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(px.clone(), session::gate))
@@ -70,6 +71,11 @@ forms! {
     paths::SIGN_IN => post(forms::session::sign_in),
     paths::SIGN_OUT => post(forms::session::sign_out),
     paths::SIGN_IN_CODE => post(forms::session::second_step),
+    paths::PROVIDER => post(forms::provider::sign_in).get(to_page),
+    "/invitations/{secret}/provider" => post(forms::provider::accept).get(to_page),
+    paths::CONNECT_PROVIDER => post(forms::provider::connect).get(to_page),
+    paths::DISCONNECT_PROVIDER => post(forms::provider::disconnect).get(to_page),
+    paths::CONFIRM_PROVIDER => post(forms::provider::confirm).get(to_page),
     "/setup/{token}" => post(forms::session::set_up),
     "/invitations/{secret}" => post(forms::session::accept),
     paths::ACCOUNT => post(forms::account::rename),
@@ -107,6 +113,9 @@ forms! {
     "/deployments/{id}/steer" => post(forms::deployments::steer).get(to_page),
     "/approvals/{id}/decide" => post(forms::approvals::decide).get(to_page),
     "/apps/{name}/approvals" => post(forms::approvals::set_policy).get(to_page),
+    "/people/{id}/role" => post(forms::people::set_role).get(to_page),
+    "/apps/{name}/permissions" => post(forms::permissions::grant_in),
+    "/apps/{name}/permissions/{id}/withdraw" => post(forms::permissions::withdraw_in).get(to_page),
     paths::TOKENS => post(forms::tokens::create),
     "/tokens/{id}/revoke" => post(forms::tokens::revoke),
     paths::CREDENTIALS => post(forms::credentials::store),

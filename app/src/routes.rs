@@ -12,6 +12,7 @@ use leptos_router::path;
 use crate::pages::{
     account::AccountPage,
     app::AppPage,
+    app_permissions::AppPermissionsPage,
     approvals::ApprovalsPage,
     apps::AppsPage,
     audit::AuditPage,
@@ -71,6 +72,7 @@ pub(crate) fn App() -> impl IntoView {
                 <Route path=path!("/apps/:name/promote") view=PromotePage/>
                 <Route path=path!("/apps/:name/rollback") view=RollbackPage/>
                 <Route path=path!("/apps/:name/logs") view=LogsPage/>
+                <Route path=path!("/apps/:name/permissions") view=AppPermissionsPage/>
                 <Route path=path!("/apps/:name/delete") view=DeleteAppPage/>
                 <Route path=path!("/deployments") view=DeploymentsPage/>
                 <Route path=path!("/deployments/:id") view=DeploymentPage/>

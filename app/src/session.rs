@@ -6,7 +6,7 @@ use axum::response::Response;
 use flukedeploy_domain::access::Actor;
 use flukedeploy_domain::timestamp::to_unix_ms;
 use flukedeploy_platform::identity::{self, SignedIn};
-use flukedeploy_platform::people::HalfSignedIn;
+use flukedeploy_platform::people::{Flow, HalfSignedIn};
 use flukedeploy_platform::{Error, Platform};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
@@ -24,6 +24,8 @@ use crate::{csrf, hosts, paths, render};
 const KEY: &str = "signed_in";
 /// Of somebody whose password was right and who owes a code: not signed in.
 const HALF: &str = "half_signed_in";
+/// Of somebody who went to the sign-in provider.
+const FLOW: &str = "elsewhere";
 /// How often a session in use is written anew: often enough to tell when it was last used, seldom
 /// enough that reading pages does not write.
 const RENEW_AFTER_MS: i64 = 300_000;
@@ -96,6 +98,20 @@ pub(crate) async fn prove(px: &Platform, session: &Session) -> Result<(), Error>
     begin(px, session, proved).await
 }
 
+/// Keeps what somebody goes to the sign-in provider with; a later one takes its place.
+pub(crate) async fn begin_flow(session: &Session, flow: Flow) -> Result<(), Error> {
+    session.insert(FLOW, flow).await.map_err(failed)
+}
+
+/// Takes it out, and stores that it is gone before it is used.
+pub(crate) async fn take_flow(session: &Session) -> Result<Option<Flow>, Error> {
+    let flow = session.remove::<Flow>(FLOW).await.map_err(failed)?;
+    if flow.is_some() {
+        session.save().await.map_err(failed)?;
+    }
+    Ok(flow)
+}
+
 pub(crate) async fn end(session: &Session) -> Result<(), Error> {
     session.flush().await.map_err(failed)
 }
@@ -126,6 +142,21 @@ pub(crate) async fn actor(
 pub async fn still_signed_in(px: &Platform, session: &Session) -> Result<Option<Actor>, Error> {
     session.load().await.map_err(failed)?;
     Ok(actor(px, session).await?.map(|(actor, _)| actor))
+}
+
+/// The session's owner as it is stored, if it is not over.
+pub async fn owner_of(px: &Platform, session: &Session) -> Result<Option<SignedIn>, Error> {
+    Ok(actor(px, session).await?.map(|(_, signed_in)| signed_in))
+}
+
+/// The same person's session goes on under a new id, with what changed.
+pub async fn renew(px: &Platform, session: &Session, signed_in: SignedIn) -> Result<(), Error> {
+    begin(px, session, signed_in).await
+}
+
+/// Notes in the session that the person just proved who they are.
+pub async fn note_proof(px: &Platform, session: &Session) -> Result<(), Error> {
+    prove(px, session).await
 }
 
 fn failed(error: tower_sessions::session::Error) -> Error {
@@ -249,6 +280,8 @@ fn is_upload(headers: &HeaderMap) -> bool {
 fn is_open(path: &str) -> bool {
     path == paths::SIGN_IN
         || path == paths::SIGN_IN_CODE
+        || path == paths::PROVIDER
+        || path == paths::PROVIDER_CALLBACK
         || path == paths::THEME
         || path == paths::SET_UP
         || path

@@ -153,7 +153,7 @@ export async function signIn(page) {
   if (page.url() === 'about:blank') await page.goto('/sign-in');
   await page.getByLabel('Name').fill('admin');
   await page.getByLabel('Password').fill(PASSWORD);
-  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('button', { name: 'Sign in', exact: true }).click();
   await page.getByRole('navigation', { name: 'Main' }).waitFor();
 }
 

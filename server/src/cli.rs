@@ -179,6 +179,18 @@ pub struct Settings {
         value_name = "DAYS"
     )]
     pub session_days: u32,
+    /// `OpenID` Connect provider that people may sign in with, to the letter as it calls itself
+    #[arg(long, env = "FLUKEDEPLOY_OIDC_ISSUER", value_name = "URL")]
+    pub oidc_issuer: Option<String>,
+    /// What the provider calls this control plane
+    #[arg(long, env = "FLUKEDEPLOY_OIDC_CLIENT_ID", value_name = "ID")]
+    pub oidc_client_id: Option<String>,
+    /// File with the secret that the provider gave (or set `FLUKEDEPLOY_OIDC_CLIENT_SECRET`)
+    #[arg(long, env = "FLUKEDEPLOY_OIDC_CLIENT_SECRET_FILE", value_name = "FILE")]
+    pub oidc_client_secret_file: Option<PathBuf>,
+    /// The provider's name on the sign-in page [default: its host]
+    #[arg(long, env = "FLUKEDEPLOY_OIDC_NAME", value_name = "NAME")]
+    pub oidc_name: Option<String>,
     /// Image scanner that validation runs: `trivy` or `grype`, a program and its own arguments
     #[arg(long, env = "FLUKEDEPLOY_SCANNER", value_name = "COMMAND")]
     pub scanner: Option<String>,

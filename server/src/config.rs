@@ -1,6 +1,8 @@
 //! What we need to run, made from what was typed. Reports every fault at once, before anything
 //! starts.
 
+mod provider;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +10,7 @@ use flukedeploy_domain::addresses::{AllowedAddresses, Networks};
 use flukedeploy_domain::app::LogSettings;
 use flukedeploy_domain::deployment::PhaseName;
 use flukedeploy_domain::names::{Hostname, InstanceName};
-use flukedeploy_platform::config::{LogsConfig, SessionsConfig};
+use flukedeploy_platform::config::{LogsConfig, ProviderConfig, SessionsConfig};
 use flukedeploy_platform::secret::Secret;
 
 use crate::cli::Settings;
@@ -33,16 +35,29 @@ pub struct Config {
     pub scanner: Option<ScannerCommand>,
     /// What repositories and webhooks may name beside the public internet.
     pub allowed_addresses: AllowedAddresses,
+    /// The same as they were typed.
+    allow_addresses: Vec<String>,
     /// Of a source archive as it comes in.
     pub max_source_bytes: u64,
     pub logs: LogsConfig,
     pub sessions: SessionsConfig,
     pub trusted_proxies: Networks,
+    pub provider: Option<ProviderConfig>,
     /// Left to others on the disk of the logs.
     pub log_min_free_bytes: u64,
     pub admin_password: Option<Secret>,
     pub api_token: Option<Secret>,
     pub hold_in_phase: Option<PhaseName>,
+}
+
+impl Config {
+    /// Where the sign-in provider may be asked.
+    pub(crate) fn provider_addresses(&self) -> AllowedAddresses {
+        match &self.provider {
+            Some(provider) => provider::reachable(provider, &self.allow_addresses),
+            None => AllowedAddresses::default(),
+        }
+    }
 }
 
 /// Everything that is wrong with the settings.
@@ -179,6 +194,7 @@ impl Config {
                 .map_err(|fault| faults.push(format!("--scanner {fault}")))
                 .ok()
         });
+        let provider = provider::settings(&mut faults, settings, environment);
         let hold_in_phase = hold(&mut faults, environment);
         match (instance, root_domain) {
             (Some(instance), Some(root_domain)) if faults.is_empty() => Ok(Self {
@@ -203,6 +219,7 @@ impl Config {
                 builds_at_once: settings.builds_at_once,
                 scanner,
                 allowed_addresses,
+                allow_addresses: settings.allow_addresses.clone(),
                 max_source_bytes: u64::from(settings.max_source_mb) * 1024 * 1024,
                 registry_auth_file: settings.registry_auth_file.clone().or_else(|| {
                     environment("HOME").map(|home| Path::new(&home).join(".docker/config.json"))
@@ -216,6 +233,7 @@ impl Config {
                     longest: time::Duration::days(i64::from(settings.session_days)),
                 },
                 trusted_proxies,
+                provider,
                 log_min_free_bytes: u64::from(settings.log_min_free_mb) << 20,
                 admin_password,
                 api_token,

@@ -11,9 +11,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use flukedeploy_domain::addresses::{AllowedAddresses, is_odd_address};
 use flukedeploy_domain::webhook::WebhookUrl;
-use flukedeploy_platform::ports::{Answer, Outgoing, OutgoingError, OutgoingRequest};
-use http::header::{CONNECTION, CONTENT_TYPE, HOST};
-use http::{HeaderValue, Request, Response, Uri};
+use flukedeploy_platform::ports::{
+    Answer, IdentityProvider, Outgoing, OutgoingError, OutgoingRequest, ProviderAnswer,
+    ProviderRequest,
+};
+use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -29,6 +32,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const WHOLE: Duration = Duration::from_secs(10);
 /// What is read of an answer.
 const ANSWER_LIMIT_BYTES: usize = 64 * 1024;
+/// The same of a sign-in provider: large ones publish many keys.
+const PROVIDER_LIMIT_BYTES: usize = 256 * 1024;
 /// Addresses of one name that are tried.
 const ADDRESSES: usize = 4;
 
@@ -135,12 +140,21 @@ impl Network {
 
     /// Sends one `POST` on a connection of its own and reads the answer, as far as the limit.
     pub(crate) async fn exchange(&self, post: Post<'_>) -> Result<Response<Bytes>, OutgoingError> {
-        let target = Target::of(post.url)?;
+        let target = Target::of(post.url.as_str())?;
+        let message = target.message(post)?;
+        self.carry(&target, message, ANSWER_LIMIT_BYTES).await
+    }
+
+    async fn carry(
+        &self,
+        target: &Target,
+        message: Request<Full<Bytes>>,
+        limit: usize,
+    ) -> Result<Response<Bytes>, OutgoingError> {
         let connect = self.connect(&target.host, target.port, target.tls);
         let stream = tokio::time::timeout(CONNECT, connect)
             .await
             .map_err(|_| OutgoingError::TimedOut(CONNECT))??;
-        let message = target.message(post)?;
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_headers(100)
             .max_buf_size(ANSWER_LIMIT_BYTES)
@@ -152,7 +166,7 @@ impl Network {
         driver.spawn(connection);
         let answer = sender.send_request(message).await.map_err(broken)?;
         let (head, body) = answer.into_parts();
-        Ok(Response::from_parts(head, read_all(body).await?))
+        Ok(Response::from_parts(head, read_all(body, limit).await?))
     }
 }
 
@@ -175,6 +189,22 @@ impl Outgoing for Network {
             .unwrap_or(Err(OutgoingError::TimedOut(WHOLE)))?;
         let status = answer.status().as_u16();
         Ok(Answer { status })
+    }
+}
+
+#[async_trait]
+impl IdentityProvider for Network {
+    async fn send(&self, request: &ProviderRequest) -> Result<ProviderAnswer, OutgoingError> {
+        let target = Target::of(&request.url)?;
+        let message = target.question(request)?;
+        let answer =
+            tokio::time::timeout(WHOLE, self.carry(&target, message, PROVIDER_LIMIT_BYTES))
+                .await
+                .unwrap_or(Err(OutgoingError::TimedOut(WHOLE)))?;
+        Ok(ProviderAnswer {
+            status: answer.status().as_u16(),
+            body: answer.into_body(),
+        })
     }
 }
 
@@ -202,8 +232,8 @@ struct Target {
 }
 
 impl Target {
-    fn of(url: &WebhookUrl) -> Result<Self, OutgoingError> {
-        let uri: Uri = url.as_str().parse().map_err(broken)?;
+    fn of(url: &str) -> Result<Self, OutgoingError> {
+        let uri: Uri = url.parse().map_err(broken)?;
         let tls = uri.scheme_str() == Some("https");
         let authority = uri
             .authority()
@@ -216,6 +246,32 @@ impl Target {
             authority: authority.as_str().to_owned(),
             path: path.to_owned(),
         })
+    }
+
+    fn question(&self, request: &ProviderRequest) -> Result<Request<Full<Bytes>>, OutgoingError> {
+        let method = if request.form.is_some() {
+            Method::POST
+        } else {
+            Method::GET
+        };
+        let mut message = Request::builder()
+            .method(method)
+            .uri(self.path.as_str())
+            .header(HOST, self.authority.as_str())
+            .header(CONNECTION, HeaderValue::from_static("close"))
+            .header(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(authorization) = &request.authorization {
+            let mut value = HeaderValue::from_str(authorization.expose()).map_err(broken)?;
+            value.set_sensitive(true);
+            message = message.header(AUTHORIZATION, value);
+        }
+        let mut body = Bytes::new();
+        if let Some(form) = &request.form {
+            body = Bytes::copy_from_slice(form.expose().as_bytes());
+            let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+            message = message.header(CONTENT_TYPE, kind);
+        }
+        message.body(Full::new(body)).map_err(broken)
     }
 
     fn message(&self, post: Post<'_>) -> Result<Request<Full<Bytes>>, OutgoingError> {
@@ -235,15 +291,13 @@ pub(crate) fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>)
 }
 
 /// Reads an answer to its end, so that the sender sees that it was heard.
-async fn read_all(mut body: Incoming) -> Result<Bytes, OutgoingError> {
+async fn read_all(mut body: Incoming, limit: usize) -> Result<Bytes, OutgoingError> {
     let mut read = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(broken)?;
         read.extend(frame.data_ref().into_iter().flatten());
-        if read.len() > ANSWER_LIMIT_BYTES {
-            return Err(OutgoingError::TooLong {
-                limit_bytes: ANSWER_LIMIT_BYTES,
-            });
+        if read.len() > limit {
+            return Err(OutgoingError::TooLong { limit_bytes: limit });
         }
     }
     Ok(read.into())

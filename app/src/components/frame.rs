@@ -82,6 +82,7 @@ fn to_decide(waiting: usize) -> impl IntoView {
 fn account(desk: &Desk) -> impl IntoView + use<> {
     let chosen = desk.theme;
     let is_administrator = desk.actor.is_administrator();
+    let may = |action| may_somewhere(&desk.actor, action);
     let themes: Vec<_> = Theme::ALL
         .into_iter()
         .map(|theme| {
@@ -107,10 +108,10 @@ fn account(desk: &Desk) -> impl IntoView + use<> {
                 <hr/>
                 <div class="menu-phone">
                     {is_administrator.then(|| view! { <a class="menu-item" href=paths::PEOPLE>"People"</a> })}
-                    {is_administrator.then(|| view! { <a class="menu-item" href=paths::AUDIT>"Audit"</a> })}
-                    <a class="menu-item" href=paths::TOKENS>"Tokens"</a>
-                    <a class="menu-item" href=paths::CREDENTIALS>"Credentials"</a>
-                    <a class="menu-item" href=paths::WEBHOOKS>"Webhooks"</a>
+                    {may(Action::ViewAudit).then(|| view! { <a class="menu-item" href=paths::AUDIT>"Audit"</a> })}
+                    {may(Action::ListTokens).then(|| view! { <a class="menu-item" href=paths::TOKENS>"Tokens"</a> })}
+                    {may(Action::ListCredentials).then(|| view! { <a class="menu-item" href=paths::CREDENTIALS>"Credentials"</a> })}
+                    {may(Action::ListWebhooks).then(|| view! { <a class="menu-item" href=paths::WEBHOOKS>"Webhooks"</a> })}
                     <a class="menu-item" href=paths::CONNECT>"API and MCP"</a>
                     <hr/>
                 </div>

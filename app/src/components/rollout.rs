@@ -4,10 +4,14 @@ use flukedeploy_domain::deployment::{DeploymentSummary, RolloutSummary};
 use flukedeploy_domain::release::ReleaseNo;
 use leptos::prelude::*;
 
+use crate::offers::Offers;
 use crate::paths;
 
 /// Drawn only where there is something to move traffic away from.
-pub(crate) fn rollout(deployment: &DeploymentSummary) -> Option<impl IntoView + use<>> {
+pub(crate) fn rollout(
+    deployment: &DeploymentSummary,
+    offers: Offers,
+) -> Option<impl IntoView + use<>> {
     let rollout = deployment.rollout.clone()?;
     let former = deployment.from_release?;
     // It is on its way back: nothing of this is left to steer.
@@ -45,17 +49,21 @@ pub(crate) fn rollout(deployment: &DeploymentSummary) -> Option<impl IntoView + 
             {(!rollout.holding).then(|| share_bar(deployment.release, former, rollout.percent))}
             <p class="hint">{note}" Abort goes back to release "{former.to_string()}"."</p>
             <div class="buttons">
-                <form method="post" action=paths::steer(&deployment.deployment_id)>
-                    <button class="button" id="steer-pause" name="how" value=pause>{word}</button>
-                </form>
-                {promote.then(|| view! {
+                {offers.steer.then(|| view! {
+                    <form method="post" action=paths::steer(&deployment.deployment_id)>
+                        <button class="button" id="steer-pause" name="how" value=pause>{word}</button>
+                    </form>
+                })}
+                {(promote && offers.steer).then(|| view! {
                     <form method="post" action=paths::steer(&deployment.deployment_id)>
                         <button class="button" id="steer-promote" name="how" value="promote">"Promote"</button>
                     </form>
                 })}
-                <form method="post" action=paths::cancel(&deployment.deployment_id)>
-                    <button class="button button-danger" id="abort">"Abort"</button>
-                </form>
+                {offers.cancel.then(|| view! {
+                    <form method="post" action=paths::cancel(&deployment.deployment_id)>
+                        <button class="button button-danger" id="abort">"Abort"</button>
+                    </form>
+                })}
             </div>
         </section>
     })

@@ -16,6 +16,7 @@ pub(crate) mod parts;
 pub(crate) mod people;
 pub(crate) mod permissions;
 pub(crate) mod projects;
+pub(crate) mod provider;
 pub(crate) mod session;
 pub(crate) mod sources;
 pub(crate) mod theme;

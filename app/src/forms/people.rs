@@ -55,6 +55,16 @@ pub(crate) async fn switch(Path(id): Path<String>, form: Sent) -> Response {
     form.answer(result).await
 }
 
+pub(crate) async fn set_role(Path(id): Path<String>, form: Sent) -> Response {
+    let result = async {
+        let is_administrator = form.typed.has("is_administrator", "true");
+        people::set_administrator(&form.px, form.actor()?, &id, is_administrator).await?;
+        Ok(paths::PEOPLE.to_owned())
+    };
+    let result = result.await;
+    form.answer(result).await
+}
+
 pub(crate) async fn reset(Path(id): Path<String>, form: Sent) -> Response {
     let result = async {
         people::reset_second_factor(&form.px, form.actor()?, &id).await?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::extract::Path;
 use axum::response::Response;
 use flukedeploy_domain::access::{Role, Subject, Target};
-use flukedeploy_domain::names::{EnvironmentName, Invalid};
+use flukedeploy_domain::names::{AppName, EnvironmentName, Invalid};
 use flukedeploy_platform::Error;
 use flukedeploy_platform::grants::{self, NewGrant};
 
@@ -19,11 +19,7 @@ pub(crate) async fn grant(form: Sent) -> Response {
 
 async fn make(form: &Sent) -> Result<String, Error> {
     let (actor, typed) = (form.actor()?, &form.typed);
-    let subject = match typed.text("subject").and_then(|text| text.split_once(':')) {
-        Some(("account", id)) => Subject::Account(id.to_owned()),
-        Some(("token", id)) => Subject::Token(id.to_owned()),
-        _ => return Err(Error::invalid("subject", "must be chosen")),
-    };
+    let subject = subject(typed)?;
     let target = match (typed.text("app"), typed.text("project")) {
         (Some(app), None) => Target::App(app.parse().map_err(|fault| named("app", fault))?),
         (None, Some(project)) => {
@@ -44,6 +40,41 @@ async fn make(form: &Sent) -> Result<String, Error> {
     };
     grants::grant(&form.px, actor, new).await?;
     Ok(paths::PERMISSIONS.to_owned())
+}
+
+fn subject(typed: &Typed) -> Result<Subject, Error> {
+    match typed.text("subject").and_then(|text| text.split_once(':')) {
+        Some(("account", id)) => Ok(Subject::Account(id.to_owned())),
+        Some(("token", id)) => Ok(Subject::Token(id.to_owned())),
+        _ => Err(Error::invalid("subject", "must be chosen")),
+    }
+}
+
+/// In the app whose page it is.
+pub(crate) async fn grant_in(Path(name): Path<String>, form: Sent) -> Response {
+    let result = async {
+        let (actor, app) = form.addressed::<AppName>(&name)?;
+        let new = NewGrant {
+            subject: subject(&form.typed)?,
+            target: Target::App(app.clone()),
+            role: role(&form.typed)?,
+            environments: environments(&form.typed)?,
+        };
+        grants::grant(&form.px, actor, new).await?;
+        Ok(paths::app_permissions(&app))
+    };
+    let result = result.await;
+    form.answer(result).await
+}
+
+pub(crate) async fn withdraw_in(Path((name, id)): Path<(String, String)>, form: Sent) -> Response {
+    let result = async {
+        let (actor, app) = form.addressed::<AppName>(&name)?;
+        grants::withdraw(&form.px, actor, &id).await?;
+        Ok(paths::app_permissions(&app))
+    };
+    let result = result.await;
+    form.answer(result).await
 }
 
 fn named(field: &str, fault: Invalid) -> Error {

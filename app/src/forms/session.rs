@@ -29,7 +29,7 @@ pub(crate) async fn sign_in(session: Session, form: Sent) -> Response {
 }
 
 /// The second page of the sign-in. What is carried goes along.
-async fn ask_for_code(form: Sent) -> Response {
+pub(super) async fn ask_for_code(form: Sent) -> Response {
     let mut carried = form.typed.hidden();
     let next = form.typed.text("next").and_then(paths::local);
     if carried.is_empty() {
@@ -72,7 +72,7 @@ async fn take_code(session: &Session, form: &Sent) -> Result<SignedIn, Error> {
 }
 
 /// Begins the session, and leads to where the person wanted to go.
-async fn enter(session: &Session, form: Sent, signed_in: SignedIn) -> Response {
+pub(super) async fn enter(session: &Session, form: Sent, signed_in: SignedIn) -> Response {
     if let Err(error) = session::begin(&form.px, session, signed_in.clone()).await {
         return form.answer(Err(error)).await;
     }

@@ -1,5 +1,5 @@
 use flukedeploy_platform::Error;
-use flukedeploy_platform::people::{self, AccountView, MIN_PASSWORD, SessionView};
+use flukedeploy_platform::people::{self, AccountView, IdentityView, MIN_PASSWORD, SessionView};
 use leptos::prelude::*;
 use time::OffsetDateTime;
 
@@ -18,11 +18,14 @@ pub(crate) fn AccountPage() -> impl IntoView {
 async fn account(desk: Desk) -> Result<AnyView, Error> {
     let account = people::account(&desk.px, &desk.actor).await?;
     let sessions = people::sessions(&desk.px, &desk.actor).await?;
+    let identity = people::identity(&desk.px, &desk.actor).await?;
+    let provider = people::provider_name(&desk.px);
     let content = view! {
         {PageHead::new("Your account").lead(format!("You sign in as {}.", account.name)).view()}
         {problem(&desk.typed)}
         {name_form(&desk.typed, &account)}
-        {password_form(&desk.typed)}
+        {password_form(&desk.typed, account.has_password)}
+        {provider.map(|provider| connection(provider, identity.as_ref(), account.has_password))}
         {second_factor(&account)}
         {session_list(&sessions, desk.now)}
     };
@@ -47,22 +50,80 @@ fn name_form(typed: &Typed, account: &AccountView) -> impl IntoView + use<> {
     }
 }
 
-fn password_form(typed: &Typed) -> impl IntoView + use<> {
+fn password_form(typed: &Typed, has_one: bool) -> impl IntoView + use<> {
+    let present = has_one.then(|| {
+        Field::new(typed, "present_password", "Present password")
+            .password("current-password")
+            .view()
+    });
+    let word = if has_one {
+        "Change the password"
+    } else {
+        "Set a password"
+    };
     view! {
         <section class="section" aria-labelledby="password-head">
             <div class="section-head"><h2 id="password-head">"Password"</h2></div>
             <form class="form" method="post" action=paths::PASSWORD>
-                {Field::new(typed, "present_password", "Present password").password("current-password").view()}
+                {present}
                 {Field::new(typed, "password", "New password")
                     .password("new-password")
                     .hint(format!("At least {MIN_PASSWORD} characters; a few words are good."))
                     .view()}
                 {Field::new(typed, "password_again", "New password again").password("new-password").view()}
                 <div class="form-end">
-                    <button class="button">"Change the password"</button>
+                    <button class="button">{word}</button>
                     <span class="soft">"Ends all your other sessions."</span>
                 </div>
             </form>
+        </section>
+    }
+}
+
+/// The account at the sign-in provider that lets this one in.
+fn connection(
+    provider: &str,
+    identity: Option<&IdentityView>,
+    has_password: bool,
+) -> impl IntoView + use<> {
+    let title = format!("Sign in with {provider}");
+    let (mark, text, act) = match identity {
+        None => (
+            Mark::valid(false, "Not connected"),
+            format!("Connect your account at {provider}, and it lets you in here."),
+            view! {
+                <form class="form-end" method="post" action=paths::CONNECT_PROVIDER>
+                    <button class="button">{format!("Connect with {provider}")}</button>
+                </form>
+            }
+            .into_any(),
+        ),
+        Some(identity) => {
+            let who = identity.shown.as_ref().unwrap_or(&identity.subject);
+            let act = if has_password {
+                view! {
+                    <form class="form-end" method="post" action=paths::DISCONNECT_PROVIDER>
+                        <button class="button">"Disconnect"</button>
+                        <span class="soft">"Ends all your other sessions."</span>
+                    </form>
+                }
+                .into_any()
+            } else {
+                view! { <p class="soft">"It is your only way in. Set a password to be able to disconnect it."</p> }
+                    .into_any()
+            };
+            (
+                Mark::valid(true, "Connected"),
+                format!("{who} at {provider} lets you in here."),
+                act,
+            )
+        }
+    };
+    view! {
+        <section class="section" aria-labelledby="provider-head">
+            <div class="section-head"><h2 id="provider-head">{title}</h2>{state(mark)}</div>
+            <p class="soft">{text}</p>
+            {act}
         </section>
     }
 }

@@ -19,6 +19,7 @@ use crate::components::{
     frame, icon, state, tabs,
 };
 use crate::context::Desk;
+use crate::offers::Offers;
 use crate::{paths, words};
 
 /// `/apps/{name}`: is it serving, what runs, what changed last?
@@ -34,6 +35,7 @@ pub(crate) fn AppPage() -> impl IntoView {
 pub(super) fn app_tabs(
     name: &AppName,
     environment: &EnvironmentName,
+    offers: Offers,
     current: &'static str,
 ) -> impl IntoView + use<> {
     let tab = |word: &'static str, to: String| Tab {
@@ -43,12 +45,16 @@ pub(super) fn app_tabs(
     };
     tabs(
         name.to_string(),
-        vec![
-            tab("Overview", paths::app(name)),
-            tab("Logs", paths::logs(name)),
-            tab("Deploy", paths::deploy(name)),
-            tab("Roll back", paths::rollback(name)),
-        ],
+        [
+            (true, "Overview", paths::app(name)),
+            (true, "Logs", paths::logs(name)),
+            (offers.deploy, "Deploy", paths::deploy(name)),
+            (offers.roll_back, "Roll back", paths::rollback(name)),
+        ]
+        .into_iter()
+        .filter(|(offered, ..)| *offered)
+        .map(|(_, word, to)| tab(word, to))
+        .collect(),
     )
 }
 
@@ -70,17 +76,21 @@ async fn app(
         true,
     )
     .await?;
-    let can_go_back = releases
-        .iter()
-        .any(|release| release.was_healthy && !release.active);
+    let offers = desk.offers(name, &app.environment);
+    let can_go_back = offers.roll_back
+        && releases
+            .iter()
+            .any(|release| release.was_healthy && !release.active);
     let to_deploy = paths::within(&paths::deploy(name), environment);
     let to_rollback = paths::within(&paths::rollback(name), environment);
     let actions = view! {
         {can_go_back.then(|| view! { <a class="button" href=to_rollback>"Roll back"</a> })}
-        <a class="button button-primary" href=to_deploy.clone()>"Deploy"</a>
+        {offers.deploy.then(|| view! { <a class="button button-primary" href=to_deploy.clone()>"Deploy"</a> })}
     };
     let recent = if deployments.is_empty() {
-        let more = view! { <a class="button" href=to_deploy>"Deploy"</a> };
+        let more = offers
+            .deploy
+            .then(|| view! { <a class="button" href=to_deploy.clone()>"Deploy"</a> });
         empty(
             "Nothing was deployed yet",
             "Name an image, or what one is built of, and this app answers at its address.",
@@ -120,31 +130,39 @@ async fn app(
                 .actions(actions)
                 .live()
                 .view()}
-            {switcher(&app)}
-            {app_tabs(name, environment, "Overview")}
+            {switcher(&app, offers)}
+            {app_tabs(name, environment, offers, "Overview")}
             <div id="app" class="steps" data-live="replace">
-                <div class="announcements">{announcements(&app, desk.now)}</div>
+                <div class="announcements">{announcements(&app, offers, desk.now)}</div>
                 {facts(&app, desk.now)}
                 <section class="section" aria-labelledby="deployments">
                     <div class="section-head"><h2 id="deployments">"Deployments"</h2></div>
                     {recent}
                 </section>
-                {(!releases.is_empty()).then(|| release_table(name, environment, &releases, desk.now))}
+                {(!releases.is_empty()).then(|| release_table(name, environment, &releases, offers.roll_back, desk.now))}
             </div>
-            {everyday(&desk.typed, &app)}
-            {time_left(&desk.typed, &app, desk.now)}
+            {everyday(&desk.typed, &app, offers)}
+            {offers.time.then(|| time_left(&desk.typed, &app, desk.now))}
             {approval_rules(&desk.typed, &desk.actor, &app, policy)}
             <section class="section" aria-labelledby="settings">
                 <div class="section-head"><h2 id="settings">"Settings"</h2><span class="section-note">"Domains take effect at once, everything else with the next deployment or restart."</span></div>
-                {settings_form(&desk.typed, &app, saved)}
+                {settings_form(&desk.typed, &app, saved, offers.settings)}
             </section>
-            <section class="section" aria-labelledby="danger">
-                <div class="section-head"><h2 id="danger">"Delete"</h2></div>
-                <div class="danger">
-                    <p>{delete.0}</p>
-                    <a class="button button-danger" href=paths::within(&paths::delete(name), environment)>{delete.1}</a>
-                </div>
-            </section>
+            {offers.permissions.then(|| view! {
+                <section class="section" aria-labelledby="permissions">
+                    <div class="section-head"><h2 id="permissions">"Permissions"</h2></div>
+                    <div class="form-end"><a class="button" href=paths::app_permissions(name)>"Who may do what here"</a></div>
+                </section>
+            })}
+            {offers.delete.then(|| view! {
+                <section class="section" aria-labelledby="danger">
+                    <div class="section-head"><h2 id="danger">"Delete"</h2></div>
+                    <div class="danger">
+                        <p>{delete.0}</p>
+                        <a class="button button-danger" href=paths::within(&paths::delete(name), environment)>{delete.1}</a>
+                    </div>
+                </section>
+            })}
         </div>
     };
     Ok(frame(&desk, Section::Apps, content))
@@ -201,6 +219,7 @@ fn release_table(
     name: &AppName,
     environment: &EnvironmentName,
     releases: &[ReleaseView],
+    can_go_back: bool,
     now: OffsetDateTime,
 ) -> impl IntoView + use<> {
     let rows: Vec<_> = releases
@@ -208,6 +227,8 @@ fn release_table(
         .map(|release| {
             let action = if release.active {
                 view! { <span class="tag tag-good">"Serves"</span> }.into_any()
+            } else if release.was_healthy && !can_go_back {
+                ().into_any()
             } else if release.was_healthy {
                 let words = format!("Roll back to release {}", release.release);
                 view! {

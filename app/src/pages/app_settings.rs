@@ -117,7 +117,12 @@ fn more_health(typed: &Typed, gate: &HealthGate, command: &str) -> impl IntoView
     }
 }
 
-pub(super) fn settings_form(typed: &Typed, app: &AppView, saved: bool) -> impl IntoView + use<> {
+pub(super) fn settings_form(
+    typed: &Typed,
+    app: &AppView,
+    saved: bool,
+    can_change: bool,
+) -> impl IntoView + use<> {
     // The forms of the everyday section come back to this page, too.
     let none = Typed::default();
     let others = [EVERYDAY, FOR_PEOPLE, "ttl_hours"];
@@ -151,6 +156,7 @@ pub(super) fn settings_form(typed: &Typed, app: &AppView, saved: bool) -> impl I
         {problem(typed)}
         <form class="form" method="post" action=paths::within(&format!("{}#settings", paths::app(&app.app_name)), &app.environment)>
             <input type="hidden" name="settings_version" value=version/>
+            <fieldset class="form" disabled=!can_change>
             <div class="row">
                 {Field::new(typed, "container_port", "Container port").number().value(&app.container_port).view()}
                 {Field::new(typed, "replicas", "Replicas").number().value(&app.configured_replicas).view()}
@@ -177,7 +183,8 @@ pub(super) fn settings_form(typed: &Typed, app: &AppView, saved: bool) -> impl I
                 <legend>"Domains"</legend>
                 {text_area(typed, "domains", "Host names of your own", "One a line; each has to point to this server.", "shop.example.com", &domains)}
             </fieldset>
-            <div class="form-end"><button class="button button-primary">"Save settings"</button></div>
+            </fieldset>
+            {can_change.then(|| view! { <div class="form-end"><button class="button button-primary">"Save settings"</button></div> })}
         </form>
     }
 }

@@ -36,19 +36,48 @@ async fn confirm(desk: Desk, next: Option<String>) -> Result<AnyView, Error> {
             .mono()
             .view()
     });
+    let provider = people::provider_name(&desk.px);
+    let provider = match people::identity(&desk.px, &desk.actor).await? {
+        Some(_) => provider,
+        None => None,
+    };
+    let elsewhere = provider.map(|provider| {
+        let next = next.clone();
+        view! {
+            <form class="form" method="post" action=paths::CONFIRM_PROVIDER>
+                {next.map(|next| view! { <input type="hidden" name="next" value=next/> })}
+                <div class="form-end">
+                    <button class="button">{format!("Confirm with {provider}")}</button>
+                    <span class="soft">"What was typed before does not go along."</span>
+                </div>
+            </form>
+        }
+    });
+    let password = account.has_password.then(|| {
+        Field::new(typed, "password", "Password")
+            .password("current-password")
+            .autofocus()
+            .view()
+    });
+    let here = (account.has_password || account.has_second_factor).then(|| {
+        view! {
+            <form class="form" method="post" action=paths::CONFIRM>
+                {next.map(|next| view! { <input type="hidden" name="next" value=next/> })}
+                {carried}
+                {password}
+                {code}
+                <div class="form-end"><button class="button button-primary">"Confirm"</button></div>
+            </form>
+        }
+    });
     let content = view! {
         {PageHead::new("Confirm that it is you")
             .crumbs(vec![Crumb::new("Your account", paths::ACCOUNT)])
             .lead("What you want to do is far-reaching. A proof is good for ten minutes.")
             .view()}
         {problem(typed)}
-        <form class="form" method="post" action=paths::CONFIRM>
-            {next.map(|next| view! { <input type="hidden" name="next" value=next/> })}
-            {carried}
-            {Field::new(typed, "password", "Password").password("current-password").autofocus().view()}
-            {code}
-            <div class="form-end"><button class="button button-primary">"Confirm"</button></div>
-        </form>
+        {here}
+        {elsewhere}
     };
     Ok(frame(&desk, Section::None, content))
 }

@@ -15,6 +15,7 @@ use crate::components::{
     jobs, log_group, mark_of, notice, phases, problem, receipt, rollout, source, state, ticking,
 };
 use crate::context::Desk;
+use crate::offers::Offers;
 use crate::{paths, words};
 
 /// `/deployments/{id}`: where is it, what is it doing, and if it failed: why, and what now?
@@ -28,6 +29,7 @@ async fn deployment(desk: Desk, id: &DeploymentId) -> Result<AnyView, Error> {
     let logs = deployment_logs(&desk.px, &desk.actor, id).await?;
     let one = &logs.deployment;
     let is_final = one.status.is_final();
+    let offers = desk.offers(&one.app_name, &one.environment);
     let asked = match &one.approval {
         Some(brief) => Some(approvals::get(&desk.px, &desk.actor, &brief.approval_id).await?),
         None => None,
@@ -43,7 +45,7 @@ async fn deployment(desk: Desk, id: &DeploymentId) -> Result<AnyView, Error> {
             {PageHead::new(title)
                 .crumbs(vec![Crumb::new("Apps", paths::APPS), Crumb::new(one.app_name.to_string(), paths::app(&one.app_name))])
                 .lead(view! { <span class="id">{id.to_string()}</span>" "{copy_button("Copy id", Some(id.to_string()), None)} })
-                .actions(view! { <div class="buttons" id="actions" data-live="replace">{actions(one)}</div> })
+                .actions(view! { <div class="buttons" id="actions" data-live="replace">{actions(one, offers)}</div> })
                 .live_if(!is_final)
                 .view()}
             {problem(&desk.typed)}
@@ -57,7 +59,7 @@ async fn deployment(desk: Desk, id: &DeploymentId) -> Result<AnyView, Error> {
                 </div>
                 <div id="approval" data-live="replace">{asked.as_ref().map(|asked| approval(asked, desk.now))}</div>
                 <div id="because" data-live="replace">{one.because.as_ref().map(|found| went_back(one, found))}</div>
-                <div id="rollout" data-live="replace">{rollout(one)}</div>
+                <div id="rollout" data-live="replace">{rollout(one, offers)}</div>
                 <div id="phases" data-live="replace">{phases(one, desk.now)}</div>
                 <div id="diagnosis" data-live="replace">{one.diagnosis.as_ref().map(diagnosis)}{one.diagnosis.as_ref().map(|found| around_then(&logs, found))}</div>
                 <div id="source" data-live="replace">{source(one)}</div>
@@ -136,21 +138,25 @@ fn went_back(one: &DeploymentSummary, found: &Diagnosis) -> impl IntoView + use<
 }
 
 /// While it runs: stop it. Once it failed: try again. Once it serves: look at the app.
-fn actions(one: &DeploymentSummary) -> impl IntoView + use<> {
+fn actions(one: &DeploymentSummary, offers: Offers) -> impl IntoView + use<> {
     let app = &one.app_name;
     // A rollout has its own buttons, beside what they act on.
-    if rollout(one).is_some() {
+    if rollout(one, offers).is_some() {
         return ().into_any();
     }
     if !one.status.is_final() {
-        return view! {
-            <form method="post" action=paths::cancel(&one.deployment_id)>
-                <button class="button button-danger" id="cancel">"Cancel deployment"</button>
-            </form>
-        }
-        .into_any();
+        return offers
+            .cancel
+            .then(|| {
+                view! {
+                    <form method="post" action=paths::cancel(&one.deployment_id)>
+                        <button class="button button-danger" id="cancel">"Cancel deployment"</button>
+                    </form>
+                }
+            })
+            .into_any();
     }
-    if one.diagnosis.is_some() {
+    if one.diagnosis.is_some() && offers.deploy {
         return view! {
             <a class="button" href=paths::app(app)>"Go to "{app.to_string()}</a>
             <a class="button button-primary" href=paths::deploy(app)>"Deploy again"</a>

@@ -6,10 +6,11 @@ use time::OffsetDateTime;
 
 use crate::components::{Field, age, app_mark, problem, state};
 use crate::forms::Typed;
+use crate::offers::Offers;
 use crate::paths;
 
 /// Leads from one environment to the next.
-pub(super) fn switcher(app: &AppView) -> impl IntoView + use<> {
+pub(super) fn switcher(app: &AppView, offers: Offers) -> impl IntoView + use<> {
     let links: Vec<_> = app
         .environments
         .iter()
@@ -23,7 +24,7 @@ pub(super) fn switcher(app: &AppView) -> impl IntoView + use<> {
             }
         })
         .collect();
-    let can_promote = app.environments.len() > 1;
+    let can_promote = offers.promote && app.environments.len() > 1;
     let promote = if app.environment.is_production() {
         paths::promote(&app.app_name)
     } else {
@@ -33,7 +34,7 @@ pub(super) fn switcher(app: &AppView) -> impl IntoView + use<> {
         <nav class="environments" aria-label="Environments">
             <ul>{links}</ul>
             <p>
-                <a class="link" href=paths::new_environment(&app.app_name)>"New environment"</a>
+                {offers.new_environment.then(|| view! { <a class="link" href=paths::new_environment(&app.app_name)>"New environment"</a> })}
                 {can_promote.then(|| view! { <a class="link" href=promote>"Promote…"</a> })}
             </p>
         </nav>

@@ -9,16 +9,21 @@ use time::OffsetDateTime;
 use crate::components::{Field, Tint, age, notice, problem};
 use crate::forms::Typed;
 use crate::forms::everyday::{EVERYDAY, SCALE_TO};
+use crate::offers::Offers;
 use crate::{paths, words};
 
 /// What a person should know before anything else: a former release that stands by, a release that
 /// is watched, a service that is not as it should be.
-pub(super) fn announcements(app: &AppView, now: OffsetDateTime) -> impl IntoView + use<> {
+pub(super) fn announcements(
+    app: &AppView,
+    offers: Offers,
+    now: OffsetDateTime,
+) -> impl IntoView + use<> {
     // Of an app that is stopped nothing stands by and nothing can be watched.
     let runs = app.mode.has_replicas();
     view! {
-        {drift(app)}
-        {app.standby.filter(|_| runs).map(|standby| stands_by(app, standby, now))}
+        {drift(app, offers.restart)}
+        {app.standby.filter(|_| runs).map(|standby| stands_by(app, standby, offers.roll_back, now))}
         {app.probation.as_ref().filter(|_| runs).map(|probation| view! {
             <p class="aside-line">
                 "Release "{probation.release.to_string()}" is watched on real traffic until "{clock(probation.until, now)}
@@ -28,7 +33,12 @@ pub(super) fn announcements(app: &AppView, now: OffsetDateTime) -> impl IntoView
     }
 }
 
-fn stands_by(app: &AppView, standby: Standby, now: OffsetDateTime) -> impl IntoView + use<> {
+fn stands_by(
+    app: &AppView,
+    standby: Standby,
+    can_go_back: bool,
+    now: OffsetDateTime,
+) -> impl IntoView + use<> {
     let release = standby.release;
     view! {
         <div class="panel panel-body act">
@@ -36,15 +46,17 @@ fn stands_by(app: &AppView, standby: Standby, now: OffsetDateTime) -> impl IntoV
                 <strong>"Release "{release.to_string()}" stands by until "{clock(standby.until, now)}"."</strong>
                 <span class="hint">"It still runs without traffic, so going back to it takes no time."</span>
             </p>
-            <form method="post" action=paths::within(&paths::rollback(&app.app_name), &app.environment)>
-                <input type="hidden" name="release" value=release.to_string()/>
-                <button class="button" id="to-standby">"Roll back to release "{release.to_string()}</button>
-            </form>
+            {can_go_back.then(|| view! {
+                <form method="post" action=paths::within(&paths::rollback(&app.app_name), &app.environment)>
+                    <input type="hidden" name="release" value=release.to_string()/>
+                    <button class="button" id="to-standby">"Roll back to release "{release.to_string()}</button>
+                </form>
+            })}
         </div>
     }
 }
 
-fn drift(app: &AppView) -> Option<impl IntoView + use<>> {
+fn drift(app: &AppView, can_restart: bool) -> Option<impl IntoView + use<>> {
     if app.drift.is_empty() {
         return None;
     }
@@ -55,7 +67,7 @@ fn drift(app: &AppView) -> Option<impl IntoView + use<>> {
     Some(view! {
         <div class="drift">
             {notice(Tint::Attention, "The service was changed from outside".to_owned(), Some(text))}
-            {restart_button(app, "restart-drift", "Restart to put it right")}
+            {can_restart.then(|| restart_button(app, "restart-drift", "Restart to put it right"))}
         </div>
     })
 }
@@ -75,8 +87,16 @@ fn restart_button(app: &AppView, id: &'static str, word: &'static str) -> impl I
 }
 
 /// The section; nothing where nothing was deployed yet.
-pub(super) fn everyday(typed: &Typed, app: &AppView) -> Option<impl IntoView + use<>> {
+pub(super) fn everyday(
+    typed: &Typed,
+    app: &AppView,
+    offers: Offers,
+) -> Option<impl IntoView + use<>> {
     app.active_release?;
+    // Whoever may do one of these may do all.
+    if !(offers.scale && offers.restart && offers.stop_start) {
+        return None;
+    }
     let mine = typed.get(EVERYDAY).is_some();
     let none = Typed::default();
     let typed = if mine { typed } else { &none };

@@ -17,7 +17,10 @@ pub(crate) fn InvitationPage() -> impl IntoView {
     let secret = parameter("secret");
     let whole = Suspend::new(async move {
         match people::invitation(&px, &secret).await {
-            Ok(Some(invitation)) => form(&secret, &typed, &invitation).into_any(),
+            Ok(Some(invitation)) => {
+                let provider = people::provider_name(&px);
+                form(&secret, &typed, &invitation, provider).into_any()
+            }
             Ok(None) => used(&answer).into_any(),
             Err(error) => {
                 render::note_failure(&error);
@@ -34,7 +37,12 @@ pub(crate) fn InvitationPage() -> impl IntoView {
     view! { <Suspense>{whole}</Suspense> }
 }
 
-fn form(secret: &str, typed: &Typed, invitation: &InvitationView) -> impl IntoView + use<> {
+fn form(
+    secret: &str,
+    typed: &Typed,
+    invitation: &InvitationView,
+    provider: Option<&str>,
+) -> impl IntoView + use<> {
     let name = match &invitation.name {
         Some(name) => view! {
             <div class="field">
@@ -52,6 +60,13 @@ fn form(secret: &str, typed: &Typed, invitation: &InvitationView) -> impl IntoVi
             .into_any(),
     };
     let shown = invitation.display_name.clone().unwrap_or_default();
+    let elsewhere = provider.map(|provider| {
+        view! {
+            <button class="button button-wide" formaction=paths::accept_elsewhere(secret)>
+                {format!("Without a password: sign in with {provider}")}
+            </button>
+        }
+    });
     let content = view! {
         {problem(typed)}
         <form class="form" method="post" action=paths::invitation(secret)>
@@ -63,6 +78,7 @@ fn form(secret: &str, typed: &Typed, invitation: &InvitationView) -> impl IntoVi
                 .view()}
             {Field::new(typed, "password_again", "Password again").password("new-password").view()}
             <button class="button button-primary button-wide">"Create the account"</button>
+            {elsewhere}
         </form>
     };
     let lead = format!(

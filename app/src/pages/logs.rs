@@ -62,6 +62,7 @@ async fn logs_of_app(
     app: &AppView,
     wanted: &Wanted,
 ) -> Result<AnyView, Error> {
+    let offers = desk.offers(name, &app.environment);
     let content = match &wanted.around {
         Some((id, count)) => around(&desk, wanted, id, *count).await?,
         None => explorer(&desk, wanted, Some(app)).await?,
@@ -71,7 +72,7 @@ async fn logs_of_app(
             .crumbs(app_crumbs(name, environment))
             .live_if(is_live_page(wanted))
             .view()}
-        {app_tabs(name, environment, "Logs")}
+        {app_tabs(name, environment, offers, "Logs")}
         {content}
         {script()}
     };

@@ -6,6 +6,7 @@
 
 pub(crate) mod account;
 pub(crate) mod app;
+pub(crate) mod app_permissions;
 mod app_settings;
 pub(crate) mod approvals;
 pub(crate) mod apps;

@@ -18,10 +18,8 @@ pub(crate) fn NewEnvironmentPage() -> impl IntoView {
 }
 
 async fn form(desk: Desk, name: &AppName) -> Result<AnyView, Error> {
-    let production = EnvironmentName::production();
-    let place = Resource::Environment(name, &production);
-    desk.require(Action::ChangeEnvironments, place)?;
     let app = get_app(&desk.px, &desk.actor, name).await?;
+    desk.require(Action::ChangeEnvironments, Resource::SomeOf(name))?;
     let typed = &desk.typed;
     let root = desk.px.config().root_domain.to_string();
     let choices = app

@@ -91,6 +91,11 @@ fn acts(person: &PersonView) -> impl IntoView + use<> {
     } else {
         ("Turn off", "true")
     };
+    let (role, role_word) = if person.is_administrator {
+        ("false", "no administrator")
+    } else {
+        ("true", "administrator")
+    };
     let reset = person.has_second_factor.then(|| {
         let words = format!("Take the second factor of {name} away");
         view! { <a class="button button-small" href=paths::reset_person(&person.id) aria-label=words>"Reset"</a> }
@@ -100,6 +105,10 @@ fn acts(person: &PersonView) -> impl IntoView + use<> {
             <form method="post" action=paths::switch_person(&person.id)>
                 <input type="hidden" name="disabled" value=disabled/>
                 <button class="button button-small" aria-label=format!("{word} {name}")>{word}</button>
+            </form>
+            <form method="post" action=paths::role_of_person(&person.id)>
+                <input type="hidden" name="is_administrator" value=role/>
+                <button class="button button-small" aria-label=format!("Make {role_word}: {name}")>{format!("Make {role_word}")}</button>
             </form>
             {reset}
             <a class="button button-small button-danger" href=paths::delete_person(&person.id) aria-label=format!("Delete {name}")>"Delete"</a>

@@ -22,20 +22,7 @@ pub(crate) fn PermissionsPage() -> impl IntoView {
 
 async fn permissions(desk: Desk) -> Result<AnyView, Error> {
     let granted = grants::list_grants(&desk.px, &desk.actor, None).await?;
-    let people = people::list_people(&desk.px, &desk.actor).await?;
-    let tokens = tokens::list_tokens(&desk.px, &desk.actor).await?;
-    let whoever = people
-        .iter()
-        .filter(|person| !person.is_administrator)
-        .map(|person| Choice::new(format!("account:{}", person.id), person.name.clone()));
-    let narrowed = tokens
-        .iter()
-        .filter(|token| token.grants.is_some() && token.revoked_at.is_none())
-        .map(|token| {
-            let word = format!("Token {}", token.name);
-            Choice::new(format!("token:{}", token.id), word)
-        });
-    let whom: Vec<Choice> = whoever.chain(narrowed).collect();
+    let whom = whom(&desk).await?;
     let rows: Vec<_> = granted
         .iter()
         .map(|grant| row(grant, desk.now).into_any())
@@ -66,8 +53,26 @@ async fn permissions(desk: Desk) -> Result<AnyView, Error> {
     Ok(frame(&desk, Section::People, content))
 }
 
+/// Those to whom a grant means anything.
+pub(super) async fn whom(desk: &Desk) -> Result<Vec<Choice>, Error> {
+    let people = people::list_people(&desk.px, &desk.actor).await?;
+    let tokens = tokens::list_tokens(&desk.px, &desk.actor).await?;
+    let whoever = people
+        .iter()
+        .filter(|person| !person.is_administrator)
+        .map(|person| Choice::new(format!("account:{}", person.id), person.name.clone()));
+    let narrowed = tokens
+        .iter()
+        .filter(|token| token.grants.is_some() && token.revoked_at.is_none())
+        .map(|token| {
+            let word = format!("Token {}", token.name);
+            Choice::new(format!("token:{}", token.id), word)
+        });
+    Ok(whoever.chain(narrowed).collect())
+}
+
 /// What a role lets somebody do, in a few words.
-fn word(role: Role) -> &'static str {
+pub(super) fn word(role: Role) -> &'static str {
     match role {
         Role::Viewer => "Viewer",
         Role::Deployer => "Deployer",
@@ -75,7 +80,7 @@ fn word(role: Role) -> &'static str {
     }
 }
 
-fn places(environments: Option<&BTreeSet<EnvironmentName>>) -> String {
+pub(super) fn places(environments: Option<&BTreeSet<EnvironmentName>>) -> String {
     match environments {
         None => "All".to_owned(),
         Some(some) => {

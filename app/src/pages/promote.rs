@@ -30,9 +30,8 @@ async fn promote(
     to: Option<String>,
     release: Option<String>,
 ) -> Result<AnyView, Error> {
-    let production = EnvironmentName::production();
-    desk.require(Action::Deploy, Resource::Environment(name, &production))?;
     let app = get_app(&desk.px, &desk.actor, name).await?;
+    desk.require(Action::Deploy, Resource::SomeOf(name))?;
     let typed = &desk.typed;
     let head = |lead: &str| {
         PageHead::new(format!("Promote {name}"))
@@ -43,7 +42,10 @@ async fn promote(
     let others = app.environments.iter().filter(|e| !e.name.is_production());
     let first = others.map(|e| e.name.to_string()).next();
     let Some(first) = first else {
-        let more = view! { <a class="button button-primary" href=paths::new_environment(name)>"New environment"</a> };
+        let more = desk
+            .offers(name, &EnvironmentName::production())
+            .new_environment
+            .then(|| view! { <a class="button button-primary" href=paths::new_environment(name)>"New environment"</a> });
         let content = view! {
             {head("From one environment to another.")}
             {empty("There is no other environment", "Make one, deploy to it, and promote what proved itself there.", more)}

@@ -1,5 +1,6 @@
 use std::fmt::Write as _;
 
+use flukedeploy_domain::access::has_recent_proof;
 use flukedeploy_platform::Error;
 use flukedeploy_platform::people::{self, Offer};
 use leptos::prelude::*;
@@ -30,12 +31,11 @@ async fn second_factor(desk: Desk) -> Result<AnyView, Error> {
             {present(left)}
         }
         .into_any()
+    } else if has_recent_proof(&desk.actor, desk.now) {
+        let offer = people::offer_second_factor(&desk.px, &desk.actor).await?;
+        set_up(&desk, &offer).into_any()
     } else {
-        match people::offer_second_factor(&desk.px, &desk.actor).await {
-            Ok(offer) => set_up(&desk, &offer).into_any(),
-            Err(Error::ProofNeeded) => ask_first().into_any(),
-            Err(error) => return Err(error),
-        }
+        ask_first().into_any()
     };
     let content = view! {
         {PageHead::new("Second factor")

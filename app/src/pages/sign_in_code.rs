@@ -23,5 +23,5 @@ pub(crate) fn SignInCodePage() -> impl IntoView {
         </form>
         <p class="soft"><a class="link" href=paths::SIGN_IN>"Begin again"</a></p>
     };
-    gate("Enter your code", "Your password was right.", content)
+    gate("Enter your code", "The first step is done.", content)
 }

@@ -9,6 +9,7 @@ mod environments;
 mod everyday;
 mod forms;
 mod logs;
+mod offers;
 mod pages;
 mod people;
 mod projects;

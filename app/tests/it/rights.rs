@@ -31,11 +31,14 @@ enum Rule {
     InAny(Role),
     /// Administrators.
     Administrator,
-    /// Administrators, on the page of an app.
+    /// Administrators, on a page of an app as a whole, or of its production.
+    AdministratorOfApp,
     AdministratorInApp,
 }
 
-use Rule::{Administrator, AdministratorInApp, In, InAll, InAny, Open, SignedIn};
+use Rule::{
+    Administrator, AdministratorInApp, AdministratorOfApp, In, InAll, InAny, Open, SignedIn,
+};
 
 const VIEWER: Rule = In(Role::Viewer);
 const DEPLOYER: Rule = In(Role::Deployer);
@@ -71,7 +74,7 @@ fn rule_of_page(path: &str) -> Option<Rule> {
         | "/apps/{name}/rollback"
         | "/apps/{name}/promote" => DEPLOYER,
         "/apps/{name}/environments/new" => MAINTAINER,
-        "/apps/{name}/delete" => InAll(Role::Maintainer),
+        "/apps/{name}/delete" | "/apps/{name}/permissions" => InAll(Role::Maintainer),
         "/credentials"
         | "/credentials/{kind}/{host}/remove"
         | "/webhooks"
@@ -98,8 +101,13 @@ fn rule_of_form(path: &str) -> Option<Rule> {
         | "/invitations/{secret}"
         | "/setup/{token}"
         | "/theme"
+        | "/sign-in/provider"
+        | "/invitations/{secret}/provider"
         | "/sign-out" => Open,
         "/account"
+        | "/account/provider"
+        | "/account/provider/disconnect"
+        | "/account/confirm/provider"
         | "/account/password"
         | "/account/confirm"
         | "/account/second-factor"
@@ -112,6 +120,7 @@ fn rule_of_form(path: &str) -> Option<Rule> {
         // Of what one may not know there is none; who may answer is told at the REST door's matrix.
         "/approvals/{id}/decide" | "/projects/{name}" => SignedIn,
         "/apps/{name}/approvals" => AdministratorInApp,
+        "/apps/{name}/permissions" | "/apps/{name}/permissions/{id}/withdraw" => AdministratorOfApp,
         "/apps/new" | "/projects" => Administrator,
         "/apps/{name}" | "/apps/{name}/environments/new" | "/apps/{name}/ttl" => MAINTAINER,
         "/apps/{name}/delete" => InAll(Role::Maintainer),
@@ -203,7 +212,8 @@ impl Somebody {
             (Reach::Everywhere, _) | (_, SignedIn) | (Reach::InStaging, InAny(_)) => Allowed,
             (_, Administrator) | (Reach::InStaging, InAll(_)) => Forbidden,
             (Reach::OtherApp, _) | (Reach::InStaging, In(_) | AdministratorInApp) => Hidden,
-            (Reach::InShop(_), AdministratorInApp) => Forbidden,
+            (Reach::InShop(_), AdministratorInApp | AdministratorOfApp)
+            | (Reach::InStaging, AdministratorOfApp) => Forbidden,
             (Reach::InShop(own), In(least) | InAll(least) | InAny(least)) => if_so(own >= least),
         }
     }

@@ -100,7 +100,8 @@ pub async fn decide(
     let resource = Resource::Environment(&former.app, &former.environment);
     if !may_answer(actor) {
         let needed = Needed::Tier(Tier::Admin);
-        px.parts().denials.note(actor, action, resource, needed);
+        let words = crate::error::words_of(needed);
+        px.parts().denials.note(actor, action, resource, words);
         return Err(Error::Forbidden { action, needed });
     }
     let reason = reason.filter(|text| !text.trim().is_empty());
@@ -172,6 +173,7 @@ pub async fn set_policy(
 ) -> Result<ApprovalPolicy, Error> {
     let action = Action::ChangeApprovalPolicy;
     authorise(px, actor, action, Resource::System)?;
+    let target = Resource::Environment(app, environment);
     require_environment(px, actor, app, environment).await?;
     let policy = ApprovalPolicy::new(wanted.person, wanted.agent)?;
     let store = &px.parts().store;
@@ -183,7 +185,7 @@ pub async fn set_policy(
         if actor.kind == ActorKind::Token {
             return Err(Error::PolicyBinds);
         }
-        require_recent_proof(px, actor)?;
+        require_recent_proof(px, actor, action, target)?;
     }
     let rules = |policy: ApprovalPolicy| {
         format!(

@@ -315,7 +315,7 @@ pub async fn change_app(
 /// Removes the app and everything that runs for it. Unfinished deployments are cancelled first.
 pub async fn delete_app(px: &Platform, actor: &Actor, name: &AppName) -> Result<(), Error> {
     authorise(px, actor, Action::DeleteApp, Resource::App(name))?;
-    crate::people::require_recent_proof(px, actor)?;
+    crate::people::require_recent_proof(px, actor, Action::DeleteApp, Resource::App(name))?;
     require_environment(px, actor, name, &EnvironmentName::production()).await?;
     px.parts().runner.stop_app(px, actor, name, None).await?;
     let audit = AuditEntry::new(

@@ -5,6 +5,12 @@ use flukedeploy_domain::access::{Action, Actor, Resource, lacks, may_know_of};
 use crate::error::Error;
 use crate::platform::Platform;
 
+/// Whether it would be let through: for pages, which offer only what is. Nothing is written down, and
+/// the use case asks again.
+pub fn may(actor: &Actor, action: Action, resource: Resource<'_>) -> bool {
+    lacks(actor, action, resource).is_none()
+}
+
 /// # Errors
 /// [`Error::Forbidden`] naming what would do; for what the actor may not know of, the error of
 /// something that does not exist.
@@ -21,7 +27,8 @@ pub fn authorise(
         actor.id = %actor.id, actor.door = actor.door.as_str(), action = action.as_str(),
         "refused"
     );
-    px.parts().denials.note(actor, action, resource, needed);
+    let words = crate::error::words_of(needed);
+    px.parts().denials.note(actor, action, resource, words);
     if may_know_of(actor, resource) {
         return Err(Error::Forbidden { action, needed });
     }

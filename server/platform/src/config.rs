@@ -22,10 +22,24 @@ pub struct PlatformConfig {
     pub sessions: SessionsConfig,
     /// Proxies in front of the dashboard, whose `X-Forwarded-For` is believed.
     pub trusted_proxies: flukedeploy_domain::addresses::Networks,
+    /// Where people may sign in elsewhere.
+    pub provider: Option<ProviderConfig>,
     pub version: &'static str,
     /// Waits for ever in this phase; for tests that kill the control plane at a known moment.
     /// Only debug builds can set it.
     pub hold_in_phase: Option<flukedeploy_domain::deployment::PhaseName>,
+}
+
+/// An `OpenID` Connect provider that people may sign in with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderConfig {
+    /// To the letter as the provider calls itself.
+    pub issuer: String,
+    pub client_id: String,
+    /// `None`: a client without a secret; PKCE alone protects the code.
+    pub client_secret: Option<Secret>,
+    /// As people know it.
+    pub name: String,
 }
 
 /// How images are built here.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use flukedeploy_domain::access::{Action, Actor, Needed, Resource};
+use flukedeploy_domain::access::{Action, Actor, Resource};
 use flukedeploy_domain::audit::{AuditEntry, Outcome};
 use tokio::sync::mpsc;
 
@@ -18,13 +18,15 @@ const AGAIN: Duration = Duration::from_mins(1);
 /// Different refusals that are remembered.
 const REMEMBERED: usize = 10_000;
 
-type Key = (String, Action, String);
+/// Who, what, where, and what was missing.
+type Key = (String, Action, String, String);
 
 struct Denied {
     actor: Actor,
     action: Action,
     resource: String,
-    needed: Needed,
+    /// What is missing, for a sentence that goes on from "needs".
+    needed: String,
 }
 
 pub(crate) struct Denials {
@@ -50,7 +52,7 @@ impl Denials {
         actor: &Actor,
         action: Action,
         resource: Resource<'_>,
-        needed: Needed,
+        needed: String,
     ) {
         let resource = match resource {
             Resource::System | Resource::Shown => "system".to_owned(),
@@ -58,7 +60,8 @@ impl Denials {
             Resource::Project(name, _) => format!("project:{name}"),
             Resource::Environment(app, environment) => format!("app:{app}/{environment}"),
         };
-        if !self.is_new((actor.id.clone(), action, resource.clone())) {
+        let key = (actor.id.clone(), action, resource.clone(), needed.clone());
+        if !self.is_new(key) {
             return;
         }
         let denied = Denied {
@@ -109,7 +112,7 @@ pub(crate) async fn run(px: Platform) {
         let summary = format!(
             "was refused: {} needs {}",
             denied.action.as_str(),
-            crate::error::words_of(denied.needed)
+            denied.needed
         );
         let now = px.now();
         let mut entry =

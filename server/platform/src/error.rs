@@ -84,6 +84,9 @@ pub enum Error {
     /// A person who is signed in, and should say so again before this.
     #[error("this needs a proof of who you are within the last ten minutes")]
     ProofNeeded,
+    /// The sign-in provider answers not at all, or what it should not.
+    #[error("{name} cannot be asked who you are: {why}")]
+    ProviderUnavailable { name: String, why: String },
     #[error("nobody would be left who may do everything: this is the last administrator")]
     LastAdministrator,
     #[error(transparent)]
@@ -168,6 +171,7 @@ impl Error {
             | Self::Step(_)
             | Self::Internal { .. } => Kind::Internal,
             Self::ShuttingDown
+            | Self::ProviderUnavailable { .. }
             | Self::Engine(
                 EngineError::Unreachable { .. }
                 | EngineError::TimedOut { .. }
@@ -205,6 +209,7 @@ impl Error {
             Self::SetUpLinkInvalid => "set_up_link_invalid",
             Self::InvitationInvalid => "invitation_invalid",
             Self::ProofNeeded => "proof_needed",
+            Self::ProviderUnavailable { .. } => "sign_in_provider_unavailable",
             Self::LastAdministrator => "last_administrator",
             Self::Engine(EngineError::NoQuorum { .. }) => "swarm_unavailable",
             Self::Engine(EngineError::Unreachable { .. } | EngineError::TimedOut { .. }) => {
@@ -304,6 +309,9 @@ impl Error {
                 "sign in to the dashboard as an administrator to loosen them".to_owned()
             }
             Self::ApprovalClosed { .. } => "look at the deployment it belongs to".to_owned(),
+            Self::ProviderUnavailable { .. } => {
+                "try again in a moment, or sign in with a password".to_owned()
+            }
             Self::LastAdministrator => "make somebody else an administrator first".to_owned(),
             Self::Engine(error) if error.is_transient() => {
                 "check the Docker engine ('flukedeploy doctor') and try again".to_owned()

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use flukedeploy_domain::access::{
-    Action, Actor, GrantRecord, Resource, Role, Subject, Target, Tier,
+    Action, Actor, GrantRecord, Resource, Rights, Role, Subject, Target, Tier,
 };
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_domain::names::{AppName, EnvironmentName, ProjectName};
@@ -12,8 +12,9 @@ use crate::authorise::authorise;
 use crate::error::Error;
 use crate::people;
 use crate::platform::Platform;
+use crate::ports::Account;
 use crate::secret::random_id;
-use crate::views::GrantView;
+use crate::views::{GrantView, StandingView, Why};
 
 /// What to grant.
 #[derive(Debug, Clone)]
@@ -69,6 +70,79 @@ pub async fn list_grants(
         .collect())
 }
 
+/// Who may do what in an app, and why: administrators, then what is granted to people, then tokens
+/// as far as they reach now. Who may not come in at present is left out.
+pub async fn who_may(
+    px: &Platform,
+    actor: &Actor,
+    app: &AppName,
+) -> Result<Vec<StandingView>, Error> {
+    authorise(px, actor, Action::ListGrants, Resource::App(app))?;
+    let store = &px.parts().store;
+    let accounts = store.accounts().await?;
+    let administrators = accounts
+        .iter()
+        .filter(|account| account.tier == Tier::Admin && account.disabled_at.is_none())
+        .map(|account| StandingView::everywhere(&account.name, Why::Administrator));
+    let mut standing: Vec<StandingView> = administrators.collect();
+    let granted = list_grants(px, actor, Some(app)).await?;
+    for grant in &granted {
+        let Subject::Account(id) = &grant.subject else {
+            continue;
+        };
+        let account = accounts.iter().find(|account| account.id == *id);
+        let may = |account: &&Account| account.disabled_at.is_none() && account.tier != Tier::Admin;
+        if let Some(account) = account.filter(may) {
+            standing.push(StandingView {
+                role: grant.role,
+                environments: grant.environments.clone(),
+                ..StandingView::granted(&account.name, grant)
+            });
+        }
+    }
+    for token in store.tokens().await? {
+        let (id, name) = (token.id.clone(), token.name.clone());
+        // One that is not good now reaches nowhere.
+        if let Ok(reach) = crate::reach::of_token(px, token).await {
+            let own = granted.iter().find(|grant| {
+                grant.subject == Subject::Token(id.clone())
+                    && grant.target == Target::App(app.clone())
+            });
+            standing.extend(of_token(&name, own, &reach, app));
+        }
+    }
+    Ok(standing)
+}
+
+/// What a token may, within what its tier and all that made it allow.
+fn of_token(
+    name: &str,
+    own: Option<&GrantView>,
+    reach: &crate::reach::Reach,
+    app: &AppName,
+) -> Vec<StandingView> {
+    let most = match reach.tier {
+        Tier::Extended => Role::Viewer,
+        Tier::Advanced | Tier::Admin => Role::Maintainer,
+    };
+    let why = |grant: Option<String>| Why::Token { grant };
+    match &*reach.rights {
+        Rights::Everything => vec![StandingView {
+            role: most,
+            ..StandingView::everywhere(name, why(None))
+        }],
+        Rights::Only(grants) => grants
+            .iter()
+            .filter(|grant| grant.app == *app)
+            .map(|grant| StandingView {
+                role: grant.role.min(most),
+                environments: grant.environments.clone(),
+                ..StandingView::everywhere(name, why(own.map(|own| own.id.clone())))
+            })
+            .collect(),
+    }
+}
+
 fn view(grant: GrantRecord, subject_name: Option<String>) -> GrantView {
     GrantView {
         subject_name,
@@ -89,7 +163,7 @@ fn view(grant: GrantRecord, subject_name: Option<String>) -> GrantView {
 /// token's tier does not reach.
 pub async fn grant(px: &Platform, actor: &Actor, new: NewGrant) -> Result<GrantView, Error> {
     authorise(px, actor, Action::ChangeGrants, Resource::System)?;
-    people::require_recent_proof(px, actor)?;
+    people::require_recent_proof(px, actor, Action::ChangeGrants, Resource::System)?;
     check_environments(new.environments.as_ref())?;
     let name = subject_that_needs_it(px, &new.subject).await?;
     let record = record(px, actor, new);
@@ -124,7 +198,7 @@ pub async fn grant(px: &Platform, actor: &Actor, new: NewGrant) -> Result<GrantV
 /// Takes a grant back. Who is connected through it is not any more.
 pub async fn withdraw(px: &Platform, actor: &Actor, id: &str) -> Result<(), Error> {
     authorise(px, actor, Action::ChangeGrants, Resource::System)?;
-    people::require_recent_proof(px, actor)?;
+    people::require_recent_proof(px, actor, Action::ChangeGrants, Resource::System)?;
     let store = &px.parts().store;
     let found = store
         .grants()

@@ -12,7 +12,8 @@ use crate::fleet::Fleet;
 use crate::journal::Journal;
 use crate::people::{PasswordChecks, SignInLimits};
 use crate::ports::{
-    Builder, Clock, Engine, Inspector, LogReceivers, LogStore, Outgoing, Store, Traffic, Workshop,
+    Builder, Clock, Engine, IdentityProvider, Inspector, LogReceivers, LogStore, Outgoing, Store,
+    Traffic, Workshop,
 };
 use crate::rechecks::Rechecks;
 use crate::routes::Routes;
@@ -36,6 +37,7 @@ pub(crate) struct Inner {
     pub(crate) inspector: Arc<dyn Inspector>,
     pub(crate) outgoing: Arc<dyn Outgoing>,
     pub(crate) log_receivers: Arc<dyn LogReceivers>,
+    pub(crate) identity_provider: Arc<dyn IdentityProvider>,
     /// A place for each build that may run at once.
     pub(crate) build_places: tokio::sync::Semaphore,
     pub(crate) clock: Arc<dyn Clock>,
@@ -45,6 +47,7 @@ pub(crate) struct Inner {
     pub(crate) runner: Runner,
     pub(crate) sign_in_limits: SignInLimits,
     pub(crate) password_checks: PasswordChecks,
+    pub(crate) provider: crate::people::Provider,
     pub(crate) rechecks: Rechecks,
     pub(crate) denials: crate::denials::Denials,
     pub(crate) budgets: crate::budgets::Budgets,
@@ -73,6 +76,7 @@ pub struct Ports {
     pub inspector: Arc<dyn Inspector>,
     pub outgoing: Arc<dyn Outgoing>,
     pub log_receivers: Arc<dyn LogReceivers>,
+    pub identity_provider: Arc<dyn IdentityProvider>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -89,6 +93,7 @@ impl Platform {
             inspector,
             outgoing,
             log_receivers,
+            identity_provider,
             clock,
         } = ports;
         let started_at = clock.now();
@@ -114,6 +119,7 @@ impl Platform {
                 inspector,
                 outgoing,
                 log_receivers,
+                identity_provider,
                 clock,
                 journal,
                 fleet: Fleet::default(),
@@ -121,6 +127,7 @@ impl Platform {
                 runner: Runner::default(),
                 sign_in_limits: SignInLimits::default(),
                 password_checks: PasswordChecks::default(),
+                provider: crate::people::Provider::default(),
                 rechecks: Rechecks::default(),
                 denials: crate::denials::Denials::default(),
                 budgets: crate::budgets::Budgets::default(),

@@ -121,7 +121,7 @@ pub async fn create_token(
 ) -> Result<NewToken, Error> {
     authorise(px, actor, Action::CreateToken, Resource::Shown)?;
     if cmd.tier == Tier::Admin {
-        people::require_recent_proof(px, actor)?;
+        people::require_recent_proof(px, actor, Action::CreateToken, Resource::System)?;
     }
     check(px, actor, &cmd)?;
     let secret = Secret::random();
@@ -312,7 +312,7 @@ pub async fn rotate_token(
     }
     let old = own_token(px, actor, id).await?;
     if old.tier == Tier::Admin {
-        people::require_recent_proof(px, actor)?;
+        people::require_recent_proof(px, actor, Action::CreateToken, Resource::System)?;
     }
     let now = px.now();
     if old.revoked_at.is_some() || old.expires_at.is_some_and(|at| at <= now) {

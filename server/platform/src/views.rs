@@ -280,6 +280,56 @@ pub struct GrantView {
     pub created_by: String,
 }
 
+/// Why somebody may do something in an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    Administrator,
+    /// By a grant of this id in the app itself.
+    Granted(String),
+    Project(ProjectName),
+    /// A token, within what it was made with; its own grant in the app, if it has one.
+    Token {
+        grant: Option<String>,
+    },
+}
+
+/// What somebody may do in an app, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandingView {
+    pub name: String,
+    pub role: Role,
+    /// Only in these; `None`: in all.
+    pub environments: Option<BTreeSet<EnvironmentName>>,
+    pub why: Why,
+}
+
+impl StandingView {
+    pub(crate) fn everywhere(name: &str, why: Why) -> Self {
+        Self {
+            name: name.to_owned(),
+            role: Role::Maintainer,
+            environments: None,
+            why,
+        }
+    }
+
+    pub(crate) fn granted(name: &str, grant: &GrantView) -> Self {
+        let why = match &grant.target {
+            Target::App(_) => Why::Granted(grant.id.clone()),
+            Target::Project(project) => Why::Project(project.clone()),
+        };
+        Self::everywhere(name, why)
+    }
+
+    /// The grant that can be taken back here.
+    pub fn grant(&self) -> Option<&str> {
+        match &self.why {
+            Why::Granted(id) | Why::Token { grant: Some(id) } => Some(id),
+            _ => None,
+        }
+    }
+}
+
 /// Where a token may act.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenGrant {

@@ -133,6 +133,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
             inspector: inspector(&config),
             outgoing: network.clone(),
             log_receivers: network,
+            identity_provider: Arc::new(Network::new(config.provider_addresses())?),
             clock: Arc::new(SystemClock),
         },
     );
@@ -249,6 +250,7 @@ fn platform_config(config: &Config, stream: SocketAddr) -> PlatformConfig {
         logs: config.logs,
         sessions: config.sessions,
         trusted_proxies: config.trusted_proxies.clone(),
+        provider: config.provider.clone(),
         version: env!("CARGO_PKG_VERSION"),
         hold_in_phase: config.hold_in_phase,
     }

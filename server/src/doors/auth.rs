@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody as _};
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap};
@@ -79,6 +79,10 @@ pub async fn require(State(gate): State<Gate>, mut request: Request, next: Next)
         return Problem::from(error).into_response();
     }
     actor.origin = Some(origin);
+    if matches!(credential, Credential::Session(_)) && changes_its_session(request.extensions()) {
+        request.extensions_mut().insert(actor);
+        return next.run(request).await;
+    }
     let began = actor.clone();
     request.extensions_mut().insert(actor);
     let mut standing = Standing::new(&gate.px, credential, until, changes);
@@ -98,6 +102,15 @@ pub async fn require(State(gate): State<Gate>, mut request: Request, next: Next)
             Err(why) => return Problem::unauthorized(why).into_response(),
         }
     }
+}
+
+/// These give the session that they come with a new id: looking it up meanwhile would take it out
+/// of their hands, and what they announce is their own doing.
+fn changes_its_session(extensions: &Extensions) -> bool {
+    let path = extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+    path.is_some_and(|path| {
+        path.ends_with("/account/password") || path.ends_with("/account/confirm")
+    })
 }
 
 const MAY_LESS: &str = "fewer rights are left than when the request began";
@@ -153,6 +166,11 @@ pub(super) async fn from_token(
 ) -> Result<Actor, Problem> {
     let origin = Some(origin_of(px, headers, extensions));
     Ok(identity::authenticate_token(px, token.expose(), door, origin).await?)
+}
+
+/// Where somebody who proves who they are sends this from.
+pub(super) fn origin(px: &Platform, parts: &Parts) -> flukedeploy_platform::people::Origin {
+    flukedeploy_app::person_origin(px, &parts.extensions, &parts.headers)
 }
 
 pub(super) fn session_actor(extensions: &Extensions) -> Option<Actor> {

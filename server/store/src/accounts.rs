@@ -84,6 +84,23 @@ pub(crate) async fn get(
         .transpose()
 }
 
+pub(crate) async fn by_identity(
+    db: &mut SqliteConnection,
+    issuer: &str,
+    subject: &str,
+) -> Result<Option<Account>, StoreError> {
+    select!(
+        "WHERE id = (SELECT account FROM identities WHERE issuer = ? AND subject = ?)",
+        issuer,
+        subject
+    )
+    .fetch_optional(db)
+    .await
+    .doing("reading an account")?
+    .map(Account::try_from)
+    .transpose()
+}
+
 pub(crate) async fn all(db: &mut SqliteConnection) -> Result<Vec<Account>, StoreError> {
     select!("ORDER BY name")
         .fetch_all(db)
@@ -126,6 +143,24 @@ pub(crate) async fn switch(
     .execute(db)
     .await
     .doing("turning an account off or on")?;
+    Ok(set.rows_affected() == 1)
+}
+
+/// False if it is so already, or there is none.
+pub(crate) async fn set_tier(
+    db: &mut SqliteConnection,
+    id: &str,
+    tier: Tier,
+) -> Result<bool, StoreError> {
+    let tier = to_word(&tier)?;
+    let set = sqlx::query!(
+        "UPDATE accounts SET tier = ?1 WHERE id = ?2 AND tier <> ?1",
+        tier,
+        id
+    )
+    .execute(db)
+    .await
+    .doing("changing who is an administrator")?;
     Ok(set.rows_affected() == 1)
 }
 

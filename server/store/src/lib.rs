@@ -33,6 +33,8 @@ mod grants;
 #[cfg(feature = "queries")]
 mod idempotency;
 #[cfg(feature = "queries")]
+mod identities;
+#[cfg(feature = "queries")]
 mod invitations;
 #[cfg(feature = "queries")]
 mod keys;

@@ -1,16 +1,17 @@
 //! The `People` port: each method one transaction.
 
 use async_trait::async_trait;
+use flukedeploy_domain::access::Tier;
 use flukedeploy_domain::audit::AuditEntry;
 use flukedeploy_platform::ports::{
-    Account, Invitation, People, SecondFactor, StoreError, StoredSession,
+    Account, Identity, Invitation, People, SecondFactor, StoreError, StoredSession,
 };
 use flukedeploy_platform::secret::Secret;
 use time::OffsetDateTime;
 
-use crate::error::Doing;
+use crate::error::{Doing, exists};
 use crate::store::SqliteStore;
-use crate::{accounts, audit, invitations, second_factors, sessions, tokens};
+use crate::{accounts, audit, identities, invitations, second_factors, sessions, tokens};
 
 #[async_trait]
 impl People for SqliteStore {
@@ -132,6 +133,7 @@ impl People for SqliteStore {
         &self,
         id: &str,
         account: &Account,
+        identity: Option<&Identity>,
         audit: &AuditEntry,
     ) -> Result<bool, StoreError> {
         const DOING: &str = "accepting an invitation";
@@ -140,6 +142,82 @@ impl People for SqliteStore {
             return Ok(false);
         }
         accounts::create(&mut db, account, false).await?;
+        if let Some(identity) = identity
+            && !identities::bind(&mut db, identity).await?
+        {
+            return Err(exists("an account of this identity"));
+        }
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(true)
+    }
+
+    async fn account_by_identity(
+        &self,
+        issuer: &str,
+        subject: &str,
+    ) -> Result<Option<Account>, StoreError> {
+        let mut db = self.database().read("reading an identity").await?;
+        accounts::by_identity(&mut db, issuer, subject).await
+    }
+
+    async fn identity_of(
+        &self,
+        account: &str,
+        issuer: &str,
+    ) -> Result<Option<Identity>, StoreError> {
+        let mut db = self.database().read("reading an identity").await?;
+        identities::of(&mut db, account, issuer).await
+    }
+
+    async fn bind_identity(
+        &self,
+        identity: &Identity,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "binding an identity";
+        let mut db = self.database().write(DOING).await?;
+        if !identities::bind(&mut db, identity).await? {
+            return Ok(false);
+        }
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(true)
+    }
+
+    async fn unbind_identity(
+        &self,
+        account: &str,
+        issuer: &str,
+        keep_session: &str,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "unbinding an identity";
+        let mut db = self.database().write(DOING).await?;
+        if !identities::unbind(&mut db, account, issuer).await? {
+            return Ok(false);
+        }
+        sessions::end_all_but(&mut db, account, Some(keep_session)).await?;
+        audit::append(&mut db, audit).await?;
+        db.commit().await.doing(DOING)?;
+        Ok(true)
+    }
+
+    async fn set_tier(
+        &self,
+        account: &str,
+        tier: Tier,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "changing who is an administrator";
+        let mut db = self.database().write(DOING).await?;
+        if !accounts::set_tier(&mut db, account, tier).await? {
+            return Ok(false);
+        }
+        if tier < Tier::Admin {
+            accounts::keep_an_administrator(&mut db).await?;
+            invitations::revoke_all_of(&mut db, account, audit.at).await?;
+        }
         audit::append(&mut db, audit).await?;
         db.commit().await.doing(DOING)?;
         Ok(true)

@@ -6,7 +6,7 @@ use flukedeploy_domain::audit::AuditEntry;
 use super::limits::Attempt;
 use super::sign_in::admit;
 use super::views::{AccountView, SessionView};
-use super::{check_new, display_name, hash, verify};
+use super::{check_new, display_name, hash, require_recent_proof, verify};
 use crate::authorise::authorise;
 use crate::error::Error;
 use crate::identity::SignedIn;
@@ -72,7 +72,7 @@ pub async fn rename(px: &Platform, actor: &Actor, name: Option<&str>) -> Result<
     Ok(())
 }
 
-/// Changes the password, which takes the present one. All other sessions are over; what is returned
+/// Changes the password, which takes the present one if there is one. All other sessions are over; what is returned
 /// goes into this one, which the door gives a new id.
 pub async fn change_password(
     px: &Platform,
@@ -83,8 +83,13 @@ pub async fn change_password(
 ) -> Result<SignedIn, Error> {
     let (account, id) = own(px, actor).await?;
     let attempt = Attempt::proof(&account.id, id);
-    admit(px, &attempt)?;
-    if !verify(px, Some(&account.password_hash), present).await? {
+    // The first one of an account takes what every dangerous act does.
+    if account.has_password() {
+        admit(px, &attempt)?;
+    } else {
+        require_recent_proof(px, actor, Action::ChangeOwnAccount, Resource::System)?;
+    }
+    if account.has_password() && !verify(px, Some(&account.password_hash), present).await? {
         let audit = audit(px, actor, &account, "gave a wrong password to change it");
         px.parts().store.note(&audit).await?;
         return Err(Error::invalid("present_password", "is wrong"));

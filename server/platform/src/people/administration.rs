@@ -1,6 +1,6 @@
 //! What administrators do about others.
 
-use flukedeploy_domain::access::{Action, Actor, ActorKind, Resource};
+use flukedeploy_domain::access::{Action, Actor, ActorKind, Resource, Tier};
 use flukedeploy_domain::audit::AuditEntry;
 
 use super::require_recent_proof;
@@ -35,7 +35,7 @@ pub async fn switch_person(
     disabled: bool,
 ) -> Result<PersonView, Error> {
     authorise(px, actor, Action::ChangePeople, Resource::System)?;
-    require_recent_proof(px, actor)?;
+    require_recent_proof(px, actor, Action::ChangePeople, Resource::System)?;
     let account = account(px, id).await?;
     if disabled {
         not_oneself(actor, id)?;
@@ -59,11 +59,35 @@ pub async fn switch_person(
     person(px, actor, id).await
 }
 
+/// Makes somebody an administrator, or takes that away: also one's own, unless nobody would be left.
+/// What they may do changes at once, for their sessions, streams and tokens.
+pub async fn set_administrator(
+    px: &Platform,
+    actor: &Actor,
+    id: &str,
+    is_administrator: bool,
+) -> Result<PersonView, Error> {
+    authorise(px, actor, Action::ChangePeople, Resource::System)?;
+    require_recent_proof(px, actor, Action::ChangePeople, Resource::System)?;
+    let account = account(px, id).await?;
+    let (tier, done) = if is_administrator {
+        (Tier::Admin, "made {} an administrator")
+    } else {
+        (Tier::Advanced, "made {} an administrator no longer")
+    };
+    let audit = audit(px, actor, &account, done.replace("{}", &account.name));
+    if px.parts().store.set_tier(id, tier, &audit).await? {
+        told(px, &audit);
+    }
+    let account = self::account(px, id).await?;
+    Ok(PersonView::new(&account, is_own(actor, id)))
+}
+
 /// Removes an account for good: its sessions end at once, its tokens and unused invitations are
 /// revoked.
 pub async fn delete_person(px: &Platform, actor: &Actor, id: &str) -> Result<(), Error> {
     authorise(px, actor, Action::ChangePeople, Resource::System)?;
-    require_recent_proof(px, actor)?;
+    require_recent_proof(px, actor, Action::ChangePeople, Resource::System)?;
     let account = account(px, id).await?;
     not_oneself(actor, id)?;
     let audit = audit(
@@ -82,7 +106,7 @@ pub async fn delete_person(px: &Platform, actor: &Actor, id: &str) -> Result<(),
 /// Takes a person's second factor away, who lost it. Whoever is signed in as them is signed out.
 pub async fn reset_second_factor(px: &Platform, actor: &Actor, id: &str) -> Result<(), Error> {
     authorise(px, actor, Action::ChangePeople, Resource::System)?;
-    require_recent_proof(px, actor)?;
+    require_recent_proof(px, actor, Action::ChangePeople, Resource::System)?;
     let account = account(px, id).await?;
     // One's own is turned off on one's own page.
     not_oneself(actor, id)?;

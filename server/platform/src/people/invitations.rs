@@ -7,13 +7,14 @@ use time::Duration;
 
 use super::views::InvitationView;
 use super::{
-    Origin, check_name, check_new, display_name, hash, require_recent_proof, sign_in, signed_in,
+    NO_PASSWORD, Origin, check_name, check_new, display_name, hash, require_recent_proof, sign_in,
+    signed_in,
 };
 use crate::authorise::authorise;
 use crate::error::Error;
 use crate::identity::SignedIn;
 use crate::platform::Platform;
-use crate::ports::{Account, Invitation};
+use crate::ports::{Account, Identity, Invitation};
 use crate::secret::{Secret, random_id, sha256_hex};
 
 /// Hours an invitation is good for where nothing else is said, and at most.
@@ -37,7 +38,7 @@ pub struct NewInvitation {
 
 pub async fn invite(px: &Platform, actor: &Actor, cmd: Invite) -> Result<NewInvitation, Error> {
     authorise(px, actor, Action::ChangePeople, Resource::System)?;
-    require_recent_proof(px, actor)?;
+    require_recent_proof(px, actor, Action::ChangePeople, Resource::System)?;
     let mut faults = Vec::new();
     let name = cmd
         .name
@@ -147,8 +148,12 @@ pub async fn invitation(px: &Platform, secret: &str) -> Result<Option<Invitation
 
 async fn found(px: &Platform, secret: &str) -> Result<Option<Invitation>, Error> {
     // Found by hash: comparing takes no time that would say anything of the secret.
+    open(px, &sha256_hex(secret)).await
+}
+
+async fn open(px: &Platform, secret_hash: &str) -> Result<Option<Invitation>, Error> {
     let store = &px.parts().store;
-    let found = store.invitation_by_secret(&sha256_hex(secret)).await?;
+    let found = store.invitation_by_secret(secret_hash).await?;
     Ok(found.filter(|invitation| invitation.is_open(px.now())))
 }
 
@@ -164,6 +169,74 @@ pub async fn accept_invitation(
     let Some(invitation) = found(px, secret).await? else {
         return Err(Error::InvitationInvalid);
     };
+    let (name, shown, mut faults) = named(&invitation, name, shown);
+    let names = [name.as_str(), shown.as_deref().unwrap_or_default()];
+    faults.extend(check_new(password, &names));
+    if !faults.is_empty() {
+        return Err(Error::Invalid(faults));
+    }
+    let account = account(px, &invitation, name, shown, hash(password).await?);
+    accept(px, &invitation, account, None, origin).await
+}
+
+/// Whether somebody who comes back from the sign-in provider could accept it so.
+pub(super) async fn check_acceptance(
+    px: &Platform,
+    secret_hash: &str,
+    name: &str,
+    shown: Option<&str>,
+) -> Result<(), Error> {
+    let invitation = open(px, secret_hash)
+        .await?
+        .ok_or(Error::InvitationInvalid)?;
+    let (name, _, mut faults) = named(&invitation, name, shown);
+    if px.parts().store.account_by_name(&name).await?.is_some() {
+        faults.push(Invalid::new("name", "is taken"));
+    }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid(faults))
+    }
+}
+
+/// Makes an account without a password, which the provider lets in.
+pub(super) async fn accept_with_identity(
+    px: &Platform,
+    secret_hash: &str,
+    name: &str,
+    shown: Option<&str>,
+    identity: Identity,
+    origin: &Origin,
+) -> Result<SignedIn, Error> {
+    let invitation = open(px, secret_hash)
+        .await?
+        .ok_or(Error::InvitationInvalid)?;
+    let (name, shown, faults) = named(&invitation, name, shown);
+    if !faults.is_empty() {
+        return Err(Error::Invalid(faults));
+    }
+    let store = &px.parts().store;
+    let known = store.account_by_identity(&identity.issuer, &identity.subject);
+    if known.await?.is_some() {
+        return Err(Error::NotNow(
+            "an account is connected with yours there already; sign in with it".to_owned(),
+        ));
+    }
+    let account = account(px, &invitation, name, shown, NO_PASSWORD.to_owned());
+    let identity = Identity {
+        account: account.id.clone(),
+        ..identity
+    };
+    accept(px, &invitation, account, Some(identity), origin).await
+}
+
+/// What the account is called, and what is wrong with it.
+fn named(
+    invitation: &Invitation,
+    name: &str,
+    shown: Option<&str>,
+) -> (String, Option<String>, Vec<Invalid>) {
     let name = invitation.name.as_deref().unwrap_or(name.trim());
     let mut faults: Vec<Invalid> = check_name(name).into_iter().collect();
     let shown = display_name(shown).unwrap_or_else(|fault| {
@@ -171,16 +244,21 @@ pub async fn accept_invitation(
         None
     });
     let shown = shown.or_else(|| invitation.display_name.clone());
-    let names = [name, shown.as_deref().unwrap_or_default()];
-    faults.extend(check_new(password, &names));
-    if !faults.is_empty() {
-        return Err(Error::Invalid(faults));
-    }
+    (name.to_owned(), shown, faults)
+}
+
+fn account(
+    px: &Platform,
+    invitation: &Invitation,
+    name: String,
+    display_name: Option<String>,
+    password_hash: String,
+) -> Account {
     let now = px.now();
-    let account = Account {
+    Account {
         id: random_id(12),
-        name: name.to_owned(),
-        password_hash: hash(password).await?,
+        name,
+        password_hash,
         tier: if invitation.is_administrator {
             Tier::Admin
         } else {
@@ -188,17 +266,30 @@ pub async fn accept_invitation(
         },
         created_at: now,
         password_changed_at: now,
-        display_name: shown,
+        display_name,
         disabled_at: None,
         has_second_factor: false,
+    }
+}
+
+async fn accept(
+    px: &Platform,
+    invitation: &Invitation,
+    account: Account,
+    identity: Option<Identity>,
+    origin: &Origin,
+) -> Result<SignedIn, Error> {
+    let by = match (&identity, &px.config().provider) {
+        (Some(_), Some(provider)) => format!(" with {}", provider.name),
+        _ => String::new(),
     };
     let audit = AuditEntry::new(
-        now,
+        px.now(),
         &sign_in::claimed(&account),
         Action::SignIn,
         format!("account:{}", account.name),
         format!(
-            "accepted the invitation {} of {} from {}",
+            "accepted the invitation {} of {}{by} from {}",
             invitation.id,
             invitation.created_by,
             origin.shown()
@@ -206,7 +297,7 @@ pub async fn accept_invitation(
     );
     let store = &px.parts().store;
     let accepted = store
-        .accept_invitation(&invitation.id, &account, &audit)
+        .accept_invitation(&invitation.id, &account, identity.as_ref(), &audit)
         .await
         .map_err(|error| match Error::from(error) {
             Error::Exists { .. } => Error::invalid("name", "is taken"),

@@ -46,6 +46,14 @@ impl Attempt {
         Self::of("recovery", account, place, device)
     }
 
+    /// Somebody goes to the sign-in provider, or comes back as nobody known here.
+    pub(crate) fn elsewhere(place: &str) -> Self {
+        Self {
+            keys: Vec::new(),
+            place: Some(place.to_owned()),
+        }
+    }
+
     /// A proof within a session: whoever took it over must not guess on.
     pub(crate) fn proof(account: &str, session: &str) -> Self {
         Self {

@@ -12,6 +12,7 @@ mod limits;
 mod origin;
 mod passwords;
 mod proof;
+mod provider;
 mod second_factor;
 mod sign_in;
 mod totp;
@@ -20,7 +21,9 @@ mod views;
 pub use account::{
     account, change_password, end_other_sessions, end_session, rename, sessions, signed_out,
 };
-pub use administration::{delete_person, list_people, person, reset_second_factor, switch_person};
+pub use administration::{
+    delete_person, list_people, person, reset_second_factor, set_administrator, switch_person,
+};
 pub use device::token as device_token;
 pub use invitations::{
     Invite, NewInvitation, accept_invitation, invitation, invite, list_invitations,
@@ -29,14 +32,21 @@ pub use invitations::{
 pub use origin::Origin;
 pub use passwords::{MAX_PASSWORD, MIN_PASSWORD};
 pub use proof::{Proof, confirm, require_recent_proof};
+pub use provider::{
+    Answer, Arrived, Begun, Flow, Wanted, begin as begin_elsewhere, finish as finish_elsewhere,
+    identity, provider_name, unbind,
+};
 pub use second_factor::{
     Offer, confirm_second_factor, new_recovery_codes, offer_second_factor, turn_off_second_factor,
 };
 pub use sign_in::{Entered, HalfSignedIn, awaits_code, second_step, sign_in};
-pub use views::{AccountView, InvitationState, InvitationView, PersonView, SessionView};
+pub use views::{
+    AccountView, IdentityView, InvitationState, InvitationView, PersonView, SessionView,
+};
 
 pub(crate) use limits::SignInLimits;
-pub(crate) use passwords::{PasswordChecks, check_new, hash, verify};
+pub(crate) use passwords::{NO_PASSWORD, PasswordChecks, check_new, hash, verify};
+pub(crate) use provider::Provider;
 pub(crate) use sign_in::signed_in;
 
 use flukedeploy_domain::names::Invalid;

@@ -48,6 +48,9 @@ pub(crate) fn check_new(password: &Secret, names: &[&str]) -> Option<Invalid> {
     })
 }
 
+/// In the place of a hash, of an account that has no password.
+pub(crate) const NO_PASSWORD: &str = "-";
+
 /// The same text, however a keyboard composed it.
 fn normal(password: &Secret) -> Secret {
     Secret::new(password.expose().nfkc().collect::<String>())
@@ -70,7 +73,7 @@ pub(crate) async fn verify(
     hash: Option<&str>,
     password: &Secret,
 ) -> Result<bool, Error> {
-    let (hash, known) = match hash {
+    let (hash, known) = match hash.filter(|hash| *hash != NO_PASSWORD) {
         Some(hash) => (hash.to_owned(), true),
         None => (decoy().await?, false),
     };

@@ -1,6 +1,6 @@
 //! Step-up: what is dangerous needs a proof that the person is still there.
 
-use flukedeploy_domain::access::{Action, Actor, has_recent_proof};
+use flukedeploy_domain::access::{Action, Actor, Resource, has_recent_proof};
 use flukedeploy_domain::audit::AuditEntry;
 
 use super::limits::Attempt;
@@ -16,16 +16,23 @@ pub enum Proof {
     Code(String),
 }
 
-/// Lets through whoever proved within the last minutes who they are; tokens always.
+/// Lets through whoever proved within the last minutes who they are; tokens always. A refusal is one
+/// like any other, and stands in the audit trail.
 ///
 /// # Errors
 /// [`Error::ProofNeeded`].
-pub fn require_recent_proof(px: &Platform, actor: &Actor) -> Result<(), Error> {
+pub fn require_recent_proof(
+    px: &Platform,
+    actor: &Actor,
+    action: Action,
+    resource: Resource<'_>,
+) -> Result<(), Error> {
     if has_recent_proof(actor, px.now()) {
-        Ok(())
-    } else {
-        Err(Error::ProofNeeded)
+        return Ok(());
     }
+    let needed = "a proof of who it is within the last ten minutes".to_owned();
+    px.parts().denials.note(actor, action, resource, needed);
+    Err(Error::ProofNeeded)
 }
 
 /// Checks a proof. The door writes its time into the session then, under a new id.

@@ -1,6 +1,6 @@
 //! The second factor: one-time codes of an authenticator app, and recovery codes.
 
-use flukedeploy_domain::access::{Action, Actor};
+use flukedeploy_domain::access::{Action, Actor, Resource};
 use flukedeploy_domain::audit::AuditEntry;
 
 use super::account::{audit, own};
@@ -23,7 +23,7 @@ pub struct Offer {
 /// counts for nothing until then.
 pub async fn offer_second_factor(px: &Platform, actor: &Actor) -> Result<Offer, Error> {
     let (account, _) = own(px, actor).await?;
-    require_recent_proof(px, actor)?;
+    require_recent_proof(px, actor, Action::ChangeOwnAccount, Resource::System)?;
     let store = &px.parts().store;
     let secret = match store.second_factor(&account.id).await? {
         Some(factor) if factor.confirmed_at.is_some() => return Err(there_is_one()),
@@ -56,7 +56,7 @@ pub async fn confirm_second_factor(
     code: &str,
 ) -> Result<Vec<Secret>, Error> {
     let (account, session) = own(px, actor).await?;
-    require_recent_proof(px, actor)?;
+    require_recent_proof(px, actor, Action::ChangeOwnAccount, Resource::System)?;
     let store = &px.parts().store;
     let Some(factor) = store.second_factor(&account.id).await? else {
         return Err(Error::NotNow(
@@ -91,7 +91,7 @@ pub async fn confirm_second_factor(
 /// New recovery codes; the old ones are worth nothing any more.
 pub async fn new_recovery_codes(px: &Platform, actor: &Actor) -> Result<Vec<Secret>, Error> {
     let (account, _) = own(px, actor).await?;
-    require_recent_proof(px, actor)?;
+    require_recent_proof(px, actor, Action::ChangeOwnAccount, Resource::System)?;
     let (codes, hashes) = totp::recovery_codes();
     let audit = audit(px, actor, &account, "made new recovery codes");
     let store = &px.parts().store;
@@ -107,7 +107,7 @@ pub async fn new_recovery_codes(px: &Platform, actor: &Actor) -> Result<Vec<Secr
 
 pub async fn turn_off_second_factor(px: &Platform, actor: &Actor) -> Result<(), Error> {
     let (account, _) = own(px, actor).await?;
-    require_recent_proof(px, actor)?;
+    require_recent_proof(px, actor, Action::ChangeOwnAccount, Resource::System)?;
     let audit = audit(px, actor, &account, "turned the second factor off");
     let store = &px.parts().store;
     if store
@@ -144,7 +144,7 @@ pub(super) async fn check(
             return Ok(None);
         };
         let is_new = store.use_step(&account.id, step).await?;
-        return Ok(is_new.then_some("with a password and a code"));
+        return Ok(is_new.then_some("a code"));
     }
     let Some(hash) = totp::recovery_hash(code) else {
         return Ok(None);
@@ -157,5 +157,5 @@ pub(super) async fn check(
         format!("used a recovery code up, from {}", origin.shown()),
     );
     let used = store.use_recovery_code(&account.id, &hash, &audit).await?;
-    Ok(used.then_some("with a password and a recovery code"))
+    Ok(used.then_some("a recovery code"))
 }

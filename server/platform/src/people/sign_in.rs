@@ -31,13 +31,16 @@ pub struct HalfSignedIn {
     account_id: String,
     password_changed_at_ms: i64,
     began_at_ms: i64,
+    /// The first step was made at the sign-in provider.
+    #[serde(default)]
+    elsewhere: bool,
 }
 
 const WRONG: Error = Error::Unauthenticated {
     why: "the name or the password is wrong",
 };
 const OVER: Error = Error::Unauthenticated {
-    why: "the first step was too long ago; begin again with your password",
+    why: "the first step was too long ago; begin again",
 };
 const WRONG_CODE: Error = Error::Unauthenticated {
     why: "the code is wrong, or was used before",
@@ -65,15 +68,7 @@ pub async fn sign_in(
     match account {
         Some(account) if right && account.disabled_at.is_none() => {
             px.parts().sign_in_limits.succeeded(&attempt);
-            if account.has_second_factor {
-                return Ok(Entered::Half(HalfSignedIn {
-                    account_id: account.id,
-                    password_changed_at_ms: unix_ms(account.password_changed_at),
-                    began_at_ms: unix_ms(px.now()),
-                }));
-            }
-            let session = enter(px, &account, origin, "with a password").await?;
-            Ok(Entered::SignedIn(Box::new(session)))
+            first_step_done(px, &account, origin, "with a password", false).await
         }
         account => {
             let why = match &account {
@@ -84,6 +79,26 @@ pub async fn sign_in(
             Err(WRONG)
         }
     }
+}
+
+/// It is them, as far as the first step tells.
+pub(super) async fn first_step_done(
+    px: &Platform,
+    account: &Account,
+    origin: &Origin,
+    how: &str,
+    elsewhere: bool,
+) -> Result<Entered, Error> {
+    if account.has_second_factor {
+        return Ok(Entered::Half(HalfSignedIn {
+            account_id: account.id.clone(),
+            password_changed_at_ms: unix_ms(account.password_changed_at),
+            began_at_ms: unix_ms(px.now()),
+            elsewhere,
+        }));
+    }
+    let session = enter(px, account, origin, how).await?;
+    Ok(Entered::SignedIn(Box::new(session)))
 }
 
 /// Whether the page that asks for the code makes sense still.
@@ -121,7 +136,11 @@ pub async fn second_step(
         return Err(WRONG_CODE);
     };
     px.parts().sign_in_limits.succeeded(&attempt);
-    enter(px, &account, origin, how).await
+    let first = match &px.config().provider {
+        Some(provider) if half.elsewhere => provider.name.as_str(),
+        _ => "a password",
+    };
+    enter(px, &account, origin, &format!("with {first} and {how}")).await
 }
 
 /// The account that owes a code; `None` if it is too late, or it owes none any more.
@@ -174,7 +193,7 @@ async fn enter(
 
 /// Who refused is the platform: nobody has proved to be anybody. A name that is no account's is not
 /// kept: people type their password there.
-async fn refused(
+pub(super) async fn refused(
     px: &Platform,
     account: Option<&Account>,
     origin: &Origin,

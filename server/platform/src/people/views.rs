@@ -5,7 +5,7 @@ use flukedeploy_domain::timestamp::{self, from_unix_ms};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::ports::{Account, Invitation, StoredSession};
+use crate::ports::{Account, Identity, Invitation, StoredSession};
 
 /// A person, as administrators see them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,6 +49,8 @@ pub struct AccountView {
     pub is_administrator: bool,
     pub has_second_factor: bool,
     pub recovery_codes_left: u32,
+    /// Without one, the sign-in provider is the only way in.
+    pub has_password: bool,
     #[serde(with = "timestamp")]
     pub password_changed_at: OffsetDateTime,
 }
@@ -62,7 +64,34 @@ impl AccountView {
             is_administrator: account.tier == Tier::Admin,
             has_second_factor: account.has_second_factor,
             recovery_codes_left,
+            has_password: account.has_password(),
             password_changed_at: account.password_changed_at,
+        }
+    }
+}
+
+/// What an account is connected with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IdentityView {
+    /// The provider's name.
+    pub provider: String,
+    pub issuer: String,
+    pub subject: String,
+    /// As the provider called the person when it was connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shown: Option<String>,
+    #[serde(with = "timestamp")]
+    pub bound_at: OffsetDateTime,
+}
+
+impl IdentityView {
+    pub(super) fn new(identity: Identity, provider: &str) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            issuer: identity.issuer,
+            subject: identity.subject,
+            shown: identity.shown,
+            bound_at: identity.bound_at,
         }
     }
 }

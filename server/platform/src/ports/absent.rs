@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use super::builder::{BuildError, BuildLine, BuildSpec, Builder, Built, ImageFacts};
 use super::engine::EngineError;
+use super::identity_provider::{IdentityProvider, ProviderAnswer, ProviderRequest};
 use super::inspector::{InspectError, Inspector, ScanReport};
 use super::log_receivers::{LogAnswer, LogPost, LogReceivers};
 use super::outgoing::{Answer, Outgoing, OutgoingError, OutgoingRequest};
@@ -121,6 +122,13 @@ impl Inspector for Absent {
 #[async_trait]
 impl Outgoing for Absent {
     async fn post(&self, _: &OutgoingRequest) -> Result<Answer, OutgoingError> {
+        Err(OutgoingError::Absent)
+    }
+}
+
+#[async_trait]
+impl IdentityProvider for Absent {
+    async fn send(&self, _: &ProviderRequest) -> Result<ProviderAnswer, OutgoingError> {
         Err(OutgoingError::Absent)
     }
 }

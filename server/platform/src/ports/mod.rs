@@ -6,6 +6,7 @@ mod approvals;
 mod builder;
 mod clock;
 mod engine;
+mod identity_provider;
 mod inspector;
 mod log_batch;
 mod log_receivers;
@@ -26,6 +27,7 @@ pub use engine::{
     NetworkReady, ReplicaFailure, ResolveError, ResolvedImage, SecretMount, ServiceSpec,
     ServiceState, Task, TaskState, VolumeMount, VolumeUser,
 };
+pub use identity_provider::{IdentityProvider, ProviderAnswer, ProviderRequest};
 pub use inspector::{InspectError, Inspector, ScanReport};
 pub use log_batch::{LineOrigin, LogBatch, Logged, ReplicaLine};
 pub use log_receivers::{LogAnswer, LogPost, LogReceivers};
@@ -34,7 +36,7 @@ pub use log_store::{
     LogUsage, MAX_REACH, Order, Paging, Retention, StoredLine, Total,
 };
 pub use outgoing::{Answer, Outgoing, OutgoingError, OutgoingRequest};
-pub use people::{Invitation, People, SecondFactor, StoredSession};
+pub use people::{Identity, Invitation, People, SecondFactor, StoredSession};
 pub use raw_lines::{FilePlace, LineSpan, RawLine, RawLines, ReadTo, ReplicaRead};
 pub use store::{
     Account, AppOverview, AuditOrder, AuditRow, LeftoverVolume, NewRelease, Opened, Outbound,

@@ -1,4 +1,5 @@
 use async_trait::async_trait;
+use flukedeploy_domain::access::Tier;
 use flukedeploy_domain::audit::AuditEntry;
 use time::OffsetDateTime;
 
@@ -35,6 +36,17 @@ pub trait People: Send + Sync + 'static {
         &self,
         account: &str,
         disabled_at: Option<OffsetDateTime>,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError>;
+    /// Makes somebody an administrator, or takes that away, with the unused invitations; false if it
+    /// is so already, or there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::LastAdministrator`].
+    async fn set_tier(
+        &self,
+        account: &str,
+        tier: Tier,
         audit: &AuditEntry,
     ) -> Result<bool, StoreError>;
     /// Removes an account with its sessions; its tokens are revoked, and so are its unused
@@ -74,6 +86,35 @@ pub trait People: Send + Sync + 'static {
         &self,
         id: &str,
         account: &Account,
+        identity: Option<&Identity>,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError>;
+
+    // Identities of a sign-in provider.
+
+    async fn account_by_identity(
+        &self,
+        issuer: &str,
+        subject: &str,
+    ) -> Result<Option<Account>, StoreError>;
+    /// What the account is bound to at this issuer.
+    async fn identity_of(
+        &self,
+        account: &str,
+        issuer: &str,
+    ) -> Result<Option<Identity>, StoreError>;
+    /// False if the account has one of this issuer, or the identity is bound already.
+    async fn bind_identity(
+        &self,
+        identity: &Identity,
+        audit: &AuditEntry,
+    ) -> Result<bool, StoreError>;
+    /// False if there was none. All sessions of the account but this one are over.
+    async fn unbind_identity(
+        &self,
+        account: &str,
+        issuer: &str,
+        keep_session: &str,
         audit: &AuditEntry,
     ) -> Result<bool, StoreError>;
 
@@ -166,6 +207,18 @@ impl Invitation {
     pub fn is_open(&self, now: OffsetDateTime) -> bool {
         self.revoked_at.is_none() && self.accepted_at.is_none() && self.expires_at > now
     }
+}
+
+/// An account's identity at a sign-in provider: issuer and subject are the whole of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub issuer: String,
+    pub subject: String,
+    /// Of the account.
+    pub account: String,
+    /// As the provider called the person when it was bound.
+    pub shown: Option<String>,
+    pub bound_at: OffsetDateTime,
 }
 
 /// What makes codes; no `Debug` beyond the secret's own.

@@ -503,6 +503,13 @@ pub struct Account {
     pub has_second_factor: bool,
 }
 
+impl Account {
+    /// Without one, only an identity at the sign-in provider lets the person in.
+    pub fn has_password(&self) -> bool {
+        self.password_hash != crate::people::NO_PASSWORD
+    }
+}
+
 /// An API token without its secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredToken {

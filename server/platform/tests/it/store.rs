@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use flukedeploy_domain::access::{Grant, GrantRecord, Subject};
+use flukedeploy_domain::access::{Grant, GrantRecord, Subject, Tier};
 use flukedeploy_domain::app::{App, Environment, Project, RunMode, Settings, Variables};
 use flukedeploy_domain::approval::{Approval, ApprovalId, ApprovalPolicy};
 use flukedeploy_domain::audit::{AuditEntry, AuditFilter};
@@ -18,9 +18,9 @@ use flukedeploy_domain::webhook::{Delivery, DeliveryId, Events, Webhook, Webhook
 use flukedeploy_logs::Logs;
 use flukedeploy_platform::ports::{
     Account, AppOverview, Approvals, AuditOrder, AuditRow, Context, Feed, FeedQuery, Histogram,
-    Invitation, LeftoverVolume, LogBatch, LogPage, LogQuery, LogStore, LogUsage, NewRelease,
-    Opened, Outbound, Paging, People, Retention, Scale, SecondFactor, Store, StoreError,
-    StoredSession, StoredToken, Switch, WaitingDelivery,
+    Identity, Invitation, LeftoverVolume, LogBatch, LogPage, LogQuery, LogStore, LogUsage,
+    NewRelease, Opened, Outbound, Paging, People, Retention, Scale, SecondFactor, Store,
+    StoreError, StoredSession, StoredToken, Switch, WaitingDelivery,
 };
 use flukedeploy_platform::secret::Secret;
 use flukedeploy_store::SqliteStore;
@@ -185,7 +185,12 @@ tapped! { People for TappedStore {
         invitation: &Invitation, secret_hash: &str, audit: &AuditEntry) -> ();
     false invitation_by_secret(secret_hash: &str) -> Option<Invitation>;
     true revoke_invitation(id: &str, at: OffsetDateTime, audit: &AuditEntry) -> bool;
-    true accept_invitation(id: &str, account: &Account, audit: &AuditEntry) -> bool;
+    true accept_invitation(id: &str, account: &Account, identity: Option<&Identity>, audit: &AuditEntry) -> bool;
+    false account_by_identity(issuer: &str, subject: &str) -> Option<Account>;
+    false identity_of(account: &str, issuer: &str) -> Option<Identity>;
+    true bind_identity(identity: &Identity, audit: &AuditEntry) -> bool;
+    true unbind_identity(account: &str, issuer: &str, keep_session: &str, audit: &AuditEntry) -> bool;
+    true set_tier(account: &str, tier: Tier, audit: &AuditEntry) -> bool;
     false second_factor(account: &str) -> Option<SecondFactor>;
     true offer_second_factor(account: &str, secret: &Secret) -> bool;
     true confirm_second_factor(

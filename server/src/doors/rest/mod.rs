@@ -11,6 +11,7 @@ mod grants;
 mod health;
 mod log_forwarders;
 mod logs;
+mod own_secrets;
 mod path;
 mod people;
 mod projects;

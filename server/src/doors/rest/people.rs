@@ -58,8 +58,12 @@ pub(super) async fn change(
     PlainId(id): PlainId,
     JsonBody(body): JsonBody,
 ) -> Result<Json<PersonView>, Problem> {
-    let disabled = switch(body)?;
-    let person = people::switch_person(&px, &actor, &id, disabled).await?;
+    let person = match change_of(body)? {
+        Change::Disabled(disabled) => people::switch_person(&px, &actor, &id, disabled).await?,
+        Change::Administrator(is_administrator) => {
+            people::set_administrator(&px, &actor, &id, is_administrator).await?
+        }
+    };
     Ok(Json(person))
 }
 
@@ -112,13 +116,26 @@ pub(super) async fn revoke_invitation(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn switch(mut fields: Fields) -> Result<bool, Error> {
+enum Change {
+    Disabled(bool),
+    Administrator(bool),
+}
+
+/// One at a time: each is an act of its own in the audit trail.
+fn change_of(mut fields: Fields) -> Result<Change, Error> {
     let disabled = fields.optional_flag("disabled");
-    if disabled.is_none() && !fields.has_fault("disabled") {
-        fields.fault("disabled", "must be true or false");
+    let is_administrator = fields.optional_flag("is_administrator");
+    if !fields.has_faults() && disabled.is_some() == is_administrator.is_some() {
+        fields.fault(
+            "disabled",
+            "or is_administrator must be given, and not both",
+        );
     }
     fields.finish()?;
-    Ok(disabled.unwrap_or(false))
+    Ok(match (disabled, is_administrator) {
+        (_, Some(is_administrator)) => Change::Administrator(is_administrator),
+        (disabled, None) => Change::Disabled(disabled.unwrap_or(false)),
+    })
 }
 
 fn invitation(mut fields: Fields) -> Result<Invite, Error> {

@@ -11,7 +11,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
     account, approvals, apps, audit, credentials, deployments, environments, grants, health,
-    log_forwarders, logs, people, projects, system, tokens, uploads, webhooks,
+    log_forwarders, logs, own_secrets, people, projects, system, tokens, uploads, webhooks,
 };
 use crate::doors::auth::{Gate, require};
 use crate::doors::body::limit_declared;
@@ -149,6 +149,12 @@ routes! {
     delete "/invitations/{id}" => people::revoke_invitation,
     get "/account" => account::show,
     patch "/account" => account::change,
+    post "/account/confirm" => own_secrets::confirm,
+    put "/account/password" => own_secrets::change_password,
+    post "/account/second-factor" => own_secrets::offer,
+    put "/account/second-factor" => own_secrets::turn_on,
+    delete "/account/second-factor" => own_secrets::turn_off,
+    post "/account/second-factor/codes" => own_secrets::new_codes,
     get "/account/sessions" => account::sessions,
     delete "/account/sessions" => account::end_others,
     delete "/account/sessions/{id}" => account::end,

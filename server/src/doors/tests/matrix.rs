@@ -151,6 +151,14 @@ fn rule_of(method: &str, path: &str) -> Option<(Rule, Value)> {
         ("get" | "patch", "/account")
         | ("get" | "delete", "/account/sessions")
         | ("delete", "/account/sessions/{id}") => (Anybody, json!({"display_name": "Ann"})),
+        (
+            "post",
+            "/account/confirm" | "/account/second-factor" | "/account/second-factor/codes",
+        )
+        | ("put", "/account/password" | "/account/second-factor")
+        | ("delete", "/account/second-factor") => {
+            (Anybody, json!({"password": "violet kettle orbit"}))
+        }
         _ => return None,
     })
 }

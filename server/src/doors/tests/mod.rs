@@ -10,6 +10,7 @@ mod mcp;
 mod outside;
 mod people;
 mod projects;
+mod provider;
 mod rest;
 mod stream;
 mod stream_rights;
@@ -51,12 +52,17 @@ struct House {
 
 impl House {
     async fn new() -> Self {
+        Self::fitted(|_, _| {}).await
+    }
+
+    /// With other settings and adapters than the usual ones.
+    async fn fitted(fit: impl FnOnce(&mut PlatformConfig, &mut Ports)) -> Self {
         let directory = std::env::temp_dir().join(format!("flukedeploy-doors-{}", random_id(12)));
         std::fs::create_dir_all(&directory).unwrap();
         let store = SqliteStore::open(&directory.join("control.db"))
             .await
             .unwrap();
-        let config = PlatformConfig {
+        let mut config = PlatformConfig {
             instance: "doors".parse().unwrap(),
             root_domain: "localhost".parse().unwrap(),
             http_port: 8080,
@@ -65,12 +71,13 @@ impl House {
             bootstrap_token: Some(Secret::new(ADMIN)),
             builds: BuildsConfig::default(),
             sessions: flukedeploy_platform::config::SessionsConfig::default(),
+            provider: None,
             trusted_proxies: flukedeploy_domain::addresses::Networks::default(),
             version: "0.0.0",
             logs: flukedeploy_platform::config::LogsConfig::default(),
             hold_in_phase: None,
         };
-        let ports = Ports {
+        let mut ports = Ports {
             engine: Arc::new(outside::SilentEngine),
             store: Arc::new(store.clone()),
             log_store: Arc::new(Logs::open(&directory.join("logs")).await.unwrap()),
@@ -80,8 +87,10 @@ impl House {
             inspector: Arc::new(flukedeploy_platform::ports::Absent),
             outgoing: Arc::new(flukedeploy_platform::ports::Absent),
             log_receivers: Arc::new(flukedeploy_platform::ports::Absent),
+            identity_provider: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::new(SystemClock),
         };
+        fit(&mut config, &mut ports);
         let px = Platform::new(config, ports);
         let state = AppState::new(px.clone());
         let hosts = vec!["localhost".to_owned()];
