@@ -210,10 +210,10 @@ impl Somebody {
             (_, Open) => Expected::Open,
             (Reach::Nobody, _) => Asked,
             (Reach::Everywhere, _) | (_, SignedIn) | (Reach::InStaging, InAny(_)) => Allowed,
-            (_, Administrator) | (Reach::InStaging, InAll(_)) => Forbidden,
+            (_, Administrator)
+            | (Reach::InStaging, InAll(_) | AdministratorOfApp)
+            | (Reach::InShop(_), AdministratorInApp | AdministratorOfApp) => Forbidden,
             (Reach::OtherApp, _) | (Reach::InStaging, In(_) | AdministratorInApp) => Hidden,
-            (Reach::InShop(_), AdministratorInApp | AdministratorOfApp)
-            | (Reach::InStaging, AdministratorOfApp) => Forbidden,
             (Reach::InShop(own), In(least) | InAll(least) | InAny(least)) => if_so(own >= least),
         }
     }

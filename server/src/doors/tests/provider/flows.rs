@@ -295,8 +295,8 @@ async fn an_invitation_is_accepted_without_a_password() {
         )
         .await;
     page.refused(403, "Confirm with Example ID");
-    let stale = stage.issuer.clone();
-    stale.lie(|_, claims| {
+    let liar = stage.issuer.clone();
+    liar.lie(|_, claims| {
         claims["auth_time"] = json!(1);
         for time in ["iat", "exp"] {
             claims[time] = json!(claims[time].as_i64().unwrap() + 700);

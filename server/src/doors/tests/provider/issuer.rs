@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use flukedeploy_platform::ports::{Clock as _, SystemClock};
 use flukedeploy_platform::secret::Secret;
 use ring::rand::SystemRandom;
 use ring::signature::{
@@ -210,7 +211,7 @@ impl Issuer {
         match mood {
             Mood::Well => Ok(()),
             Mood::Slow => {
-                tokio::time::sleep(Duration::from_secs(60)).await;
+                tokio::time::sleep(Duration::from_mins(1)).await;
                 Ok(())
             }
             Mood::Huge => Err("x".repeat(1024 * 1024).into_response()),
@@ -272,7 +273,7 @@ async fn token(
     if challenge != grant.challenge || form["redirect_uri"] != grant.redirect {
         return refused("invalid_grant");
     }
-    let now = time::OffsetDateTime::now_utc().unix_timestamp();
+    let now = SystemClock.now().unix_timestamp();
     let inner = issuer.inner.lock().unwrap();
     let (kid, key) = &inner.keys[inner.signs];
     let mut head = json!({"alg": key.algorithm(), "kid": kid, "typ": "JWT"});
@@ -284,15 +285,14 @@ async fn token(
     if let Some(lie) = &inner.lie {
         lie(&mut head, &mut claims);
     }
-    let token = match &inner.forge {
-        Some(forge) => forge(&head, &claims),
-        None => {
-            let message = message(&head, &claims);
-            let signature = base64url(&key.sign(message.as_bytes()));
-            format!("{message}.{signature}")
-        }
+    let signed = if let Some(forge) = &inner.forge {
+        forge(&head, &claims)
+    } else {
+        let message = message(&head, &claims);
+        let signature = base64url(&key.sign(message.as_bytes()));
+        format!("{message}.{signature}")
     };
-    Json(json!({"access_token": "unused", "token_type": "Bearer", "id_token": token}))
+    Json(json!({"access_token": "unused", "token_type": "Bearer", "id_token": signed}))
         .into_response()
 }
 

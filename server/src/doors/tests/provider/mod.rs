@@ -21,7 +21,7 @@ use flukedeploy_domain::audit::AuditFilter;
 use flukedeploy_platform::config::ProviderConfig;
 use flukedeploy_platform::identity;
 use flukedeploy_platform::people::{self, Invite};
-use flukedeploy_platform::ports::{AuditOrder, Clock, Store as _};
+use flukedeploy_platform::ports::{AuditOrder, Clock, Store as _, SystemClock};
 use flukedeploy_platform::secret::Secret;
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
@@ -45,7 +45,7 @@ struct Moved(AtomicU32);
 impl Clock for Moved {
     fn now(&self) -> time::OffsetDateTime {
         let seconds = i64::from(self.0.load(Ordering::Relaxed));
-        time::OffsetDateTime::now_utc() + time::Duration::seconds(seconds)
+        SystemClock.now() + time::Duration::seconds(seconds)
     }
 }
 

@@ -53,7 +53,7 @@ async fn a_code_is_worth_nothing_twice_nor_without_its_verifier() {
 async fn a_token_that_is_not_what_it_should_be_lets_nobody_in() {
     let lies: [(&str, Change); 16] = [
         ("belongs to another sign-in", |_, c| {
-            c["nonce"] = json!("another")
+            c["nonce"] = json!("another");
         }),
         ("belongs to another sign-in", |_, c| {
             c.as_object_mut().unwrap().remove("nonce");
@@ -61,26 +61,26 @@ async fn a_token_that_is_not_what_it_should_be_lets_nobody_in() {
         ("is for somebody else", |_, c| c["aud"] = json!("them")),
         ("is for somebody else", |_, c| c["aud"] = json!([])),
         ("does not say for whom", |_, c| {
-            c["aud"] = json!([CLIENT, "them"])
+            c["aud"] = json!([CLIENT, "them"]);
         }),
         ("made for somebody else", |_, c| c["azp"] = json!("them")),
         ("of another issuer", |_, c| {
-            c["iss"] = json!("https://accounts.example")
+            c["iss"] = json!("https://accounts.example");
         }),
         ("of another issuer", |_, c| {
-            c["iss"] = json!(format!("{}/", c["iss"].as_str().unwrap()))
+            c["iss"] = json!(format!("{}/", c["iss"].as_str().unwrap()));
         }),
         ("has expired", |_, c| {
-            c["exp"] = json!(c["iat"].as_i64().unwrap() - 61)
+            c["exp"] = json!(c["iat"].as_i64().unwrap() - 61);
         }),
         ("of the future", |_, c| {
-            c["iat"] = json!(c["iat"].as_i64().unwrap() + 120)
+            c["iat"] = json!(c["iat"].as_i64().unwrap() + 120);
         }),
         ("of the future", |_, c| {
-            c["nbf"] = json!(c["iat"].as_i64().unwrap() + 120)
+            c["nbf"] = json!(c["iat"].as_i64().unwrap() + 120);
         }),
         ("older than this sign-in", |_, c| {
-            c["iat"] = json!(c["iat"].as_i64().unwrap() - 120)
+            c["iat"] = json!(c["iat"].as_i64().unwrap() - 120);
         }),
         ("cannot be read", |_, c| {
             c.as_object_mut().unwrap().remove("exp");
