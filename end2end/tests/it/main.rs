@@ -7,6 +7,7 @@ mod bed;
 mod building;
 mod building_classic;
 mod building_far;
+mod client;
 mod crash;
 mod diagnoses;
 mod doors_agree;

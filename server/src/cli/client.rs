@@ -506,3 +506,47 @@ impl From<CompletedShell> for Shell {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn no_flag_is_in_anothers_way() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_takes_a_token_as_an_argument() {
+        let mut commands = vec![Cli::command()];
+        while let Some(command) = commands.pop() {
+            for argument in command.get_arguments() {
+                let id = argument.get_id().as_str();
+                assert!(
+                    !matches!(id, "token" | "password" | "secret_value"),
+                    "{} takes {id}",
+                    command.get_name()
+                );
+            }
+            commands.extend(command.get_subcommands().cloned());
+        }
+    }
+
+    #[test]
+    fn flags_about_the_server_stand_anywhere() {
+        for typed in [
+            "flukedeploy env --server work --json list shop",
+            "flukedeploy env list shop --server work --json",
+        ] {
+            let cli = Cli::try_parse_from(typed.split(' ')).unwrap();
+            let Command::Client(ClientCommand::Env(env)) = cli.command else {
+                panic!("another command: {cli:?}");
+            };
+            assert_eq!(env.remote.client.server.as_deref(), Some("work"));
+            assert!(env.remote.json, "{typed}");
+        }
+    }
+}
