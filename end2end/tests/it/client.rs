@@ -10,6 +10,7 @@ use flukedeploy_end2end::git_server::Door;
 use flukedeploy_end2end::images::Sample;
 use flukedeploy_end2end::instance::{Instance, Options};
 use flukedeploy_end2end::source_files::Scratch;
+use flukedeploy_end2end::wait;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
@@ -98,9 +99,13 @@ impl Terminal {
         let pid = child.id().context("it runs")?;
         let mut stdin = child.stdin.take().context("it has an input")?;
         stdin.write_all(input.as_bytes()).await?;
-        // It reads on, so it is still there to be looked at.
-        let seen = std::fs::read(format!("/proc/{pid}/cmdline"))?;
-        let seen = String::from_utf8_lossy(&seen).replace('\0', " ");
+        // It reads on, so it is still there to be looked at; just begun, it has no arguments yet.
+        let seen = wait::until("a process has arguments", PATIENCE, async || {
+            let seen = std::fs::read(format!("/proc/{pid}/cmdline"))?;
+            let seen = String::from_utf8_lossy(&seen).replace('\0', " ");
+            Ok((!seen.is_empty()).then_some(seen))
+        });
+        let seen = seen.await?;
         ensure!(seen.contains(args[0]), "that is another process: {seen}");
         ensure!(!seen.contains(input.trim()), "others can see it: {seen}");
         drop(stdin);

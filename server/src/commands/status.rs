@@ -1,6 +1,5 @@
 //! `flukedeploy status`: where deployments are, and following one to its end.
 
-use flukedeploy_domain::deployment::DeploymentId;
 use serde_json::Value;
 
 use crate::cli::Status;
@@ -18,7 +17,7 @@ pub(crate) async fn run(args: &Status) -> anyhow::Result<Exit> {
         history::print(&active, json)?;
         return Ok(Exit::Done);
     };
-    let summary = if of.parse::<DeploymentId>().is_ok() {
+    let summary = if is_id(of) {
         api.get(&Target::of(&["deployments", of])).await?
     } else {
         newest(&api, of, args.environment.as_deref()).await?
@@ -38,6 +37,16 @@ pub(crate) async fn run(args: &Status) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// `dep-1770200000000-9f3c1a7e`; anything else is an app.
+fn is_id(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let ["dep", time, random] = parts.as_slice() else {
+        return false;
+    };
+    let digits = |b: u8| b.is_ascii_digit();
+    time.len() > 10 && time.bytes().all(digits) && random.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 async fn newest(api: &Api, app: &str, environment: Option<&str>) -> anyhow::Result<Value> {
     let target = Target::of(&["apps", app, "deployments"])
         .with("limit", Some(1))
@@ -45,4 +54,24 @@ async fn newest(api: &Api, app: &str, environment: Option<&str>) -> anyhow::Resu
     let answer = api.get(&target).await?;
     let newest = list(&answer, "deployments").first().cloned();
     newest.ok_or_else(|| Failure::not_found(format!("{app} was never deployed there")).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deployments_and_apps_are_told_apart_by_their_looks() {
+        assert!(is_id("dep-1770200000000-9f3c1a7e"));
+        for app in [
+            "shop",
+            "shop-web",
+            "dep",
+            "dep-shop",
+            "dep-1-web",
+            "dep-1-2",
+        ] {
+            assert!(!is_id(app), "{app}");
+        }
+    }
 }
