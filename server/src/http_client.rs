@@ -50,7 +50,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    tokio::time::timeout(timeout, begin(request))
+    tokio::time::timeout(timeout, begin(request, machine_roots))
         .await
         .with_context(|| format!("no answer within {} s", timeout.as_secs()))?
 }
@@ -60,7 +60,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let (parts, body) = begin(request).await?.into_parts();
+    let (parts, body) = begin(request, machine_roots).await?.into_parts();
     Ok(Response::from_parts(parts, whole(body).await?))
 }
 
@@ -74,7 +74,11 @@ pub(crate) async fn whole(body: Incoming) -> anyhow::Result<Bytes> {
     Ok(read.to_bytes())
 }
 
-async fn begin<B>(mut request: Request<B>) -> anyhow::Result<Response<Incoming>>
+/// `roots`: who vouches for servers; asked where the address is https.
+async fn begin<B>(
+    mut request: Request<B>,
+    roots: impl FnOnce() -> RootCertStore,
+) -> anyhow::Result<Response<Incoming>>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -93,7 +97,7 @@ where
         .with_context(|| format!("cannot connect to {authority}"))?;
     let stream: Connection = if tls {
         let name = ServerName::try_from(host.to_owned())?;
-        let stream = tls_connector()?.connect(name, stream).await;
+        let stream = tls_connector(roots())?.connect(name, stream).await;
         Box::new(stream.with_context(|| format!("no encrypted connection to {authority}"))?)
     } else {
         Box::new(stream)
@@ -112,14 +116,92 @@ where
     Ok(sender.send_request(request).await?)
 }
 
-/// Trusts the certificates that the machine trusts, or those in `SSL_CERT_FILE`.
-fn tls_connector() -> anyhow::Result<TlsConnector> {
+/// The certificates that the machine trusts, or those in `SSL_CERT_FILE`.
+fn machine_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+fn tls_connector(roots: RootCertStore) -> anyhow::Result<TlsConnector> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+    use rustls::ServerConfig;
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// For `localhost`; it signed itself.
+    fn certificate() -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(include_bytes!("log_receivers/certificate.pem")).unwrap()
+    }
+
+    /// Answers whoever trusts the certificate.
+    async fn server() -> u16 {
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("log_receivers/key.pem")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Ok(mut stream) = acceptor.accept(stream).await {
+                    let mut asked = vec![0; 4096];
+                    let read = stream.read(&mut asked).await.unwrap();
+                    let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
+                    assert!(asked.starts_with("GET /a?b=c HTTP/1.1"), "{asked}");
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nwell";
+                    stream.write_all(answer).await.unwrap();
+                }
+            }
+        });
+        port
+    }
+
+    fn request(url: String) -> Request<Empty<Bytes>> {
+        Request::get(url).body(Empty::new()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_encrypted_server_is_asked_only_if_the_roots_vouch_for_it() {
+        let url = format!("https://localhost:{}/a?b=c", server().await);
+        let trusting = || {
+            let mut roots = RootCertStore::empty();
+            roots.add(certificate()).unwrap();
+            roots
+        };
+        let answer = begin(request(url.clone()), trusting).await.unwrap();
+        assert_eq!(whole(answer.into_body()).await.unwrap(), "well");
+        // Nobody vouches for it, or for another name.
+        let unknown = begin(request(url.clone()), RootCertStore::empty).await;
+        let told = format!("{:#}", unknown.unwrap_err());
+        assert!(told.contains("no encrypted connection"), "{told}");
+        let elsewhere = url.replace("localhost", "127.0.0.1");
+        assert!(begin(request(elsewhere), trusting).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn other_schemes_are_refused() {
+        let refused = begin(request("ftp://localhost/".to_owned()), RootCertStore::empty).await;
+        assert!(refused.unwrap_err().to_string().contains("https://"));
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flukedeploy_end2end::git_server::Door;
-use flukedeploy_end2end::images::Sample;
+use flukedeploy_end2end::images::{self, Sample};
 use flukedeploy_end2end::instance::{Instance, Options};
 use flukedeploy_end2end::source_files::Scratch;
 use flukedeploy_end2end::wait;
@@ -444,14 +444,9 @@ async fn a_client_deploys_what_there_is_and_its_exit_code_says_how_it_ended() ->
         .says("exited_with_code")?;
     let report = me.json(here, &["validate", "shop", "--no-tests"]).await?;
     ensure!(report["checks"].is_array(), "{report:#}");
-    let missing = [
-        "validate",
-        "shop",
-        "--image",
-        "127.0.0.1:9/no/such:image",
-        "--json",
-    ];
-    let report = me.run(here, &missing).await?.ends(1)?.json()?;
+    let foreign = images::foreign(&here.docker, "s390x").await?;
+    let foreign = ["validate", "shop", "--image", &foreign, "--json"];
+    let report = me.run(here, &foreign).await?.ends(1)?.json()?;
     ensure!(report["status"] == "failed", "{report:#}");
     let logs = me
         .run(here, &["logs", "shop", "-n", "5", "--json"])
