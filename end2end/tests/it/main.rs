@@ -8,6 +8,7 @@ mod building;
 mod building_classic;
 mod building_far;
 mod client;
+mod client_terminal;
 mod crash;
 mod diagnoses;
 mod doors_agree;

@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::cli::Logs;
 use crate::client::api::{Api, Target};
 use crate::client::exit::{Exit, Failure};
-use crate::client::output::note;
+use crate::client::output::{escaped, note};
 use crate::http_client;
 
 const ANSWER_TIME: Duration = Duration::from_secs(30);
@@ -199,8 +199,7 @@ impl Shown {
 fn print(args: &Logs, entry: &LogEntry) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if args.json {
-        serde_json::to_writer(&mut out, entry)?;
-        writeln!(out)?;
+        writeln!(out, "{}", escaped(&serde_json::to_string(entry)?))?;
     } else {
         writeln!(out, "{}", plain_line(entry))?;
     }
