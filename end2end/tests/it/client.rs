@@ -167,8 +167,11 @@ async fn a_client_logs_in_and_is_told_by_its_exit_code_what_went_wrong() -> Resu
     ensure!(away.ends(6)?.json()?["code"] == "server_unreachable");
 
     me.login(here).await?.says("kept as here")?;
-    let mode = std::fs::metadata(me.config())?.permissions().mode() & 0o777;
-    ensure!(mode == 0o600, "the file with the token has mode {mode:o}");
+    let rights = std::fs::metadata(me.config())?.permissions().mode() & 0o777;
+    ensure!(
+        rights == 0o600,
+        "the file with the token has mode {rights:o}"
+    );
     let servers = me.json(here, &["servers"]).await?;
     ensure!(
         servers["servers"] == json!([{"server": "here", "url": url, "default": true}]),

@@ -146,9 +146,10 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn of(client: &Client) -> anyhow::Result<Self> {
-        Self::chosen(client, &Environment::here(), || {
-            Config::load(&Config::path()?)
-        })
+        // Where nothing says where the file is, as under an init system, there is none.
+        let config =
+            || Config::path().map_or_else(|_| Ok(Config::default()), |path| Config::load(&path));
+        Self::chosen(client, &Environment::here(), config)
     }
 
     /// Flags, then the environment, then the file. A kept token goes to the address it was kept for and
