@@ -41,9 +41,15 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 async fn until_stopped(command: ClientCommand) -> anyhow::Result<Exit> {
+    // That is how following the log ends.
+    let when_stopped = if matches!(command, ClientCommand::Logs(_)) {
+        Exit::Done
+    } else {
+        Exit::Stopped
+    };
     tokio::select! {
         done = dispatch(command) => done,
-        _ = tokio::signal::ctrl_c() => Ok(Exit::Stopped),
+        _ = tokio::signal::ctrl_c() => Ok(when_stopped),
     }
 }
 
