@@ -5,9 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod client;
+
+pub use client::*;
+
 /// Ship applications onto your own machines.
 #[derive(Debug, Parser)]
-#[command(name = "flukedeploy", version, about, long_about = None)]
+#[command(name = "flukedeploy", version, about, long_about = None, after_help = NOTES)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -23,8 +27,8 @@ pub enum Command {
     Down(Down),
     /// Look for what is wrong on this node
     Doctor(Settings),
-    /// Print what apps and deployments say, and follow it with -f
-    Logs(Logs),
+    #[command(flatten)]
+    Client(ClientCommand),
     /// Check that the audit trail is as it was written
     Audit(Audit),
     /// Change the key that secrets in the database are sealed with
@@ -226,22 +230,6 @@ pub struct Down {
     pub yes: bool,
 }
 
-/// A control plane, and who asks it.
-#[derive(Debug, Args)]
-pub struct Client {
-    /// The control plane
-    #[arg(
-        long,
-        env = "FLUKEDEPLOY_URL",
-        default_value = "http://127.0.0.1:3000",
-        value_name = "URL"
-    )]
-    pub url: String,
-    /// File with the token, alone or as an Authorization header (or set `FLUKEDEPLOY_API_TOKEN`)
-    #[arg(long, env = "FLUKEDEPLOY_API_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-}
-
 #[derive(Debug, Args)]
 pub struct Audit {
     #[command(subcommand)]
@@ -286,39 +274,6 @@ pub struct DataPlace {
 
 #[derive(Debug, Args)]
 pub struct Mcp {
-    #[command(flatten)]
-    pub client: Client,
-}
-
-#[derive(Debug, Args)]
-pub struct Logs {
-    /// Only of this app
-    pub app: Option<String>,
-    /// Go on with what comes, until it is stopped with Ctrl-C
-    #[arg(short, long)]
-    pub follow: bool,
-    /// How many stored entries
-    #[arg(short = 'n', long, default_value_t = 100, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub lines: u32,
-    /// Only of this deployment
-    #[arg(long, value_name = "ID")]
-    pub deployment: Option<String>,
-    /// This level or worse: debug, info, warn or error
-    #[arg(long, value_name = "LEVEL")]
-    pub level: Option<String>,
-    /// Only entries with this text
-    #[arg(short, long, value_name = "TEXT")]
-    pub query: Option<String>,
-    /// How far back to look; a deployment's entries are found however old they are [default: 60]
-    #[arg(long, value_name = "MINUTES")]
-    pub since_minutes: Option<u32>,
-    /// From this time on, such as 2026-02-04T10:13:20Z; with -f also the id of an entry, to go on
-    /// behind it
-    #[arg(long, value_name = "TIME", conflicts_with = "since_minutes")]
-    pub since: Option<String>,
-    /// One JSON object a line instead of text
-    #[arg(long)]
-    pub json: bool,
     #[command(flatten)]
     pub client: Client,
 }

@@ -1,6 +1,7 @@
 //! The `flukedeploy` program: configuration, wiring, doors, command line.
 
 pub mod cli;
+pub mod client;
 pub mod commands;
 pub mod config;
 pub mod doors;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use flukedeploy::cli::{Cli, Command};
-use flukedeploy::commands;
+use flukedeploy::{client, commands};
 
 fn main() -> ExitCode {
     // Started by git to be its ssh: nothing else may happen before.
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Command::Up(args) => commands::up::run(&args),
         Command::Down(args) => commands::down::run(&args),
         Command::Doctor(settings) => commands::doctor::run(&settings),
-        Command::Logs(args) => commands::logs::run(&args),
+        Command::Client(command) => return client::run(command),
         Command::Audit(args) => commands::audit::run(args.command),
         Command::Secrets(args) => commands::secrets::run(args.command),
         Command::Mcp(args) => commands::mcp::run(&args),

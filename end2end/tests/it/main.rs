@@ -9,6 +9,8 @@ mod building;
 mod building_classic;
 mod building_far;
 mod canaries;
+mod client;
+mod client_terminal;
 mod crash;
 mod diagnoses;
 mod doors_agree;

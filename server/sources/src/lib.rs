@@ -19,5 +19,6 @@ mod uploads;
 mod workshop;
 
 pub use git::ssh_wrapper;
+pub use pack::pack_folder;
 pub use reach::{Resolver, system_resolver};
 pub use workshop::{SourceWorkshop, SourcesConfig};

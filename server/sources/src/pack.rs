@@ -1,9 +1,9 @@
 //! Build contexts: an uncompressed tar file, the same bytes for the same tree.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Read as _, Write as _};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use flukedeploy_platform::ports::{ContextDockerfile, SourceError};
 use rustix::fs::OFlags;
@@ -43,7 +43,8 @@ pub(crate) fn pack(
     let mut context = Context {
         builder: Builder::new(BufWriter::with_capacity(256 * 1024, file)),
         ignore,
-        dockerfile: path,
+        needed: vec![path],
+        inside: None,
         waiting: Vec::new(),
     };
     if let Some(text) = &dockerfile.text {
@@ -59,6 +60,32 @@ pub(crate) fn pack(
         .builder
         .into_inner()
         .and_then(|mut buffer| buffer.flush())
+        .map_err(while_doing(DOING))
+}
+
+/// Writes the folder `top` as the archive that is sent to be built: what `.dockerignore` leaves out and
+/// `.git` are not in it. `needed` is kept whatever is left out; its first is the Dockerfile. Nothing is
+/// written but to `to`, so that no copy of the folder lies around.
+///
+/// # Errors
+/// A link leads out of the folder, a file changes while it is read, or something cannot be read or
+/// written.
+pub fn pack_folder(top: &Path, needed: &[&str], to: impl Write) -> Result<(), SourceError> {
+    let top = top
+        .canonicalize()
+        .map_err(while_doing("reading the folder"))?;
+    let mut context = Context {
+        builder: Builder::new(to),
+        ignore: ignore_of(&top, needed.first().copied().unwrap_or("Dockerfile"))?,
+        needed: needed.to_vec(),
+        inside: Some(&top),
+        waiting: Vec::new(),
+    };
+    context.folder(&top, Path::new(""))?;
+    context
+        .builder
+        .into_inner()
+        .and_then(|mut to| to.flush())
         .map_err(while_doing(DOING))
 }
 
@@ -92,15 +119,18 @@ fn read_ignore(path: &Path, name: &str) -> Result<Ignore, SourceError> {
     })
 }
 
-struct Context<'a> {
-    builder: Builder<BufWriter<File>>,
+struct Context<'a, W: Write> {
+    builder: Builder<W>,
     ignore: Ignore,
-    dockerfile: &'a str,
+    /// Kept whatever is excluded.
+    needed: Vec<&'a str>,
+    /// Links may not lead out of here; a source that was received was looked through before.
+    inside: Option<&'a Path>,
     /// Excluded folders on the way here, written only if something in them is kept.
     waiting: Vec<PathBuf>,
 }
 
-impl Context<'_> {
+impl<W: Write> Context<'_, W> {
     /// `name`: of the folder within the context, empty at the top.
     fn folder(&mut self, path: &Path, name: &Path) -> Result<(), SourceError> {
         let mut entries: Vec<fs::DirEntry> = fs::read_dir(path)
@@ -117,8 +147,11 @@ impl Context<'_> {
             let excluded = self.ignore.excludes(&text) && !self.is_needed(&text);
             let kind = entry.file_type().map_err(while_doing(DOING))?;
             if kind.is_dir() {
-                let worth_a_look =
-                    self.ignore.has_exceptions() || Path::new(self.dockerfile).starts_with(&whole);
+                let worth_a_look = self.ignore.has_exceptions()
+                    || self
+                        .needed
+                        .iter()
+                        .any(|file| Path::new(file).starts_with(&whole));
                 if excluded && !worth_a_look {
                     continue;
                 }
@@ -144,15 +177,15 @@ impl Context<'_> {
     /// Docker keeps what it needs itself, whatever is excluded.
     fn is_needed(&self, name: &str) -> bool {
         let own_ignore = || name.strip_suffix(".dockerignore");
-        name == self.dockerfile
-            || own_ignore().is_some_and(|of| of.is_empty() || of == self.dockerfile)
+        self.needed.contains(&name)
+            || own_ignore().is_some_and(|of| of.is_empty() || self.needed.contains(&of))
     }
 
     fn write_waiting(&mut self) -> Result<(), SourceError> {
         for folder in self.waiting.drain(..) {
             let mut header = header(EntryType::Directory, 0o755);
             self.builder
-                .append_data(&mut header, folder.join(""), std::io::empty())
+                .append_data(&mut header, folder.join(""), io::empty())
                 .map_err(while_doing(DOING))?;
         }
         Ok(())
@@ -160,6 +193,17 @@ impl Context<'_> {
 
     fn link(&mut self, path: &Path, name: &Path) -> Result<(), SourceError> {
         let target = fs::read_link(path).map_err(while_doing(DOING))?;
+        if let Some(top) = self.inside
+            && leads_out(top, path, name, &target)
+        {
+            return Err(refused(
+                format!(
+                    "the link {} leads out of the folder",
+                    shown(name.as_os_str().as_encoded_bytes())
+                ),
+                "name it in .dockerignore, or put what it points to into the folder",
+            ));
+        }
         let mut header = header(EntryType::Symlink, 0o777);
         self.builder
             .append_link(&mut header, name, target)
@@ -176,9 +220,50 @@ impl Context<'_> {
         let executable = about.permissions().mode() & 0o111 != 0;
         let mut header = header(EntryType::Regular, if executable { 0o755 } else { 0o644 });
         header.set_size(about.len());
+        let mut exactly = Exactly {
+            left: about.len(),
+            inner: &mut file,
+        };
         self.builder
-            .append_data(&mut header, name, &mut file)
+            .append_data(&mut header, name, &mut exactly)
             .map_err(while_doing(DOING))
+    }
+}
+
+/// By its words, or by where it really ends.
+fn leads_out(top: &Path, link: &Path, name: &Path, target: &Path) -> bool {
+    let mut depth = name.components().count().saturating_sub(1);
+    for part in target.components() {
+        match part {
+            Component::Normal(_) => depth += 1,
+            Component::CurDir => {}
+            Component::ParentDir if depth > 0 => depth -= 1,
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return true,
+        }
+    }
+    link.canonicalize().is_ok_and(|end| !end.starts_with(top))
+}
+
+/// As many bytes as the header promised: a file that grows is cut, one that shrinks is an error, since
+/// what follows would be read in its place.
+struct Exactly<R> {
+    left: u64,
+    inner: R,
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let most = buffer.len().min(most);
+        let read = self.inner.read(&mut buffer[..most])?;
+        if read == 0 && most > 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "a file became shorter while it was read",
+            ));
+        }
+        self.left -= read as u64;
+        Ok(read)
     }
 }
 

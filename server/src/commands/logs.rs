@@ -2,22 +2,23 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io::Write as _;
-use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use bytes::{Bytes, BytesMut};
 use flukedeploy_domain::log_entry::{LogEntry, plain_line};
 use flukedeploy_domain::timestamp;
 use flukedeploy_platform::ports::{Clock as _, SystemClock};
-use flukedeploy_platform::secret::Secret;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http::header::ACCEPT;
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use serde_json::Value;
 
 use crate::cli::Logs;
-use crate::commands::token;
+use crate::client::api::{Api, Target};
+use crate::client::exit::{Exit, Failure};
+use crate::client::output::{escaped, note};
 use crate::http_client;
 
 const ANSWER_TIME: Duration = Duration::from_secs(30);
@@ -29,68 +30,32 @@ const REMEMBERED: usize = 2_000;
 /// Longest event read, in bytes.
 const MAX_EVENT: usize = 1024 * 1024;
 
-pub fn run(args: &Logs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: &Logs) -> anyhow::Result<Exit> {
     crate::telemetry::start("warn");
-    let token = token::of(args.client.token_file.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let reading = async {
-            if args.follow {
-                follow(args, &token).await
-            } else {
-                show(args, &token).await
-            }
-        };
-        tokio::select! {
-            result = reading => result,
-            _ = tokio::signal::ctrl_c() => Ok(()),
-        }
-    })?;
-    Ok(ExitCode::SUCCESS)
+    let api = Api::of(&args.client)?;
+    if args.follow {
+        follow(args, &api).await?;
+    } else {
+        show(args, &api).await?;
+    }
+    Ok(Exit::Done)
 }
 
-/// The parameters that `/logs` and `/logs/stream` share, and more of one of them.
-fn address(args: &Logs, path: &str, more: &[(&str, String)]) -> String {
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    let filters = [
-        ("app_name", &args.app),
-        ("deployment_id", &args.deployment),
-        ("min_level", &args.level),
-    ];
-    for (name, value) in filters {
-        if let Some(value) = value {
-            query.append_pair(name, value);
-        }
-    }
-    for (name, value) in more {
-        query.append_pair(name, value);
-    }
-    let url = args.client.url.trim_end_matches('/');
-    format!("{url}/api/v1{path}?{}", query.finish())
+/// The parameters that `/logs` and `/logs/stream` share.
+fn target(args: &Logs, parts: &[&str]) -> Target {
+    Target::of(parts)
+        .with("app_name", args.app.as_ref())
+        .with("deployment_id", args.deployment.as_ref())
+        .with("min_level", args.level.as_ref())
 }
 
-fn request(address: &str, token: &Secret) -> anyhow::Result<Request<Full<Bytes>>> {
-    let request = Request::get(address)
-        .header("authorization", format!("Bearer {}", token.expose()))
-        .header("accept", "application/json, text/event-stream")
-        .body(Full::default());
-    request.with_context(|| format!("{address} is no address"))
-}
-
-async fn show(args: &Logs, token: &Secret) -> anyhow::Result<()> {
-    let mut more = vec![("limit", args.lines.to_string())];
-    more.extend(args.query.clone().map(|text| ("q", text)));
-    let minutes = args.since_minutes.map(|minutes| minutes.to_string());
-    more.extend(minutes.map(|minutes| ("since_minutes", minutes)));
-    more.extend(args.since.clone().map(|since| ("since", since)));
-    let address = address(args, "/logs", &more);
-    let answer = http_client::send(request(&address, token)?, ANSWER_TIME).await?;
-    if answer.status() != StatusCode::OK {
-        bail!(refusal(answer.status(), answer.body()));
-    }
-    let mut answer: Value = serde_json::from_slice(answer.body())?;
+async fn show(args: &Logs, api: &Api) -> anyhow::Result<()> {
+    let target = target(args, &["logs"])
+        .with("limit", Some(args.lines))
+        .with("q", args.query.as_ref())
+        .with("since_minutes", args.since_minutes)
+        .with("since", args.since.as_ref());
+    let mut answer = api.get(&target).await?;
     let entries: Vec<LogEntry> = serde_json::from_value(answer["logs"].take())?;
     for entry in entries.iter().rev() {
         print(args, entry)?;
@@ -99,20 +64,27 @@ async fn show(args: &Logs, token: &Secret) -> anyhow::Result<()> {
 }
 
 /// Goes on after a lost connection, without a gap or a double.
-async fn follow(args: &Logs, token: &Secret) -> anyhow::Result<()> {
+async fn follow(args: &Logs, api: &Api) -> anyhow::Result<()> {
     if args.query.is_some() {
-        bail!("--query looks into what is stored: leave --follow out");
+        return Err(
+            Failure::usage("--query looks into what is stored", "leave --follow out").into(),
+        );
     }
     let mut shown = Shown::default();
     let mut was_connected = false;
     loop {
         // What was shown last is where it goes on.
-        let start = match &shown.last {
+        let (name, value) = match &shown.last {
             Some(id) => ("since", id.clone()),
             None => start(args),
         };
-        let address = address(args, "/logs/stream", &[start]);
-        match http_client::open(request(&address, token)?, ANSWER_TIME).await {
+        let target = target(args, &["logs", "stream"]).with(name, Some(value));
+        let mut request = api
+            .request(Method::GET, &target)?
+            .body(Empty::<Bytes>::new())?;
+        let accepted = HeaderValue::from_static("application/json, text/event-stream");
+        request.headers_mut().insert(ACCEPT, accepted);
+        match http_client::open(request, ANSWER_TIME).await {
             Ok(answer) if answer.status() == StatusCode::OK => {
                 was_connected = true;
                 read(args, answer, &mut shown).await?;
@@ -120,10 +92,10 @@ async fn follow(args: &Logs, token: &Secret) -> anyhow::Result<()> {
             Ok(answer) if answer.status().is_server_error() && was_connected => {}
             Ok(answer) => {
                 let status = answer.status();
-                let body = answer.into_body().collect().await?.to_bytes();
-                bail!(refusal(status, &body));
+                let body = http_client::whole(answer.into_body()).await?;
+                return Err(Failure::of_answer(status, &body, None).into());
             }
-            Err(error) if !was_connected => return Err(error),
+            Err(error) if !was_connected => return Err(api.unreachable(&error).into()),
             Err(_) => {}
         }
         tokio::time::sleep(AGAIN_AFTER).await;
@@ -177,7 +149,7 @@ fn handle(args: &Logs, event: &str, shown: &mut Shown) -> anyhow::Result<()> {
     match field("event") {
         Some("dropped") => {
             let count = serde_json::from_str::<Value>(data)?["count"].clone();
-            eprintln(&format!(
+            note(&format!(
                 "-- {count} entries were missed: this reader is too slow --"
             ));
             Ok(())
@@ -227,25 +199,11 @@ impl Shown {
 fn print(args: &Logs, entry: &LogEntry) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if args.json {
-        serde_json::to_writer(&mut out, entry)?;
-        writeln!(out)?;
+        writeln!(out, "{}", escaped(&serde_json::to_string(entry)?))?;
     } else {
         writeln!(out, "{}", plain_line(entry))?;
     }
     Ok(())
-}
-
-fn refusal(status: StatusCode, body: &[u8]) -> String {
-    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
-    match problem["message"].as_str() {
-        Some(message) => format!("{message} ({status})"),
-        None => format!("the server answered {status}"),
-    }
-}
-
-/// For people beside the output proper, which may go to a file.
-fn eprintln(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The token of a command that talks to a control plane: from a file or the environment, never
-//! from the command line, where every process could read it.
+//! The token of a command that talks to a control plane: from a file, the environment or standard input,
+//! never from the command line, where every process could read it.
 
 use std::path::Path;
 
@@ -7,21 +7,18 @@ use anyhow::Context as _;
 use flukedeploy_platform::secret::Secret;
 
 /// # Errors
-/// There is none, or its file cannot be read.
-pub(crate) fn of(file: Option<&Path>) -> anyhow::Result<Secret> {
-    let token = match (file, std::env::var("FLUKEDEPLOY_API_TOKEN")) {
-        (Some(file), _) => std::fs::read_to_string(file)
-            .with_context(|| format!("the token file {} cannot be read", file.display()))?,
-        (None, Ok(token)) => token,
-        (None, Err(_)) => {
-            anyhow::bail!("no token: set FLUKEDEPLOY_API_TOKEN, or name a file with --token-file")
-        }
-    };
-    let token = token
+/// The file cannot be read.
+pub(crate) fn read(file: &Path) -> anyhow::Result<Secret> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("the token file {} cannot be read", file.display()))?;
+    Ok(clean(&text))
+}
+
+/// Alone, or as an Authorization header.
+pub(crate) fn clean(text: &str) -> Secret {
+    let token = text
         .trim()
         .trim_start_matches("Authorization:")
         .trim_start();
-    Ok(Secret::new(
-        token.strip_prefix("Bearer ").unwrap_or(token).trim(),
-    ))
+    Secret::new(token.strip_prefix("Bearer ").unwrap_or(token).trim())
 }

@@ -189,3 +189,102 @@ async fn a_given_dockerfile_is_added_and_never_replaces_one() {
     );
     assert!(text.starts_with("NotFound"), "{text}");
 }
+
+/// A folder of this test's own.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn of(name: &str, files: &[(&str, &str)]) -> Self {
+        let top = std::env::temp_dir().join(format!("fd-pack-{name}-{}", std::process::id()));
+        for (path, text) in files {
+            let path = top.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        Self(top)
+    }
+
+    fn packed(&self, needed: &[&str]) -> Result<Vec<u8>, String> {
+        let mut archive = Vec::new();
+        flukedeploy_sources::pack_folder(&self.0, needed, &mut archive)
+            .map(|()| archive)
+            .map_err(|error| error.to_string())
+    }
+
+    fn names(&self, needed: &[&str]) -> Vec<String> {
+        let archive = self.packed(needed).unwrap();
+        let mut archive = tar::Archive::new(archive.as_slice());
+        let mut names: Vec<String> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_folder_is_sent_without_git_and_what_is_ignored_but_with_what_builds_it() {
+    let folder = Folder::of(
+        "sent",
+        &[
+            (".dockerignore", "*\n!www\n"),
+            (".git/config", "secret"),
+            (".env", "SECRET=1"),
+            ("Dockerfile", "FROM scratch\n"),
+            ("ops/captain-definition", "{}"),
+            ("www/index", "hello"),
+        ],
+    );
+    assert_eq!(
+        folder.names(&["Dockerfile", "ops/captain-definition"]),
+        [
+            ".dockerignore",
+            "Dockerfile",
+            "ops/",
+            "ops/captain-definition",
+            "www/",
+            "www/index"
+        ]
+    );
+}
+
+#[test]
+fn links_within_the_folder_are_kept_and_links_out_of_it_refused() {
+    use std::os::unix::fs::symlink;
+    let folder = Folder::of("links", &[("a/file", "x"), ("b/c/file", "y")]);
+    symlink("../../a/file", folder.0.join("b/c/near")).unwrap();
+    symlink("nowhere", folder.0.join("b/dangling")).unwrap();
+    let names = folder.names(&["Dockerfile"]);
+    assert!(
+        names.contains(&"b/c/near".to_owned()) && names.contains(&"b/dangling".to_owned()),
+        "{names:?}"
+    );
+    let own = folder.0.join("a/file");
+    for target in [
+        "/etc/passwd",
+        "../../etc/passwd",
+        "../a/../../nowhere",
+        own.to_str().unwrap(),
+    ] {
+        let link = folder.0.join("b/out");
+        symlink(target, &link).unwrap();
+        let refused = folder.packed(&["Dockerfile"]).unwrap_err();
+        assert!(
+            refused.contains("'b/out' leads out of the folder"),
+            "{target}: {refused}"
+        );
+        std::fs::remove_file(&link).unwrap();
+    }
+    // By its words it stays inside, and by another link it does not.
+    symlink(".", folder.0.join("b/c/here")).unwrap();
+    symlink("c/here/../../..", folder.0.join("b/out")).unwrap();
+    assert!(folder.packed(&["Dockerfile"]).is_err());
+}

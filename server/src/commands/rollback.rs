@@ -1,0 +1,23 @@
+//! `flukedeploy rollback`: going back to an earlier release.
+
+use serde_json::json;
+
+use crate::cli::Rollback;
+use crate::client::api::{Api, Target, body};
+use crate::client::exit::Exit;
+use crate::client::follow;
+
+pub(crate) async fn run(args: &Rollback) -> anyhow::Result<Exit> {
+    let api = Api::of(&args.remote.client)?;
+    let wanted = body([
+        ("environment", json!(args.of.environment)),
+        ("release", json!(args.release)),
+        ("version", json!(args.version)),
+        ("queue", json!(args.recorded.queue)),
+        ("reason", json!(args.recorded.reason)),
+        ("idempotency_key", json!(args.recorded.idempotency_key)),
+    ]);
+    let target = Target::of(&["apps", &args.of.app, "rollback"]);
+    let accepted = api.post(&target, wanted).await?;
+    follow::finish(&api, accepted, &args.waiting, args.remote.json).await
+}
