@@ -1,4 +1,4 @@
-//! Requests to addresses that people typed: webhooks and receivers of logs. Every address a name leads to is checked
+//! Requests to addresses that people typed: webhooks, receivers of logs, FlukeBase. Every address a name leads to is checked
 //! before any is connected to, and the connection goes to what was checked, so that a name that
 //! changes its mind in between gains nothing. Proxies of the environment are not used.
 
@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use flukedeploy_domain::addresses::{AllowedAddresses, is_odd_address};
 use flukedeploy_domain::webhook::WebhookUrl;
+use flukedeploy_flukebase::Dial;
 use flukedeploy_platform::ports::{Answer, Outgoing, OutgoingError, OutgoingRequest};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Request, Response, Uri};
@@ -175,6 +176,20 @@ impl Outgoing for Network {
             .unwrap_or(Err(OutgoingError::TimedOut(WHOLE)))?;
         let status = answer.status().as_u16();
         Ok(Answer { status })
+    }
+}
+
+/// `FlukeBase` is where somebody said, too.
+#[async_trait]
+impl Dial for Network {
+    async fn dial(
+        &self,
+        host: &str,
+        port: u16,
+        tls: bool,
+    ) -> Result<Box<dyn flukedeploy_flukebase::Stream>, OutgoingError> {
+        let connection = self.connect(host, port, tls).await?;
+        Ok(Box::new(connection))
     }
 }
 

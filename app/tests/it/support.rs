@@ -74,6 +74,7 @@ impl Stand {
             bootstrap_token: None,
             builds: BuildsConfig::default(),
             sessions: flukedeploy_platform::config::SessionsConfig::default(),
+            flukebase: flukedeploy_platform::config::FlukebaseConfig::default(),
             trusted_proxies: flukedeploy_domain::addresses::Networks::default(),
             version: "0.1.0",
             logs: flukedeploy_platform::config::LogsConfig::default(),
@@ -89,6 +90,7 @@ impl Stand {
             inspector: Arc::new(flukedeploy_platform::ports::Absent),
             outgoing: Arc::new(flukedeploy_platform::ports::Absent),
             log_receivers: Arc::new(flukedeploy_platform::ports::Absent),
+            flukebase: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::new(SystemClock),
         };
         Self {

@@ -12,7 +12,7 @@ use crate::fleet::Fleet;
 use crate::journal::Journal;
 use crate::people::{PasswordChecks, SignInLimits};
 use crate::ports::{
-    Builder, Clock, Engine, Inspector, LogReceivers, LogStore, Outgoing, Store, Traffic, Workshop,
+    Builder, Clock, Engine, Flukebase, Inspector, LogReceivers, LogStore, Outgoing, Store, Traffic, Workshop,
 };
 use crate::rechecks::Rechecks;
 use crate::routes::Routes;
@@ -36,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) inspector: Arc<dyn Inspector>,
     pub(crate) outgoing: Arc<dyn Outgoing>,
     pub(crate) log_receivers: Arc<dyn LogReceivers>,
+    pub(crate) flukebase: Arc<dyn Flukebase>,
+    pub(crate) flukebase_link: crate::flukebase::Link,
     /// A place for each build that may run at once.
     pub(crate) build_places: tokio::sync::Semaphore,
     pub(crate) clock: Arc<dyn Clock>,
@@ -73,6 +75,7 @@ pub struct Ports {
     pub inspector: Arc<dyn Inspector>,
     pub outgoing: Arc<dyn Outgoing>,
     pub log_receivers: Arc<dyn LogReceivers>,
+    pub flukebase: Arc<dyn Flukebase>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -89,6 +92,7 @@ impl Platform {
             inspector,
             outgoing,
             log_receivers,
+            flukebase,
             clock,
         } = ports;
         let started_at = clock.now();
@@ -114,6 +118,8 @@ impl Platform {
                 inspector,
                 outgoing,
                 log_receivers,
+                flukebase,
+                flukebase_link: crate::flukebase::Link::default(),
                 clock,
                 journal,
                 fleet: Fleet::default(),

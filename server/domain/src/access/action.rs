@@ -50,6 +50,9 @@ pub enum Action {
     ChangeOwnAccount,
     /// Sign in, or try to.
     SignIn,
+    ViewFlukebase,
+    /// Turn it on and off, its address and token, and which app belongs to which project.
+    ChangeFlukebase,
 }
 
 /// Where an actor must be allowed to act.
@@ -65,7 +68,7 @@ pub enum Scope {
 }
 
 impl Action {
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::ListApps,
         Self::ViewApp,
         Self::CreateApp,
@@ -100,6 +103,8 @@ impl Action {
         Self::ChangePeople,
         Self::ChangeOwnAccount,
         Self::SignIn,
+        Self::ViewFlukebase,
+        Self::ChangeFlukebase,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -138,6 +143,8 @@ impl Action {
             Self::ChangePeople => "change_people",
             Self::ChangeOwnAccount => "change_own_account",
             Self::SignIn => "sign_in",
+            Self::ViewFlukebase => "view_flukebase",
+            Self::ChangeFlukebase => "change_flukebase",
         }
     }
 
@@ -177,7 +184,9 @@ impl Action {
             | Self::ChangeGrants
             | Self::ChangeProjects
             | Self::ListPeople
-            | Self::ChangePeople => Tier::Admin,
+            | Self::ChangePeople
+            | Self::ViewFlukebase
+            | Self::ChangeFlukebase => Tier::Admin,
         }
     }
 
@@ -216,7 +225,9 @@ impl Action {
             | Self::ChangeGrants
             | Self::ChangeProjects
             | Self::ListPeople
-            | Self::ChangePeople => Scope::Instance,
+            | Self::ChangePeople
+            | Self::ViewFlukebase
+            | Self::ChangeFlukebase => Scope::Instance,
         }
     }
 }

@@ -134,6 +134,10 @@ pub struct Settings {
     /// Names of variables that are marked secret; see [`Marks`].
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub secret_env_vars: BTreeSet<String>,
+    /// Names of variables that were borrowed from a `FlukeBase` project for one release; the
+    /// environment never keeps them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub flukebase_env_vars: BTreeSet<String>,
     /// Custom host names beside `<app>.<root domain>`.
     #[serde(default)]
     pub domains: Vec<Hostname>,
@@ -177,6 +181,7 @@ impl Default for Settings {
             health: HealthGate::default(),
             env_vars: EnvVars::default(),
             secret_env_vars: BTreeSet::new(),
+            flukebase_env_vars: BTreeSet::new(),
             domains: Vec::new(),
             strategy: crate::deployment::Strategy::default(),
             expose_http: true,

@@ -5,6 +5,7 @@ mod absent;
 mod builder;
 mod clock;
 mod engine;
+mod flukebase;
 mod inspector;
 mod log_batch;
 mod log_receivers;
@@ -23,6 +24,10 @@ pub use engine::{
     Engine, EngineError, EngineEvent, EngineInfo, HealthCommand, IngressSpec, JobSpec, LookedUp,
     NetworkReady, ReplicaFailure, ResolveError, ResolvedImage, ServiceSpec, ServiceState, Task,
     TaskState, VolumeMount, VolumeUser,
+};
+pub use flukebase::{
+    Access, AgentCard, CachedVariables, Flukebase, FlukebaseEffect, FlukebaseError, FlukebaseMemory,
+    FlukebaseSettings, LiveEnd, LiveEvent, OutboxCounts, RemoteProject, TokenFacts,
 };
 pub use inspector::{InspectError, Inspector, ScanReport};
 pub use log_batch::{LineOrigin, LogBatch, Logged, ReplicaLine};

@@ -14,12 +14,13 @@ use flukedeploy_domain::webhook::{Delivery, DeliveryId, Events, Webhook, Webhook
 use thiserror::Error;
 use time::OffsetDateTime;
 
+use super::flukebase::FlukebaseMemory;
 use super::people::People;
 
 /// The control plane's memory, in intentions: each method is one transaction, and a change of
 /// state carries its audit entry.
 #[async_trait]
-pub trait Store: People {
+pub trait Store: People + FlukebaseMemory {
     /// A number that rises with every change, so that what was read can be kept until then.
     fn changes(&self) -> u64;
 

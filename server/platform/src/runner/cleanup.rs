@@ -158,6 +158,7 @@ async fn keep_settings(px: &Platform, deployment: &Deployment) {
                 settings = deployment.settings.clone();
                 settings.domains.clone_from(&environment.settings.domains);
                 settings.logs.clone_from(&environment.settings.logs);
+                settings.return_borrowed();
                 settings.keep_marks_of(&environment.settings);
             }
             Source::Promote { .. }

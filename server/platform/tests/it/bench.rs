@@ -144,6 +144,7 @@ impl World {
             bootstrap_token: None,
             builds: BuildsConfig::default(),
             sessions: flukedeploy_platform::config::SessionsConfig::default(),
+            flukebase: flukedeploy_platform::config::FlukebaseConfig::default(),
             trusted_proxies: flukedeploy_domain::addresses::Networks::default(),
             version: "0.0.0",
             logs: flukedeploy_platform::config::LogsConfig::default(),
@@ -181,6 +182,7 @@ impl World {
                 tap: Arc::clone(&tap),
             }),
             log_receivers: Arc::clone(&self.sinks) as Arc<dyn LogReceivers>,
+            flukebase: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
         };
         if let Some(fit) = self.fit.get() {

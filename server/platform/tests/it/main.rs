@@ -15,6 +15,9 @@ mod crashing;
 mod deploying;
 mod environments;
 mod failing;
+mod flukebase;
+#[path = "../../../flukebase/tests/it/stand_in.rs"]
+mod flukebase_stand_in;
 mod forwarding;
 mod ingress;
 mod journal;

@@ -255,6 +255,7 @@ mod tests {
             bootstrap_token: None,
             builds: flukedeploy_platform::config::BuildsConfig::default(),
             sessions: flukedeploy_platform::config::SessionsConfig::default(),
+            flukebase: flukedeploy_platform::config::FlukebaseConfig::default(),
             trusted_proxies: flukedeploy_domain::addresses::Networks::default(),
             version: "0.0.0",
             logs: flukedeploy_platform::config::LogsConfig::default(),

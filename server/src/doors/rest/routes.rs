@@ -10,7 +10,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    account, apps, audit, credentials, deployments, environments, grants, health, log_forwarders,
+    account, apps, audit, credentials, deployments, environments, flukebase, grants, health, log_forwarders,
     logs, people, system, tokens, uploads, webhooks,
 };
 use crate::doors::auth::{Gate, require};
@@ -144,6 +144,8 @@ routes! {
     delete "/account/sessions/{id}" => account::end,
     get "/audit" => audit::list,
     get "/audit/export" => audit::export,
+    get "/flukebase" => flukebase::show,
+    put "/flukebase" => flukebase::put,
     get "/system" => system::show,
 }
 

@@ -63,6 +63,7 @@ impl House {
             bootstrap_token: Some(Secret::new(ADMIN)),
             builds: BuildsConfig::default(),
             sessions: flukedeploy_platform::config::SessionsConfig::default(),
+            flukebase: flukedeploy_platform::config::FlukebaseConfig::default(),
             trusted_proxies: flukedeploy_domain::addresses::Networks::default(),
             version: "0.0.0",
             logs: flukedeploy_platform::config::LogsConfig::default(),
@@ -78,6 +79,7 @@ impl House {
             inspector: Arc::new(flukedeploy_platform::ports::Absent),
             outgoing: Arc::new(flukedeploy_platform::ports::Absent),
             log_receivers: Arc::new(flukedeploy_platform::ports::Absent),
+            flukebase: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::new(SystemClock),
         };
         let px = Platform::new(config, ports);
