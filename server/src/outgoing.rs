@@ -355,6 +355,22 @@ mod tests {
         assert!(questions.try_recv().is_err());
     }
 
+    #[tokio::test]
+    async fn flukebase_is_reached_under_the_same_rules() {
+        let (port, mut questions) = receiver(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        for host in ["127.0.0.1", "localhost", "169.254.169.254", "2130706433"] {
+            let refused = network(&[]).dial(host, port, false).await;
+            assert!(matches!(refused, Err(OutgoingError::Refused)), "{host}");
+        }
+        assert!(
+            network(&["127.0.0.1"])
+                .dial("127.0.0.1", port, false)
+                .await
+                .is_ok()
+        );
+        assert!(questions.try_recv().is_err());
+    }
+
     #[test]
     fn one_address_inside_is_enough_to_refuse_a_name() {
         let network = network(&[]);

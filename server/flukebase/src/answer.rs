@@ -48,7 +48,9 @@ impl Answer {
         if (200..300).contains(&status) {
             return match json {
                 Some(value) if value.is_object() => Ok(value),
-                _ => faulty(format!("it answered {status} with something that is no JSON object")),
+                _ => faulty(format!(
+                    "it answered {status} with something that is no JSON object"
+                )),
             };
         }
         if status == 401 {

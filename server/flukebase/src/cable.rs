@@ -90,7 +90,11 @@ type Socket = tokio_tungstenite::WebSocketStream<Box<dyn crate::Stream>>;
 
 async fn open(client: &FlukebaseClient, access: &Access) -> Result<Socket, LiveEnd> {
     let broken = |why: String| LiveEnd::Broken(tame(&why, 200));
-    let scheme = if access.url.is_encrypted() { "wss" } else { "ws" };
+    let scheme = if access.url.is_encrypted() {
+        "wss"
+    } else {
+        "ws"
+    };
     let address = format!("{scheme}://{}/cable", access.url.authority());
     let mut request = address
         .into_client_request()

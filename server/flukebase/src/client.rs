@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flukedeploy_platform::ports::{Access, FlukebaseError, OutgoingError};
-use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT,
+};
 use http::{HeaderValue, Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -88,7 +90,9 @@ impl FlukebaseClient {
             message = message.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         let body = body.map(ToString::to_string).unwrap_or_default();
-        let message = message.body(Full::from(Bytes::from(body))).map_err(broken)?;
+        let message = message
+            .body(Full::from(Bytes::from(body)))
+            .map_err(broken)?;
         let stream = self.connect(access).await?;
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_headers(100)
@@ -99,7 +103,11 @@ impl FlukebaseClient {
         // Ends with this call, also when that is cut off.
         let mut driver = tokio::task::JoinSet::new();
         driver.spawn(connection);
-        let (head, body) = sender.send_request(message).await.map_err(broken)?.into_parts();
+        let (head, body) = sender
+            .send_request(message)
+            .await
+            .map_err(broken)?
+            .into_parts();
         let wait = head.headers.get(RETRY_AFTER);
         Ok(Answer {
             status: head.status.as_u16(),

@@ -129,7 +129,9 @@ impl Flukebase for FlukebaseClient {
         put(&mut task, "artifact_path", wanted.artifact_path);
         put(&mut task, "tags", wanted.tags.map(Vec::from_iter));
         let body = json!({ "task": task });
-        let answer = self.send(access, Method::POST, &tasks(project), &body).await?;
+        let answer = self
+            .send(access, Method::POST, &tasks(project), &body)
+            .await?;
         task_of(&answer, &task_id)
     }
 
@@ -141,7 +143,11 @@ impl Flukebase for FlukebaseClient {
         update: &TaskUpdate,
     ) -> Result<RemoteTask, FlukebaseError> {
         let mut task = Map::new();
-        put(&mut task, "status", update.status.map(|status| status.as_str()));
+        put(
+            &mut task,
+            "status",
+            update.status.map(|status| status.as_str()),
+        );
         put(&mut task, "tags", update.tags.clone().map(Vec::from_iter));
         put(&mut task, "synthesis_note", update.note.clone());
         put(&mut task, "agent_id", Some(AGENT));
@@ -240,7 +246,9 @@ impl Flukebase for FlukebaseClient {
         route: PlannedRoute,
     ) -> Result<Capability, FlukebaseError> {
         let body = json!({});
-        let answer = self.ask(access, Method::POST, route.path(), Some(&body)).await?;
+        let answer = self
+            .ask(access, Method::POST, route.path(), Some(&body))
+            .await?;
         answer.capability()
     }
 

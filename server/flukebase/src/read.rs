@@ -40,7 +40,9 @@ pub(crate) fn task(value: &Value) -> Option<RemoteTask> {
         status,
         version: value.get("version").and_then(Value::as_i64).unwrap_or(0),
         tags: strings(value, "tags"),
-        report: text(value, "synthesis_report").unwrap_or_default().to_owned(),
+        report: text(value, "synthesis_report")
+            .unwrap_or_default()
+            .to_owned(),
         artifact_path: text(value, "artifact_path").map(str::to_owned),
         remote_url: text(value, "remote_url").map(str::to_owned),
     })
@@ -128,7 +130,12 @@ mod tests {
         assert_eq!(found[1].value, None);
         assert_eq!(variables(&json!({"variables": "none"})), None);
         assert_eq!(task(&json!({"task_id": 7, "status": "pending"})), None);
-        assert_eq!(task(&json!({"task_id": "x", "status": "odd"})).unwrap().status, None);
+        assert_eq!(
+            task(&json!({"task_id": "x", "status": "odd"}))
+                .unwrap()
+                .status,
+            None
+        );
         assert_eq!(agent_id(&json!({"agent": {"id": "../../users"}})), None);
         assert_eq!(agent_id(&json!({"agent": {"id": 12}})).unwrap(), "12");
     }

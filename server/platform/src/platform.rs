@@ -12,7 +12,8 @@ use crate::fleet::Fleet;
 use crate::journal::Journal;
 use crate::people::{PasswordChecks, SignInLimits};
 use crate::ports::{
-    Builder, Clock, Engine, Flukebase, Inspector, LogReceivers, LogStore, Outgoing, Store, Traffic, Workshop,
+    Builder, Clock, Engine, Flukebase, Inspector, LogReceivers, LogStore, Outgoing, Store, Traffic,
+    Workshop,
 };
 use crate::rechecks::Rechecks;
 use crate::routes::Routes;

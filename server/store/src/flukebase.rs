@@ -92,12 +92,10 @@ pub(crate) async fn put_settings(
 }
 
 pub(crate) async fn is_on(db: &mut SqliteConnection) -> Result<bool, StoreError> {
-    let on = sqlx::query_scalar!(
-        r#"SELECT is_on AS "is_on: bool" FROM flukebase WHERE only = 1"#
-    )
-    .fetch_optional(db)
-    .await
-    .doing("reading the settings of FlukeBase")?;
+    let on = sqlx::query_scalar!(r#"SELECT is_on AS "is_on: bool" FROM flukebase WHERE only = 1"#)
+        .fetch_optional(db)
+        .await
+        .doing("reading the settings of FlukeBase")?;
     Ok(on.unwrap_or(false))
 }
 
@@ -116,7 +114,9 @@ pub(crate) async fn project_of(
     .fetch_optional(db)
     .await
     .doing("looking up the FlukeBase project of an app")?;
-    Ok(found.flatten().and_then(|number| ProjectId::new(number).ok()))
+    Ok(found
+        .flatten()
+        .and_then(|number| ProjectId::new(number).ok()))
 }
 
 pub(crate) async fn bindings(

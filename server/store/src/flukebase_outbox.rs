@@ -1,7 +1,9 @@
 //! What waits to be told `FlukeBase`, in the order in which it happened.
 
 use flukedeploy_domain::deployment::{Deployment, State};
-use flukedeploy_domain::flukebase::{Ending, MAX_WAITING, Message, MessageStatus, ProjectId, Waiting};
+use flukedeploy_domain::flukebase::{
+    Ending, MAX_WAITING, Message, MessageStatus, ProjectId, Waiting,
+};
 use flukedeploy_domain::timestamp::{from_unix_ms, to_unix_ms};
 use flukedeploy_platform::ports::{OutboxCounts, StoreError};
 use sqlx::SqliteConnection;

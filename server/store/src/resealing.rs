@@ -97,7 +97,8 @@ const SEALED: [SealedText; 14] = [
     SealedText {
         table: "flukebase_variables",
         column: "variables",
-        select: "SELECT project || '/' || environment AS key, project || '/' || environment, variables
+        select:
+            "SELECT project || '/' || environment AS key, project || '/' || environment, variables
                  FROM flukebase_variables WHERE key > ? ORDER BY key LIMIT ?",
         update: "UPDATE flukebase_variables SET variables = ?
                  WHERE project || '/' || environment = ?",

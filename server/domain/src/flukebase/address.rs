@@ -64,7 +64,10 @@ impl FlukebaseUrl {
                 None => (authority, None),
             },
         };
-        (host, port.and_then(|port| port.parse().ok()).unwrap_or(usual))
+        (
+            host,
+            port.and_then(|port| port.parse().ok()).unwrap_or(usual),
+        )
     }
 }
 
@@ -106,9 +109,7 @@ impl<'de> Deserialize<'de> for FlukebaseUrl {
 }
 
 /// The number of a project of `FlukeBase`.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProjectId(i64);
 
@@ -212,7 +213,11 @@ mod tests {
         ] {
             assert!(bad.parse::<FlukebaseUrl>().is_err(), "{bad}");
         }
-        assert!("http://10.0.0.7:3000/api/v1".parse::<FlukebaseUrl>().is_ok());
+        assert!(
+            "http://10.0.0.7:3000/api/v1"
+                .parse::<FlukebaseUrl>()
+                .is_ok()
+        );
         assert!("http://localhost/api/v1".parse::<FlukebaseUrl>().is_ok());
     }
 

@@ -7,9 +7,7 @@ use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 
 use super::{Feature, ProjectId, RemoteEnvironment, TaskStatus, TaskUpdate};
-use crate::deployment::{
-    Deployment, DeploymentId, DeploymentSummary, State, changes_between,
-};
+use crate::deployment::{Deployment, DeploymentId, DeploymentSummary, State, changes_between};
 use crate::diagnosis::{Cause, Diagnosis, tame};
 use crate::names::{AppName, EnvironmentName};
 use crate::webhook::pause_after;
@@ -35,7 +33,9 @@ pub enum Message {
         environment: RemoteEnvironment,
     },
     /// The end of a deployment, for servers that have the planned route.
-    Ended { summary: Value },
+    Ended {
+        summary: Value,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -281,9 +281,7 @@ fn note(deployment: &Deployment) -> Option<String> {
     Some(format!("{text} [{}]", deployment.id))
 }
 
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageStatus {
     Waiting,
@@ -332,13 +330,21 @@ pub struct Waiting {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attempt {
     Delivered,
-    Skipped { why: String },
+    Skipped {
+        why: String,
+    },
     /// It will never be taken.
-    Refused { why: String },
+    Refused {
+        why: String,
+    },
     /// The server is well otherwise, and fails on this.
-    Faulty { why: String },
+    Faulty {
+        why: String,
+    },
     /// The server is not well, which says nothing about the message.
-    Unreached { why: String },
+    Unreached {
+        why: String,
+    },
 }
 
 /// How a message goes on after an attempt.

@@ -89,7 +89,9 @@ pub fn borrow_variables(settings: &mut Settings, found: &[RemoteVariable]) -> Bo
 fn refusal(name: &str, value: &str) -> Option<&'static str> {
     let mut bytes = name.bytes();
     let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-    if !bytes.next().is_some_and(|b| b.is_ascii_uppercase()) || !bytes.all(plain) || name.len() > 256
+    if !bytes.next().is_some_and(|b| b.is_ascii_uppercase())
+        || !bytes.all(plain)
+        || name.len() > 256
     {
         return Some("not a name that FlukeBase allows");
     }
@@ -120,9 +122,15 @@ mod tests {
     fn what_is_set_here_wins_and_secrets_are_marked() {
         let mut settings = Settings::default();
         settings.env_vars.0.insert("MODE".into(), "mine".into());
-        let found = [variable("MODE", "theirs"), variable("API_KEY", "k3y-of-theirs")];
+        let found = [
+            variable("MODE", "theirs"),
+            variable("API_KEY", "k3y-of-theirs"),
+        ];
         let borrowed = borrow_variables(&mut settings, &found);
-        assert_eq!((borrowed.taken, borrowed.own), (vec!["API_KEY".to_owned()], vec!["MODE".to_owned()]));
+        assert_eq!(
+            (borrowed.taken, borrowed.own),
+            (vec!["API_KEY".to_owned()], vec!["MODE".to_owned()])
+        );
         assert_eq!(settings.env_vars.0["MODE"], "mine");
         assert!(settings.is_marked_secret("API_KEY"));
         assert!(!format!("{found:?} {settings:?}").contains("k3y-of-theirs"));
@@ -131,7 +139,10 @@ mod tests {
     #[test]
     fn what_is_gone_there_goes_here_with_the_next_deployment() {
         let mut settings = Settings::default();
-        borrow_variables(&mut settings, &[variable("OLD", "1"), variable("KEPT", "1")]);
+        borrow_variables(
+            &mut settings,
+            &[variable("OLD", "1"), variable("KEPT", "1")],
+        );
         borrow_variables(&mut settings, &[variable("KEPT", "2")]);
         assert_eq!(settings.env_vars.names().collect::<Vec<_>>(), ["KEPT"]);
         assert_eq!(settings.env_vars.0["KEPT"], "2");
@@ -148,7 +159,11 @@ mod tests {
             variable("WITH SPACE", "1"),
             variable("NUL", "a\0b"),
             variable("LONG", &"x".repeat(MAX_VARIABLE_BYTES + 1)),
-            RemoteVariable { value: None, is_required: true, ..variable("NEEDED", "") },
+            RemoteVariable {
+                value: None,
+                is_required: true,
+                ..variable("NEEDED", "")
+            },
         ];
         found.extend((0..600).map(|n| variable(&format!("V{n:03}"), "1")));
         found.extend((0..6).map(|n| variable(&format!("H{n}"), &huge)));

@@ -21,7 +21,13 @@ async fn listened(cable: Cable) -> (LiveEnd, Vec<LiveEvent>, StandIn) {
 async fn who_is_accepted_hears_of_tasks_and_comes_back_after_a_restart() {
     let (end, heard, there) = listened(Cable::Accepts).await;
     let project = project();
-    assert_eq!(heard, [LiveEvent::Joined { project }, LiveEvent::TaskChanged { project }]);
+    assert_eq!(
+        heard,
+        [
+            LiveEvent::Joined { project },
+            LiveEvent::TaskChanged { project }
+        ]
+    );
     assert!(matches!(end, LiveEnd::Broken(_)), "{end:?}");
     let headers = &there.asked()[0].headers;
     assert_eq!(headers["origin"], format!("http://{}", there.address));
@@ -31,7 +37,11 @@ async fn who_is_accepted_hears_of_tasks_and_comes_back_after_a_restart() {
 
 #[tokio::test]
 async fn servers_of_today_reject_a_token_and_are_left_alone() {
-    for cable in [Cable::Unauthorised, Cable::Forbidden, Cable::RejectsSubscriptions] {
+    for cable in [
+        Cable::Unauthorised,
+        Cable::Forbidden,
+        Cable::RejectsSubscriptions,
+    ] {
         let (end, heard, _) = listened(cable).await;
         assert!(matches!(end, LiveEnd::Rejected(_)), "{cable:?}: {end:?}");
         assert!(heard.is_empty());
@@ -54,5 +64,8 @@ async fn who_says_nothing_is_left_after_a_while() {
     let (end, _, _) = listened(Cable::Quiet).await;
     assert!(matches!(end, LiveEnd::Broken(_)), "{end:?}");
     let took = begun.elapsed();
-    assert!(took >= Duration::from_secs(12) && took < Duration::from_secs(20), "{took:?}");
+    assert!(
+        took >= Duration::from_secs(12) && took < Duration::from_secs(20),
+        "{took:?}"
+    );
 }

@@ -29,14 +29,20 @@ const PAGE: &str = "https://deploy.example/deployments/dep-1770200000000-9f3c1a7
 async fn a_token_is_checked_and_sent_in_a_header_alone() {
     let there = StandIn::start(0).await;
     let facts = client().validate(&access(&there)).await.unwrap();
-    assert_eq!((facts.prefix.as_str(), facts.name.as_str()), ("fbk_0123", "deploys"));
+    assert_eq!(
+        (facts.prefix.as_str(), facts.name.as_str()),
+        ("fbk_0123", "deploys")
+    );
     assert!(facts.scopes.contains("*"));
     let asked = &there.asked()[0];
     assert_eq!(asked.what, "GET /auth/validate");
     assert_eq!(asked.headers["authorization"], format!("Bearer {TOKEN}"));
     assert_eq!(asked.headers["accept"], "application/json");
     let wrong = access_with(&there, "fbk_wrong");
-    assert_eq!(client().validate(&wrong).await, Err(FlukebaseError::TokenRefused));
+    assert_eq!(
+        client().validate(&wrong).await,
+        Err(FlukebaseError::TokenRefused)
+    );
 }
 
 #[tokio::test]
@@ -49,7 +55,10 @@ async fn projects_are_found_by_number_and_by_repository() {
     assert_eq!(gone, Err(FlukebaseError::NotFound));
     let found = client.find_project(&access, "acme/shop").await.unwrap();
     assert_eq!(found.unwrap().id, project());
-    assert_eq!(client.find_project(&access, "acme/other?a=b").await, Ok(None));
+    assert_eq!(
+        client.find_project(&access, "acme/other?a=b").await,
+        Ok(None)
+    );
 }
 
 #[tokio::test]
@@ -58,29 +67,47 @@ async fn a_task_is_made_wrapped_and_changed_under_its_version() {
     let (client, access) = (client(), access(&there));
     assert_eq!(client.task(&access, project(), TASK).await, Ok(None));
     let news = news(TaskStatus::Pending);
-    let made = client.create_task(&access, project(), &news, PAGE).await.unwrap();
+    let made = client
+        .create_task(&access, project(), &news, PAGE)
+        .await
+        .unwrap();
     assert_eq!((made.version, made.status), (0, Some(TaskStatus::Pending)));
     let stored = there.task(TASK).unwrap();
     assert_eq!(stored["description"], "Deploy shop v2");
     assert_eq!(stored["scope"], "flukebase-ecosystem");
     assert_eq!(stored["external_id"], "dep-1770200000000-9f3c1a7e");
     assert_eq!(stored["tags"], json!(["deployment", "flukedeploy", "shop"]));
-    assert_eq!((&stored["remote_url"], &stored["artifact_path"]), (&json!(PAGE), &json!("shop@sha256:1")));
+    assert_eq!(
+        (&stored["remote_url"], &stored["artifact_path"]),
+        (&json!(PAGE), &json!("shop@sha256:1"))
+    );
 
     let twice = client.create_task(&access, project(), &news, PAGE).await;
-    assert!(matches!(twice, Err(FlukebaseError::Refused { status: 422, .. })), "{twice:?}");
+    assert!(
+        matches!(twice, Err(FlukebaseError::Refused { status: 422, .. })),
+        "{twice:?}"
+    );
 
     let update = TaskUpdate {
         status: Some(TaskStatus::InProgress),
         note: Some("it began".to_owned()),
         ..TaskUpdate::default()
     };
-    let changed = client.update_task(&access, project(), TASK, &update).await.unwrap();
+    let changed = client
+        .update_task(&access, project(), TASK, &update)
+        .await
+        .unwrap();
     assert_eq!(changed.version, 1);
     assert!(changed.report.contains("[flukedeploy]: it began"));
-    client.update_task(&access, project(), TASK, &update).await.unwrap();
+    client
+        .update_task(&access, project(), TASK, &update)
+        .await
+        .unwrap();
 
-    let stale = TaskUpdate { version: 1, ..update };
+    let stale = TaskUpdate {
+        version: 1,
+        ..update
+    };
     let conflict = client.update_task(&access, project(), TASK, &stale).await;
     let Err(FlukebaseError::Conflict(server)) = conflict else {
         panic!("{conflict:?}")
@@ -122,13 +149,22 @@ async fn variables_come_with_their_marks_and_a_sync_is_recorded() {
     ];
     let (client, access) = (client(), access(&there));
     let production = RemoteEnvironment::Production;
-    let found = client.variables(&access, project(), production).await.unwrap();
+    let found = client
+        .variables(&access, project(), production)
+        .await
+        .unwrap();
     assert_eq!(found.len(), 3);
     assert!(found[0].is_secret && !found[1].is_secret && found[2].is_required);
     assert!(!format!("{found:?}").contains(SECRET_VALUE));
     let staging = RemoteEnvironment::Staging;
-    assert_eq!(client.variables(&access, project(), staging).await, Ok(Vec::new()));
-    client.note_sync(&access, project(), production).await.unwrap();
+    assert_eq!(
+        client.variables(&access, project(), staging).await,
+        Ok(Vec::new())
+    );
+    client
+        .note_sync(&access, project(), production)
+        .await
+        .unwrap();
     assert_eq!(there.inside().syncs, ["production"]);
 }
 
@@ -142,10 +178,16 @@ async fn lessons_are_remembered() {
         key: "flukedeploy:shop:production:never_listens".to_owned(),
         content: "It never listens on 80.".to_owned(),
     };
-    client().remember(&access(&there), project(), &lesson).await.unwrap();
+    client()
+        .remember(&access(&there), project(), &lesson)
+        .await
+        .unwrap();
     let memory = there.inside().memories[0].clone();
     assert_eq!(memory["memory_type"], "gotcha");
-    assert_eq!((&memory["external_id"], &memory["tags"][2]), (&json!("dep-1"), &json!("shop")));
+    assert_eq!(
+        (&memory["external_id"], &memory["tags"][2]),
+        (&json!("dep-1"), &json!("shop"))
+    );
 }
 
 #[tokio::test]
@@ -156,7 +198,10 @@ async fn an_agent_registers_and_its_heart_beats() {
         agent_id: "flukedeploy-main".to_owned(),
         version: "0.0.0".to_owned(),
     };
-    let id = client.register_agent(&access, project(), &card).await.unwrap();
+    let id = client
+        .register_agent(&access, project(), &card)
+        .await
+        .unwrap();
     client.heart_beat(&access, project(), &id).await.unwrap();
     assert_eq!(there.inside().agents["flukedeploy-main"], 1);
     let body = &there.asked()[1].body;
@@ -175,7 +220,10 @@ async fn planned_routes_are_found_out_with_an_empty_object() {
     }
     assert!(there.asked().iter().all(|asked| asked.body == json!({})));
     there.inside().has_planned = true;
-    let found = client.probe(&access, PlannedRoute::Deployments).await.unwrap();
+    let found = client
+        .probe(&access, PlannedRoute::Deployments)
+        .await
+        .unwrap();
     assert_eq!(found, Capability::Present);
     let summary = json!({"deployment_id": "dep-1"});
     client.tell_end(&access, &summary).await.unwrap();
@@ -184,9 +232,17 @@ async fn planned_routes_are_found_out_with_an_empty_object() {
     there.will("/deployments", Mood::Redirects("/users/sign_in".into()), 1);
     there.will("/deployments", Mood::Says(401), 1);
     for _ in 0..2 {
-        let found = client.probe(&access, PlannedRoute::Deployments).await.unwrap();
+        let found = client
+            .probe(&access, PlannedRoute::Deployments)
+            .await
+            .unwrap();
         assert_eq!(found, Capability::Absent);
     }
     there.will("/deployments", Mood::Busy(3), 1);
-    assert!(client.probe(&access, PlannedRoute::Deployments).await.is_err());
+    assert!(
+        client
+            .probe(&access, PlannedRoute::Deployments)
+            .await
+            .is_err()
+    );
 }

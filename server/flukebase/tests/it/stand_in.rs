@@ -109,7 +109,9 @@ impl Drop for StandIn {
 impl StandIn {
     /// On a free port, or on this one.
     pub(crate) async fn start(port: u16) -> Self {
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port))
+            .await
+            .unwrap();
         let address = listener.local_addr().unwrap();
         let inside = Arc::new(Mutex::new(Inside {
             scopes: BTreeSet::from(["*".to_owned()]),
@@ -152,7 +154,11 @@ impl StandIn {
 
     pub(crate) fn count(&self, what: &str) -> usize {
         let inside = self.inside();
-        inside.asked.iter().filter(|one| one.what.contains(what)).count()
+        inside
+            .asked
+            .iter()
+            .filter(|one| one.what.contains(what))
+            .count()
     }
 
     pub(crate) fn task(&self, id: &str) -> Option<Value> {
@@ -182,9 +188,10 @@ async fn answer(State(inside): Shared, request: Request) -> Response {
             body: body.clone(),
             headers: head.headers.clone(),
         });
-        let found = inside.moods.iter_mut().find(|(about, _, left)| {
-            *left > 0 && what.contains(about.as_str())
-        });
+        let found = inside
+            .moods
+            .iter_mut()
+            .find(|(about, _, left)| *left > 0 && what.contains(about.as_str()));
         found.map(|(_, mood, left)| {
             *left -= 1;
             mood.clone()
@@ -218,7 +225,13 @@ async fn answer(State(inside): Shared, request: Request) -> Response {
         }
         Some(Mood::Silent | Mood::Lost) | None => {}
     }
-    let response = routed(&inside, &head.method.to_string(), path, &head.headers, &body);
+    let response = routed(
+        &inside,
+        &head.method.to_string(),
+        path,
+        &head.headers,
+        &body,
+    );
     match mood {
         Some(Mood::Silent) => std::future::pending().await,
         Some(Mood::Lost) => cut_off(),
@@ -236,7 +249,11 @@ fn cut_off() -> Response {
 
 fn html(status: u16) -> Response {
     let status = StatusCode::from_u16(status).unwrap();
-    (status, axum::response::Html("<html>The page you were looking for</html>")).into_response()
+    (
+        status,
+        axum::response::Html("<html>The page you were looking for</html>"),
+    )
+        .into_response()
 }
 
 fn says(status: u16, error: &str, message: &str) -> Response {
@@ -263,13 +280,14 @@ fn routed(
     let mut inside = lock(inside);
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-    let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let sent = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
     if sent != Some(&format!("Bearer {TOKEN}")) || inside.revoked {
         return says(401, "unauthorized", "Invalid or expired API token");
     }
-    let may = |scope: &str, inside: &Inside| {
-        inside.scopes.contains("*") || inside.scopes.contains(scope)
-    };
+    let may =
+        |scope: &str, inside: &Inside| inside.scopes.contains("*") || inside.scopes.contains(scope);
     let lacks = |scope: &str| {
         let message = format!("Token does not have required scope: {scope}");
         says(403, "forbidden", &message)
@@ -277,9 +295,12 @@ fn routed(
     let ours = |id: &str| id == PROJECT.to_string();
     let project = json!({"id": PROJECT, "name": "Shop", "repository_url": "acme/shop"});
     match (method, parts.as_slice()) {
-        ("GET", ["auth", "validate"]) => ok(200, json!({"valid": true, "token": {
-            "prefix": &TOKEN[..8], "name": "deploys", "scopes": inside.scopes, "expires_at": null,
-        }})),
+        ("GET", ["auth", "validate"]) => ok(
+            200,
+            json!({"valid": true, "token": {
+                "prefix": &TOKEN[..8], "name": "deploys", "scopes": inside.scopes, "expires_at": null,
+            }}),
+        ),
         ("GET", ["projects", "find"]) => {
             if !may("read:projects", &inside) {
                 return lacks("read:projects");
@@ -304,7 +325,11 @@ fn routed(
         }
         (_, ["projects", id, "environment", ..]) if !ours(id) => not_found(),
         (_, ["projects", _, "wedo_tasks", rest @ ..]) => {
-            let scope = if method == "GET" { "read:tasks" } else { "write:tasks" };
+            let scope = if method == "GET" {
+                "read:tasks"
+            } else {
+                "write:tasks"
+            };
             if let [id] = rest
                 && !inside.tasks.contains_key(*id)
             {
@@ -341,10 +366,16 @@ fn routed(
             if !may("read:environment", &inside) {
                 return lacks("read:environment");
             }
-            let name = body["environment"].as_str().unwrap_or("development").to_owned();
+            let name = body["environment"]
+                .as_str()
+                .unwrap_or("development")
+                .to_owned();
             inside.syncs.push(name.clone());
             let at = "2026-01-01T00:00:00Z";
-            ok(200, json!({"synced": true, "environment": name, "synced_at": at}))
+            ok(
+                200,
+                json!({"synced": true, "environment": name, "synced_at": at}),
+            )
         }
         ("POST", ["projects", _, "memories"]) => {
             if !may("write:memories", &inside) {
@@ -395,14 +426,31 @@ fn raise(task: &mut Map<String, Value>) {
 
 const STATUSES: [&str; 4] = ["pending", "in_progress", "completed", "blocked"];
 const CREATED: [&str; 8] = [
-    "task_id", "description", "status", "scope", "external_id", "tags", "artifact_path", "remote_url",
+    "task_id",
+    "description",
+    "status",
+    "scope",
+    "external_id",
+    "tags",
+    "artifact_path",
+    "remote_url",
 ];
-const UPDATED: [&str; 5] = ["description", "status", "tags", "artifact_path", "remote_url"];
+const UPDATED: [&str; 5] = [
+    "description",
+    "status",
+    "tags",
+    "artifact_path",
+    "remote_url",
+];
 
 fn tasks(inside: &mut Inside, method: &str, rest: &[&str], body: &Value) -> Response {
     let sent = &body["task"];
     if method != "GET" && !sent.is_object() {
-        return says(400, "bad_request", "param is missing or the value is empty: task");
+        return says(
+            400,
+            "bad_request",
+            "param is missing or the value is empty: task",
+        );
     }
     let status = sent["status"].as_str();
     if status.is_some_and(|status| !STATUSES.contains(&status)) {

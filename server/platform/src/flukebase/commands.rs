@@ -117,7 +117,10 @@ pub enum BindingChange {
     Untie,
     Project(Binding),
     /// `owner/repo`: the project is looked up.
-    Repository { repository: String, variables: bool },
+    Repository {
+        repository: String,
+        variables: bool,
+    },
 }
 
 pub async fn view_flukebase(px: &Platform, actor: &Actor) -> Result<FlukebaseView, Error> {
@@ -228,7 +231,11 @@ pub async fn change_flukebase(
     let audit = audit(px, actor, &before, &after);
     let audit = bindings.iter().fold(audit, |audit, (app, binding)| {
         let shown = |binding: &Binding| {
-            let with = if binding.variables { " with variables" } else { "" };
+            let with = if binding.variables {
+                " with variables"
+            } else {
+                ""
+            };
             format!("project {}{with}", binding.project_id)
         };
         audit.with_change(

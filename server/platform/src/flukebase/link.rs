@@ -96,7 +96,10 @@ impl Link {
 /// What counts: what was set by hand, or else what is configured. `None`: there is no token.
 pub(super) fn access_of(px: &Platform, settings: &FlukebaseSettings) -> Option<Access> {
     let configured = &px.config().flukebase;
-    let token = settings.token.clone().or_else(|| configured.token.clone())?;
+    let token = settings
+        .token
+        .clone()
+        .or_else(|| configured.token.clone())?;
     let url = settings.url.clone().unwrap_or(configured.url.clone());
     Some(Access { url, token })
 }

@@ -53,7 +53,9 @@ async fn listen(px: &Platform, failures: &mut u32) -> Duration {
         // Whoever says something is there.
         state().breaker.half_open();
     };
-    let end = link::port(px).listen(&session.access, &projects, &heard).await;
+    let end = link::port(px)
+        .listen(&session.access, &projects, &heard)
+        .await;
     let was_in = state().live == LiveState::Listening;
     if was_in {
         *failures = 0;

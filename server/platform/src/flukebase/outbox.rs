@@ -182,15 +182,13 @@ async fn judge(px: &Platform, session: &Session, error: FlukebaseError) -> Attem
             }
         }
         // The message counts as bad only if the server is well otherwise.
-        FlukebaseError::Faulty { why } => {
-            match link::port(px).validate(&session.access).await {
-                Ok(_) => {
-                    link::note(px, None);
-                    Attempt::Faulty { why }
-                }
-                Err(_) => Attempt::Unreached { why },
+        FlukebaseError::Faulty { why } => match link::port(px).validate(&session.access).await {
+            Ok(_) => {
+                link::note(px, None);
+                Attempt::Faulty { why }
             }
-        }
+            Err(_) => Attempt::Unreached { why },
+        },
     }
 }
 

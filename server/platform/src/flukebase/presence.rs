@@ -34,7 +34,9 @@ pub(super) async fn projects(px: &Platform) -> Result<BTreeSet<ProjectId>, Store
     let settings = store.flukebase_settings().await?;
     let bindings = store.flukebase_bindings().await?;
     let bound = bindings.values().map(|binding| binding.project_id);
-    Ok(bound.chain(link::effect_of(px, &settings).other_apps).collect())
+    Ok(bound
+        .chain(link::effect_of(px, &settings).other_apps)
+        .collect())
 }
 
 async fn beat(px: &Platform) {
@@ -53,7 +55,13 @@ async fn beat(px: &Platform) {
             return;
         }
         let (port, access) = (link::port(px), &session.access);
-        let known = px.parts().flukebase_link.state().agents.get(&project).cloned();
+        let known = px
+            .parts()
+            .flukebase_link
+            .state()
+            .agents
+            .get(&project)
+            .cloned();
         let result = match known {
             Some(id) => port.heart_beat(access, project, &id).await,
             None => match port.register_agent(access, project, &card).await {

@@ -26,8 +26,9 @@ pub use engine::{
     TaskState, VolumeMount, VolumeUser,
 };
 pub use flukebase::{
-    Access, AgentCard, CachedVariables, Flukebase, FlukebaseEffect, FlukebaseError, FlukebaseMemory,
-    FlukebaseSettings, LiveEnd, LiveEvent, OutboxCounts, RemoteProject, TokenFacts,
+    Access, AgentCard, CachedVariables, Flukebase, FlukebaseEffect, FlukebaseError,
+    FlukebaseMemory, FlukebaseSettings, LiveEnd, LiveEvent, OutboxCounts, RemoteProject,
+    TokenFacts,
 };
 pub use inspector::{InspectError, Inspector, ScanReport};
 pub use log_batch::{LineOrigin, LogBatch, Logged, ReplicaLine};

@@ -287,8 +287,7 @@ async fn borrow(px: &Platform, deployment: &mut Deployment) {
     let environment = loan.environment.as_str();
     if !borrowed.taken.is_empty() {
         let names = borrowed.taken.join(", ");
-        let text =
-            format!("variables of the FlukeBase project {project} ({environment}): {names}");
+        let text = format!("variables of the FlukeBase project {project} ({environment}): {names}");
         report::progress(px, deployment, Level::Info, text);
     }
     for (name, why) in &borrowed.refused {

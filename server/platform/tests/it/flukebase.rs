@@ -25,12 +25,7 @@ struct Plain;
 
 #[async_trait]
 impl Dial for Plain {
-    async fn dial(
-        &self,
-        host: &str,
-        port: u16,
-        _: bool,
-    ) -> Result<Box<dyn Stream>, OutgoingError> {
+    async fn dial(&self, host: &str, port: u16, _: bool) -> Result<Box<dyn Stream>, OutgoingError> {
         let stream = tokio::net::TcpStream::connect((host, port)).await;
         Ok(Box::new(stream.map_err(OutgoingError::NotConnected)?))
     }
@@ -108,7 +103,8 @@ fn change(
 }
 
 fn view(life: &Life<'_>) -> FlukebaseView {
-    life.run(view_flukebase(&life.px, &Actor::system())).unwrap()
+    life.run(view_flukebase(&life.px, &Actor::system()))
+        .unwrap()
 }
 
 fn count(view: &FlukebaseView, status: MessageStatus) -> u64 {
@@ -121,7 +117,11 @@ fn waiting(life: &Life<'_>) -> u64 {
 
 /// Notes of a task that end like this deployment's.
 fn notes(task: &Value) -> usize {
-    task["synthesis_report"].as_str().unwrap_or_default().matches("[dep-").count()
+    task["synthesis_report"]
+        .as_str()
+        .unwrap_or_default()
+        .matches("[dep-")
+        .count()
 }
 
 #[test]
@@ -138,7 +138,12 @@ fn a_deployment_is_a_task_from_its_beginning_to_its_end() {
     assert_eq!(task["remote_url"], json!(page));
     assert_eq!(task["artifact_path"], json!(shipped.image.unwrap().pinned));
     assert_eq!(notes(&task), 1);
-    assert!(task["synthesis_report"].as_str().unwrap().contains("release 1 serves"));
+    assert!(
+        task["synthesis_report"]
+            .as_str()
+            .unwrap()
+            .contains("release 1 serves")
+    );
     assert_eq!(view.connection, Connection::Connected);
     assert_eq!(count(&view, MessageStatus::Delivered), 3);
     // The planned route for ends is not there.
@@ -160,22 +165,40 @@ fn a_failure_blocks_the_task_and_teaches_and_so_does_what_repaired_it() {
     life.change_settings("shop", |settings| *settings = impatient(1));
     all.world.swarm.image("shop:bad", dying());
     let failed = life.end(&life.deploy("shop", "shop:bad"));
-    assert!(matches!(failed.state, State::Failed { .. }), "{:?}", failed.state);
+    assert!(
+        matches!(failed.state, State::Failed { .. }),
+        "{:?}",
+        failed.state
+    );
     let shipped = life.ship("shop", "shop:v2");
     all.all_over(&life);
     let task = all.task(&failed.id);
     assert_eq!(task["status"], "blocked");
-    assert!(task["tags"].as_array().unwrap().contains(&json!("deploy-failed")));
+    assert!(
+        task["tags"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("deploy-failed"))
+    );
     let report = task["synthesis_report"].as_str().unwrap();
     assert!(report.contains("exited_with_code"), "{report}");
     let memories = all.there.inside().memories.clone();
-    let kinds: Vec<&Value> = memories.iter().map(|memory| &memory["memory_type"]).collect();
+    let kinds: Vec<&Value> = memories
+        .iter()
+        .map(|memory| &memory["memory_type"])
+        .collect();
     assert_eq!(kinds, ["gotcha", "fact"]);
     assert_eq!(memories[0]["external_id"], json!(failed.id));
     assert_eq!(memories[1]["external_id"], json!(shipped.id));
     let repaired = memories[1]["content"].as_str().unwrap();
     assert!(repaired.contains("image"), "{repaired}");
-    let ends: Vec<Value> = all.there.inside().ends.iter().map(|end| end["status"].clone()).collect();
+    let ends: Vec<Value> = all
+        .there
+        .inside()
+        .ends
+        .iter()
+        .map(|end| end["status"].clone())
+        .collect();
     assert_eq!(ends, ["failed", "success"]);
     life.shut_down();
 }
@@ -191,7 +214,9 @@ fn who_is_away_gets_everything_in_order_later_and_no_deployment_waits() {
         deployment.completed_at.unwrap() - deployment.initiated_at
     };
     assert!(long(&first) < Duration::seconds(5) && long(&second) < Duration::seconds(5));
-    until("the breaker", || view(&life).connection == Connection::Unreachable);
+    until("the breaker", || {
+        view(&life).connection == Connection::Unreachable
+    });
     assert!(waiting(&life) >= 6);
     // Left alone while it is away: an hour is no more than a few dozen tries.
     let before = all.there.asked().len();
@@ -211,8 +236,13 @@ fn who_is_away_gets_everything_in_order_later_and_no_deployment_waits() {
         .there
         .asked()
         .into_iter()
-        .filter(|asked| asked.what.starts_with("POST") && asked.what.ends_with("wedo_tasks"))
-        .map(|asked| asked.body["task"]["external_id"].as_str().unwrap().to_owned())
+        .filter(|asked| asked.what == "POST /projects/7/wedo_tasks")
+        .map(|asked| {
+            asked.body["task"]["external_id"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     assert_eq!(tasks.last().unwrap(), second.id.as_str());
     life.shut_down();
@@ -245,7 +275,12 @@ fn what_others_changed_meanwhile_is_kept() {
     let view = all.all_over(&life);
     let task = all.task(&shipped.id);
     assert_eq!((&task["status"], notes(&task)), (&json!("completed"), 1));
-    assert!(task["tags"].as_array().unwrap().contains(&json!("by-others")));
+    assert!(
+        task["tags"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("by-others"))
+    );
     assert!(task["tags"].as_array().unwrap().contains(&json!("shop")));
     assert_eq!(count(&view, MessageStatus::Refused), 0);
     life.shut_down();
@@ -259,9 +294,16 @@ fn a_completed_task_stays_completed() {
     life.change_settings("shop", |settings| *settings = impatient(1));
     all.world.swarm.image("shop:bad", dying());
     let failed = life.end(&life.deploy("shop", "shop:bad"));
-    until("the task", || all.there.task(&format!("DEPLOY-{}", failed.id)).is_some());
+    until("the task", || {
+        all.there.task(&format!("DEPLOY-{}", failed.id)).is_some()
+    });
     let id = format!("DEPLOY-{}", failed.id);
-    all.there.inside().tasks.get_mut(&id).unwrap().insert("status".into(), json!("completed"));
+    all.there
+        .inside()
+        .tasks
+        .get_mut(&id)
+        .unwrap()
+        .insert("status".into(), json!("completed"));
     all.there.is_well_again();
     all.all_over(&life);
     let task = all.task(&failed.id);
@@ -293,33 +335,37 @@ fn a_401_in_the_middle_and_a_revoked_token_lose_nothing() {
 
 #[test]
 fn one_message_that_is_never_taken_does_not_hold_up_the_others() {
-    let all = There::new();
-    let life = all.boot(false);
-    for (mood, image) in [
-        (Mood::Says(422), "shop:v1"),
-        (Mood::Html(500), "shop:v2"),
-        (Mood::Redirects("http://169.254.169.254/".into()), "shop:v3"),
-        (Mood::Answers("{\"task\": 7}".into()), "shop:v4"),
-        (Mood::Endless, "shop:v5"),
+    for mood in [
+        Mood::Says(422),
+        Mood::Html(500),
+        Mood::Redirects("http://169.254.169.254/".into()),
+        Mood::Answers("{\"task\": 7}".into()),
+        Mood::Endless,
     ] {
-        let id = life.deploy("shop", image);
-        all.there.will(&format!("DEPLOY-{id}"), mood.clone(), u32::MAX);
+        let all = There::new();
+        let life = all.boot(false);
+        let id = life.deploy("shop", "shop:v1");
+        all.there
+            .will(&format!("DEPLOY-{id}"), mood.clone(), u32::MAX);
         life.end(&id);
-        let before = count(&view(&life), MessageStatus::Refused);
+        let last = life.ship("shop", "shop:v2");
         let view = all.all_over(&life);
-        assert!(count(&view, MessageStatus::Refused) > before, "{mood:?}: {view:#?}");
+        assert!(
+            count(&view, MessageStatus::Refused) > 0,
+            "{mood:?}: {view:#?}"
+        );
         assert!(view.outbox.last_error.is_some());
+        assert_eq!(all.task(&last.id)["status"], "completed");
+        life.shut_down();
     }
-    let last = life.ship("shop", "shop:v6");
-    all.all_over(&life);
-    assert_eq!(all.task(&last.id)["status"], "completed");
-    life.shut_down();
 }
 
 #[test]
 fn a_default_token_switches_off_what_it_may_not_and_says_why() {
     let all = There::new();
-    all.there.inside().scopes = ["read:projects", "read:environment"].map(str::to_owned).into();
+    all.there.inside().scopes = ["read:projects", "read:environment"]
+        .map(str::to_owned)
+        .into();
     let life = all.boot(false);
     life.ship("shop", "shop:v1");
     let view = all.all_over(&life);
@@ -327,7 +373,7 @@ fn a_default_token_switches_off_what_it_may_not_and_says_why() {
     assert_eq!(count(&view, MessageStatus::Skipped), 4);
     let tasks = view.features.iter().find(|state| !state.on).unwrap();
     assert!(tasks.why.as_deref().unwrap().contains("read:tasks"));
-    assert_eq!(all.there.count("wedo_tasks"), 0);
+    assert_eq!(all.there.count("/projects/7/wedo_tasks"), 0);
     life.shut_down();
 }
 
@@ -343,7 +389,9 @@ fn variables_come_along_own_ones_win_and_secrets_are_never_shown() {
     life.change_settings("shop", |settings| {
         settings.env_vars.0.insert("MODE".into(), "own".into());
     });
-    until("the variables", || all.there.count("environment/variables") > 0);
+    until("the variables", || {
+        all.there.count("environment/variables") > 0
+    });
     until("variables in the store", || {
         use flukedeploy_platform::ports::FlukebaseMemory as _;
         let project = ProjectId::new(PROJECT).unwrap();
@@ -354,7 +402,10 @@ fn variables_come_along_own_ones_win_and_secrets_are_never_shown() {
     });
     let first = life.ship("shop", "shop:v1");
     let env = all.world.swarm.spec(&service("shop", 1)).unwrap().env.0;
-    assert_eq!((env["API_KEY"].as_str(), env["MODE"].as_str()), (SECRET_VALUE, "own"));
+    assert_eq!(
+        (env["API_KEY"].as_str(), env["MODE"].as_str()),
+        (SECRET_VALUE, "own")
+    );
     assert!(!env.contains_key("LD_PRELOAD"));
     assert!(first.settings.is_marked_secret("API_KEY"));
     let view = all.all_over(&life);
@@ -372,7 +423,10 @@ fn variables_come_along_own_ones_win_and_secrets_are_never_shown() {
         })
         .unwrap()
         .unwrap();
-    assert_eq!(environment.settings.env_vars.names().collect::<Vec<_>>(), ["MODE"]);
+    assert_eq!(
+        environment.settings.env_vars.names().collect::<Vec<_>>(),
+        ["MODE"]
+    );
 
     // Nowhere in the open: views, logs, audit trail, what was sent, files.
     all.all_over(&life);
@@ -383,14 +437,23 @@ fn variables_come_along_own_ones_win_and_secrets_are_never_shown() {
         }
     }
     shown.extend(life.audit_rows().into_iter().map(|row| row.stored));
-    shown.extend(all.there.asked().into_iter().map(|asked| asked.body.to_string() + &asked.what));
+    shown.extend(
+        all.there
+            .asked()
+            .into_iter()
+            .map(|asked| asked.body.to_string() + &asked.what),
+    );
     assert!(shown.contains("API_KEY"));
     for secret in [SECRET_VALUE, TOKEN] {
         assert!(!shown.contains(secret));
         let database = std::fs::read(all.world.dir().join("control.db")).unwrap();
         let log = std::fs::read(all.world.dir().join("control.db-wal")).unwrap_or_default();
         for file in [database, log] {
-            assert!(!file.windows(secret.len()).any(|part| part == secret.as_bytes()));
+            assert!(
+                !file
+                    .windows(secret.len())
+                    .any(|part| part == secret.as_bytes())
+            );
         }
     }
     life.shut_down();
@@ -405,13 +468,17 @@ fn a_project_whose_variables_hang_delays_no_deployment() {
     for image in ["shop:v1", "shop:v2", "shop:v3"] {
         life.ship("shop", image);
     }
-    assert!(begun.elapsed() < std::time::Duration::from_secs(9), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < std::time::Duration::from_secs(9),
+        "{:?}",
+        begun.elapsed()
+    );
     life.shut_down();
 }
 
 #[test]
 fn a_crash_at_any_moment_loses_nothing_doubles_nothing_and_keeps_the_order() {
-    for at in (1..60).step_by(4) {
+    for at in (1..60).step_by(6) {
         let all = There::new();
         let life = all.boot(false);
         life.ship("shop", "shop:v1");
@@ -438,7 +505,11 @@ fn a_crash_at_any_moment_loses_nothing_doubles_nothing_and_keeps_the_order() {
         let view = all.all_over(&life);
         for deployment in &opened {
             let task = all.task(&deployment.id);
-            assert_eq!((&task["status"], notes(&task)), (&json!("completed"), 1), "at {at}");
+            assert_eq!(
+                (&task["status"], notes(&task)),
+                (&json!("completed"), 1),
+                "at {at}"
+            );
         }
         assert_eq!(all.there.inside().tasks.len(), opened.len(), "at {at}");
         assert_eq!(count(&view, MessageStatus::Refused), 0, "at {at}");
@@ -451,7 +522,9 @@ fn a_crash_at_any_moment_loses_nothing_doubles_nothing_and_keeps_the_order() {
             if let Some(status) = status
                 && (asked.what.contains(&about) || asked.body["task"]["task_id"] == json!(about))
             {
-                let rank = ["pending", "in_progress", "completed"].iter().position(|it| *it == status);
+                let rank = ["pending", "in_progress", "completed"]
+                    .iter()
+                    .position(|it| *it == status);
                 assert!(rank.unwrap() >= last, "at {at}");
                 last = rank.unwrap();
             }
@@ -470,7 +543,11 @@ fn settings_belong_to_administrators_are_checked_and_hold_no_secret() {
     };
     let refused = life.run(view_flukebase(&life.px, &agent)).unwrap_err();
     assert_eq!(refused.kind(), Kind::Forbidden);
-    let refused = life.run(change_flukebase(&life.px, &agent, ChangeFlukebase::default()));
+    let refused = life.run(change_flukebase(
+        &life.px,
+        &agent,
+        ChangeFlukebase::default(),
+    ));
     assert_eq!(refused.unwrap_err().kind(), Kind::Forbidden);
 
     // A token stays where it was meant to go.
@@ -495,7 +572,12 @@ fn settings_belong_to_administrators_are_checked_and_hold_no_secret() {
         .into(),
         ..ChangeFlukebase::default()
     };
-    assert_eq!(change(&life, by_repository("acme/none")).unwrap_err().kind(), Kind::Invalid);
+    assert_eq!(
+        change(&life, by_repository("acme/none"))
+            .unwrap_err()
+            .kind(),
+        Kind::Invalid
+    );
     let view = change(&life, by_repository("acme/shop")).unwrap();
     assert_eq!(view.token.source, TokenSource::Stored);
     assert!(view.bindings[&name("shop")].variables);
@@ -518,11 +600,10 @@ fn live_news_are_used_where_they_are_given() {
     let all = There::new();
     all.there.inside().cable = Cable::Accepts;
     let life = all.boot(false);
-    until("live news, and then again", || all.there.count("/cable") > 1);
-    assert_eq!(
-        life.ship("shop", "shop:v1").state,
-        State::Success
-    );
+    until("live news, and then again", || {
+        all.there.count("/cable") > 1
+    });
+    assert_eq!(life.ship("shop", "shop:v1").state, State::Success);
     all.all_over(&life);
     life.shut_down();
     drop(all.runtime);

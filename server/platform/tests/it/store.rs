@@ -19,9 +19,9 @@ use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::webhook::{Delivery, DeliveryId, Events, Webhook, WebhookId};
 use flukedeploy_logs::Logs;
 use flukedeploy_platform::ports::{
-    Account, AppOverview, AuditOrder, AuditRow, CachedVariables, FlukebaseEffect, FlukebaseMemory,
-    FlukebaseSettings, OutboxCounts, Context, Feed, FeedQuery, Histogram, Invitation,
-    LeftoverVolume, LogBatch, LogPage, LogQuery, LogStore, LogUsage, NewRelease, Opened, Outbound,
+    Account, AppOverview, AuditOrder, AuditRow, CachedVariables, Context, Feed, FeedQuery,
+    FlukebaseEffect, FlukebaseMemory, FlukebaseSettings, Histogram, Invitation, LeftoverVolume,
+    LogBatch, LogPage, LogQuery, LogStore, LogUsage, NewRelease, Opened, Outbound, OutboxCounts,
     Paging, People, Retention, Scale, SecondFactor, Store, StoreError, StoredSession, StoredToken,
     Switch, WaitingDelivery,
 };

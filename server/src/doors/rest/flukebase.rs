@@ -43,7 +43,9 @@ fn change(mut fields: Fields) -> Result<ChangeFlukebase, Error> {
         url: nullable(&mut fields, "url", |value| {
             text_of(value)?.parse::<FlukebaseUrl>()
         }),
-        token: nullable(&mut fields, "token", |value| text_of(value).map(Secret::new)),
+        token: nullable(&mut fields, "token", |value| {
+            text_of(value).map(Secret::new)
+        }),
         default_project: nullable(&mut fields, "default_project", project_of),
         bindings: bindings(&mut fields),
     };

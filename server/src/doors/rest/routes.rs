@@ -10,8 +10,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    account, apps, audit, credentials, deployments, environments, flukebase, grants, health, log_forwarders,
-    logs, people, system, tokens, uploads, webhooks,
+    account, apps, audit, credentials, deployments, environments, flukebase, grants, health,
+    log_forwarders, logs, people, system, tokens, uploads, webhooks,
 };
 use crate::doors::auth::{Gate, require};
 use crate::doors::body::limit_declared;
