@@ -108,8 +108,9 @@ pub(crate) async fn waiting(db: &mut SqliteConnection) -> Result<Vec<Waiting>, S
     let rows = sqlx::query!(
         r#"SELECT o.sequence AS "sequence!: i64", o.project, o.message, o.attempts,
              o.next_attempt_at, o.queued_at
-           FROM (SELECT min(sequence) AS first FROM flukebase_outbox WHERE status = 'waiting'
-                 GROUP BY project LIMIT ?) f
+           FROM (SELECT min(sequence) AS first
+                 FROM flukebase_outbox INDEXED BY flukebase_outbox_waiting
+                 WHERE status = 'waiting' GROUP BY project LIMIT ?) f
            JOIN flukebase_outbox o ON o.sequence = f.first"#,
         PROJECTS
     )

@@ -66,8 +66,8 @@ async fn each_project_has_an_order_of_its_own_and_nothing_is_queued_twice() {
     create_app(&store, "nobody", &[]).await;
     bind(&store, "shop", 7).await;
     bind(&store, "blog", 8).await;
-    for app in ["shop", "blog", "nobody"] {
-        open_one(&store, app, 1).await;
+    for (app, number) in [("shop", 1), ("blog", 2), ("nobody", 3)] {
+        open_one(&store, app, number).await;
     }
     let waiting = store.flukebase_waiting().await.unwrap();
     let projects: Vec<i64> = waiting.iter().map(|one| one.project.number()).collect();
