@@ -1,4 +1,4 @@
-//! Requests to addresses that people typed: webhooks, receivers of logs, FlukeBase. Every address a name leads to is checked
+//! Requests to addresses that people typed: webhooks, receivers of logs, `FlukeBase`. Every address a name leads to is checked
 //! before any is connected to, and the connection goes to what was checked, so that a name that
 //! changes its mind in between gains nothing. Proxies of the environment are not used.
 

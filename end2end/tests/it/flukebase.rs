@@ -1,4 +1,4 @@
-//! FlukeBase hangs, and no deployment notices; it comes back, and knows of every one.
+//! `FlukeBase` hangs, and no deployment notices; it comes back, and knows of every one.
 
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ use crate::read;
 /// Longest text of the other side that is shown, in characters.
 const SHOWN: usize = 200;
 /// The longest pause that is believed.
-const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 pub(crate) struct Answer {
     pub(crate) status: u16,

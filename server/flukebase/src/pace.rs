@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 /// Requests in any minute; 100 are promised.
 pub const PER_MINUTE: usize = 90;
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Lets [`PER_MINUTE`] requests through in any minute, and makes others wait.
 #[derive(Default)]

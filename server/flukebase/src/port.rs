@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use flukedeploy_domain::flukebase::{
     Capability, Lesson, PlannedRoute, ProjectId, RemoteEnvironment, RemoteTask, RemoteVariable,
-    TaskNews, TaskUpdate,
+    TaskNews, TaskStatus, TaskUpdate,
 };
 use flukedeploy_platform::ports::{
     Access, AgentCard, Flukebase, FlukebaseError, LiveEnd, LiveEvent, RemoteProject, TokenFacts,
@@ -146,7 +146,7 @@ impl Flukebase for FlukebaseClient {
         put(
             &mut task,
             "status",
-            update.status.map(|status| status.as_str()),
+            update.status.map(TaskStatus::as_str),
         );
         put(&mut task, "tags", update.tags.clone().map(Vec::from_iter));
         put(&mut task, "synthesis_note", update.note.clone());

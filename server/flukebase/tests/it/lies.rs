@@ -1,4 +1,4 @@
-//! A FlukeBase that is slow, broken or malicious: every call ends in time with an error of ours.
+//! A `FlukeBase` that is slow, broken or malicious: every call ends in time with an error of ours.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The client against a FlukeBase that does what the contract says, and against one that lies.
+//! The client against a `FlukeBase` that does what the contract says, and against one that lies.
 
 #![expect(
     clippy::unwrap_used,

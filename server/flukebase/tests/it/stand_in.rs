@@ -1,4 +1,4 @@
-//! A small FlukeBase over real HTTP: its routes answer as the wire contract says, and it can be told to
+//! A small `FlukeBase` over real HTTP: its routes answer as the wire contract says, and it can be told to
 //! lie, hang, or fall over.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +26,6 @@ pub(crate) const SECRET_VALUE: &str = "remote-s3cret-value-of-flukebase";
 pub(crate) enum Mood {
     /// It never answers, and does nothing.
     Hangs,
-    /// It does what was asked and never says so.
-    Silent,
     /// An HTML page with this status.
     Html(u16),
     /// A problem in JSON with this status.
@@ -223,17 +221,10 @@ async fn answer(State(inside): Shared, request: Request) -> Response {
                 task.insert("tags".into(), json!(["deployment", "by-others"]));
             }
         }
-        Some(Mood::Silent | Mood::Lost) | None => {}
+        Some(Mood::Lost) | None => {}
     }
-    let response = routed(
-        &inside,
-        &head.method.to_string(),
-        path,
-        &head.headers,
-        &body,
-    );
+    let response = routed(&inside, head.method.as_ref(), path, &head.headers, &body);
     match mood {
-        Some(Mood::Silent) => std::future::pending().await,
         Some(Mood::Lost) => cut_off(),
         _ => response,
     }

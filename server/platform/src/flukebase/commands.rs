@@ -285,7 +285,10 @@ async fn bound(
         }
         let binding = match change {
             BindingChange::Untie => None,
-            BindingChange::Project(binding) => Some(binding),
+            BindingChange::Project(binding) => {
+                check_project(px, settings, binding.project_id).await?;
+                Some(binding)
+            }
             BindingChange::Repository {
                 repository,
                 variables,
@@ -297,6 +300,32 @@ async fn bound(
         bindings.insert(app, binding);
     }
     Ok(bindings)
+}
+
+/// As far as it can be asked: while it is away, any number is taken.
+async fn check_project(
+    px: &Platform,
+    settings: &FlukebaseSettings,
+    project: ProjectId,
+) -> Result<(), Error> {
+    let Some(access) = access_of(px, settings) else {
+        return Ok(());
+    };
+    let is_well = {
+        let state = px.parts().flukebase_link.state();
+        let known = state.session.as_ref();
+        state.last_failure.is_none() && known.is_some_and(|session| session.access == access)
+    };
+    if !is_well {
+        return Ok(());
+    }
+    match link::port(px).project(&access, project).await {
+        Err(FlukebaseError::NotFound) => {
+            let problem = format!("must name a project that the token reaches; {project} is none");
+            Err(Error::invalid("bindings", problem))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn look_up(

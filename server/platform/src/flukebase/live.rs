@@ -13,9 +13,9 @@ use crate::ports::{LiveEnd, LiveEvent};
 use crate::secret::random_u64;
 
 /// Until a server that wants no tokens there is asked again.
-const REJECTED: Duration = Duration::from_secs(24 * 60 * 60);
+const REJECTED: Duration = Duration::from_hours(24);
 /// While there is nobody to ask, or nothing to ask for.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 pub(crate) async fn run(px: Platform) {
     let mut failures = 0;

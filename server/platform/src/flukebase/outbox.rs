@@ -15,7 +15,7 @@ const EVERY: std::time::Duration = std::time::Duration::from_millis(250);
 /// Between two looks at a store that failed.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(2);
 /// Longer than a message may take, with all its requests: an adapter that hangs must not stop it.
-const ATTEMPT: std::time::Duration = std::time::Duration::from_secs(180);
+const ATTEMPT: std::time::Duration = std::time::Duration::from_mins(3);
 /// How long messages that are over are kept.
 const RETENTION: Duration = Duration::days(30);
 const TIDY_EVERY: Duration = Duration::hours(1);

@@ -10,7 +10,7 @@ use crate::platform::Platform;
 use crate::ports::{AgentCard, FlukebaseError, StoreError};
 
 /// Two minutes without one, and it counts as idle there.
-const EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+const EVERY: std::time::Duration = std::time::Duration::from_mins(1);
 /// Projects in which it shows itself: one request a minute for each.
 const MAX_PROJECTS: usize = 30;
 

@@ -13,7 +13,7 @@ use crate::platform::Platform;
 use crate::ports::{FlukebaseError, StoreError};
 
 /// How often each project is asked.
-const EVERY: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+const EVERY: std::time::Duration = std::time::Duration::from_mins(5);
 /// After something failed.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(10);
 

@@ -31,7 +31,7 @@ impl Dial for Plain {
     }
 }
 
-/// A FlukeBase that outlives control planes, and a world whose control planes know the way there.
+/// A `FlukeBase` that outlives control planes, and a world whose control planes know the way there.
 struct There {
     there: StandIn,
     world: World,
@@ -557,6 +557,18 @@ fn settings_belong_to_administrators_are_checked_and_hold_no_secret() {
         ..ChangeFlukebase::default()
     };
     assert_eq!(change(&life, elsewhere).unwrap_err().kind(), Kind::Invalid);
+    until("a connection", || {
+        view(&life).connection == Connection::Connected
+    });
+    let foreign = Binding {
+        project_id: ProjectId::new(8).unwrap(),
+        variables: false,
+    };
+    let foreign = ChangeFlukebase {
+        bindings: [(name("shop"), BindingChange::Project(foreign))].into(),
+        ..ChangeFlukebase::default()
+    };
+    assert_eq!(change(&life, foreign).unwrap_err().kind(), Kind::Invalid);
     let unknown = ChangeFlukebase {
         bindings: [(name("nowhere"), BindingChange::Untie)].into(),
         ..ChangeFlukebase::default()

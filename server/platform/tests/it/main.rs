@@ -16,6 +16,7 @@ mod deploying;
 mod environments;
 mod failing;
 mod flukebase;
+#[expect(dead_code, reason = "the tests of the client use the rest")]
 #[path = "../../../flukebase/tests/it/stand_in.rs"]
 mod flukebase_stand_in;
 mod forwarding;

@@ -1,4 +1,4 @@
-//! What waits for FlukeBase is written with the step that it tells about, and leaves in order.
+//! What waits for `FlukeBase` is written with the step that it tells about, and leaves in order.
 
 use std::collections::BTreeMap;
 
