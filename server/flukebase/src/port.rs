@@ -143,11 +143,7 @@ impl Flukebase for FlukebaseClient {
         update: &TaskUpdate,
     ) -> Result<RemoteTask, FlukebaseError> {
         let mut task = Map::new();
-        put(
-            &mut task,
-            "status",
-            update.status.map(TaskStatus::as_str),
-        );
+        put(&mut task, "status", update.status.map(TaskStatus::as_str));
         put(&mut task, "tags", update.tags.clone().map(Vec::from_iter));
         put(&mut task, "synthesis_note", update.note.clone());
         put(&mut task, "agent_id", Some(AGENT));

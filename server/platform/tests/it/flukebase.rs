@@ -32,13 +32,13 @@ impl Dial for Plain {
 }
 
 /// A `FlukeBase` that outlives control planes, and a world whose control planes know the way there.
-struct There {
+struct Scene {
     there: StandIn,
     world: World,
     runtime: Runtime,
 }
 
-impl There {
+impl Scene {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -127,7 +127,7 @@ fn notes(task: &Value) -> usize {
 
 #[test]
 fn a_deployment_is_a_task_from_its_beginning_to_its_end() {
-    let all = There::new();
+    let all = Scene::new();
     let life = all.boot(false);
     let shipped = life.ship("shop", "shop:v1");
     let view = all.all_over(&life);
@@ -160,7 +160,7 @@ fn a_deployment_is_a_task_from_its_beginning_to_its_end() {
 
 #[test]
 fn a_failure_blocks_the_task_and_teaches_and_so_does_what_repaired_it() {
-    let all = There::new();
+    let all = Scene::new();
     all.there.inside().has_planned = true;
     let life = all.boot(false);
     life.change_settings("shop", |settings| *settings = impatient(1));
@@ -206,7 +206,7 @@ fn a_failure_blocks_the_task_and_teaches_and_so_does_what_repaired_it() {
 
 #[test]
 fn who_is_away_gets_everything_in_order_later_and_no_deployment_waits() {
-    let all = There::new();
+    let all = Scene::new();
     all.there.will("", Mood::Html(503), u32::MAX);
     let life = all.boot(true);
     let first = life.ship("shop", "shop:v1");
@@ -251,7 +251,7 @@ fn who_is_away_gets_everything_in_order_later_and_no_deployment_waits() {
 
 #[test]
 fn an_answer_that_got_lost_doubles_nothing() {
-    let all = There::new();
+    let all = Scene::new();
     all.there.will("POST /projects/7/wedo_tasks", Mood::Lost, 1);
     all.there.will("PATCH", Mood::Lost, 2);
     let life = all.boot(false);
@@ -264,7 +264,7 @@ fn an_answer_that_got_lost_doubles_nothing() {
 
 #[test]
 fn what_others_changed_meanwhile_is_kept() {
-    let all = There::new();
+    let all = Scene::new();
     let life = all.boot(false);
     life.ship("shop", "shop:v1");
     all.all_over(&life);
@@ -289,7 +289,7 @@ fn what_others_changed_meanwhile_is_kept() {
 
 #[test]
 fn a_completed_task_stays_completed() {
-    let all = There::new();
+    let all = Scene::new();
     let life = all.boot(false);
     all.there.will("PATCH", Mood::Html(503), u32::MAX);
     life.change_settings("shop", |settings| *settings = impatient(1));
@@ -314,7 +314,7 @@ fn a_completed_task_stays_completed() {
 
 #[test]
 fn a_401_in_the_middle_and_a_revoked_token_lose_nothing() {
-    let all = There::new();
+    let all = Scene::new();
     all.there.will("PATCH", Mood::Says(401), 1);
     let life = all.boot(false);
     let first = life.ship("shop", "shop:v1");
@@ -343,7 +343,7 @@ fn one_message_that_is_never_taken_does_not_hold_up_the_others() {
         Mood::Answers("{\"task\": 7}".into()),
         Mood::Endless,
     ] {
-        let all = There::new();
+        let all = Scene::new();
         let life = all.boot(false);
         let id = life.deploy("shop", "shop:v1");
         all.there
@@ -363,7 +363,7 @@ fn one_message_that_is_never_taken_does_not_hold_up_the_others() {
 
 #[test]
 fn a_default_token_switches_off_what_it_may_not_and_says_why() {
-    let all = There::new();
+    let all = Scene::new();
     all.there.inside().scopes = ["read:projects", "read:environment"]
         .map(str::to_owned)
         .into();
@@ -380,7 +380,7 @@ fn a_default_token_switches_off_what_it_may_not_and_says_why() {
 
 #[test]
 fn variables_come_along_own_ones_win_and_secrets_are_never_shown() {
-    let all = There::new();
+    let all = Scene::new();
     all.there.inside().variables = vec![
         ("API_KEY".into(), Some(SECRET_VALUE.into()), true),
         ("MODE".into(), Some("theirs".into()), false),
@@ -462,7 +462,7 @@ fn variables_come_along_own_ones_win_and_secrets_are_never_shown() {
 
 #[test]
 fn a_project_whose_variables_hang_delays_no_deployment() {
-    let all = There::new();
+    let all = Scene::new();
     all.there.will("", Mood::Hangs, u32::MAX);
     let life = all.boot(true);
     let begun = std::time::Instant::now();
@@ -480,7 +480,7 @@ fn a_project_whose_variables_hang_delays_no_deployment() {
 #[test]
 fn a_crash_at_any_moment_loses_nothing_doubles_nothing_and_keeps_the_order() {
     for at in (1..60).step_by(6) {
-        let all = There::new();
+        let all = Scene::new();
         let life = all.boot(false);
         life.ship("shop", "shop:v1");
         all.all_over(&life);
@@ -536,7 +536,7 @@ fn a_crash_at_any_moment_loses_nothing_doubles_nothing_and_keeps_the_order() {
 
 #[test]
 fn settings_belong_to_administrators_are_checked_and_hold_no_secret() {
-    let all = There::new();
+    let all = Scene::new();
     let life = all.boot(false);
     let agent = Actor {
         tier: Tier::Advanced,
@@ -610,7 +610,7 @@ fn settings_belong_to_administrators_are_checked_and_hold_no_secret() {
 
 #[test]
 fn live_news_are_used_where_they_are_given() {
-    let all = There::new();
+    let all = Scene::new();
     all.there.inside().cable = Cable::Accepts;
     let life = all.boot(false);
     until("live news, and then again", || {
@@ -624,7 +624,7 @@ fn live_news_are_used_where_they_are_given() {
 
 #[test]
 fn apps_that_belong_nowhere_are_not_told() {
-    let all = There::new();
+    let all = Scene::new();
     let life = all.boot(false);
     life.create_app("other", settings(1));
     let record = life.end(

@@ -54,6 +54,10 @@ fn change(mut fields: Fields) -> Result<ChangeFlukebase, Error> {
 }
 
 /// `null` goes back to what is configured.
+#[expect(
+    clippy::option_option,
+    reason = "absent, null and a value are three things"
+)]
 fn nullable<T>(
     fields: &mut Fields,
     name: &'static str,
