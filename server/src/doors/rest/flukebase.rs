@@ -151,3 +151,75 @@ fn binding(value: Value) -> Result<BindingChange, Invalid> {
         _ => fault("must hold either project_id, a number, or repository, as in 'owner/repo'"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(body: Value) -> Result<ChangeFlukebase, Error> {
+        match body {
+            Value::Object(object) => change(Fields::new(object)),
+            _ => unreachable!("an object"),
+        }
+    }
+
+    #[test]
+    fn absent_null_and_a_value_are_three_things() {
+        let cmd = read(json!({"url": null, "token": "fbk_12345678", "default_project": 7}));
+        let cmd = cmd.unwrap();
+        assert_eq!((cmd.active, cmd.url), (None, Some(None)));
+        assert_eq!(cmd.token.unwrap().unwrap().expose(), "fbk_12345678");
+        assert_eq!(cmd.default_project.unwrap().unwrap().number(), 7);
+    }
+
+    #[test]
+    fn an_app_is_bound_by_number_by_repository_or_not_at_all() {
+        let cmd = read(json!({"bindings": {
+            "shop": 7, "blog": {"repository": "acme/blog", "variables": true}, "old": null,
+        }}));
+        let bindings = cmd.unwrap().bindings;
+        let number = ProjectId::new(7).unwrap();
+        assert_eq!(
+            bindings[&"shop".parse().unwrap()],
+            BindingChange::Project(Binding {
+                project_id: number,
+                variables: false
+            })
+        );
+        assert_eq!(bindings[&"old".parse().unwrap()], BindingChange::Untie);
+        assert!(matches!(
+            &bindings[&"blog".parse().unwrap()],
+            BindingChange::Repository { repository, variables: true } if repository == "acme/blog"
+        ));
+    }
+
+    #[test]
+    fn faults_are_named_and_no_token_is_quoted() {
+        for (body, field) in [
+            (json!({"token": ["fbk_canary"]}), "token"),
+            (json!({"url": "http://flukebase.me"}), "url"),
+            (json!({"default_project": 0}), "default_project"),
+            (json!({"bindings": {"shop": "seven"}}), "bindings"),
+            (
+                json!({"bindings": {"shop": {"project_id": 1, "repository": "a/b"}}}),
+                "bindings",
+            ),
+            (
+                json!({"bindings": {"shop": {"project_id": 1, "more": 1}}}),
+                "bindings",
+            ),
+            (json!({"bindings": ["shop"]}), "bindings"),
+        ] {
+            let Err(Error::Invalid(faults)) = read(body.clone()) else {
+                panic!("{body}")
+            };
+            assert!(
+                faults.iter().any(|fault| fault.field == field),
+                "{faults:?}"
+            );
+            assert!(!format!("{faults:?}").contains("canary"));
+        }
+    }
+}
