@@ -198,6 +198,20 @@ pub struct Settings {
     /// Image scanner that validation runs: `trivy` or `grype`, a program and its own arguments
     #[arg(long, env = "FLUKEDEPLOY_SCANNER", value_name = "COMMAND")]
     pub scanner: Option<String>,
+    /// Base address of the `FlukeBase` API
+    #[arg(
+        long,
+        env = "FLUKEBASE_API_URL",
+        default_value = "https://flukebase.me/api/v1",
+        value_name = "URL"
+    )]
+    pub flukebase_url: String,
+    /// File with the token of `FlukeBase` (or set `FLUKEBASE_API_TOKEN`); nothing is sent without one
+    #[arg(long, env = "FLUKEBASE_API_TOKEN_FILE", value_name = "FILE")]
+    pub flukebase_token_file: Option<PathBuf>,
+    /// Number of the `FlukeBase` project of apps that are bound to none
+    #[arg(long, env = "FLUKEBASE_PROJECT_ID", value_name = "NUMBER")]
+    pub flukebase_project: Option<i64>,
     /// File with the password of the account `admin` (or set `FLUKEDEPLOY_ADMIN_PASSWORD`)
     #[arg(long, env = "FLUKEDEPLOY_ADMIN_PASSWORD_FILE", value_name = "FILE")]
     pub admin_password_file: Option<PathBuf>,

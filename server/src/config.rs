@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use flukedeploy_domain::addresses::{AllowedAddresses, Networks};
 use flukedeploy_domain::app::LogSettings;
 use flukedeploy_domain::deployment::PhaseName;
+use flukedeploy_domain::flukebase::ProjectId;
 use flukedeploy_domain::names::{Hostname, InstanceName};
-use flukedeploy_platform::config::{LogsConfig, ProviderConfig, SessionsConfig};
+use flukedeploy_platform::config::{FlukebaseConfig, LogsConfig, ProviderConfig, SessionsConfig};
 use flukedeploy_platform::secret::Secret;
 
 use crate::cli::Settings;
@@ -43,6 +44,7 @@ pub struct Config {
     pub sessions: SessionsConfig,
     pub trusted_proxies: Networks,
     pub provider: Option<ProviderConfig>,
+    pub flukebase: FlukebaseConfig,
     /// Left to others on the disk of the logs.
     pub log_min_free_bytes: u64,
     pub admin_password: Option<Secret>,
@@ -195,6 +197,7 @@ impl Config {
                 .ok()
         });
         let provider = provider::settings(&mut faults, settings, environment);
+        let flukebase = flukebase(&mut faults, settings, environment);
         let hold_in_phase = hold(&mut faults, environment);
         match (instance, root_domain) {
             (Some(instance), Some(root_domain)) if faults.is_empty() => Ok(Self {
@@ -234,6 +237,7 @@ impl Config {
                 },
                 trusted_proxies,
                 provider,
+                flukebase,
                 log_min_free_bytes: u64::from(settings.log_min_free_mb) << 20,
                 admin_password,
                 api_token,
@@ -283,6 +287,31 @@ fn take<T>(
     parsed: Result<T, flukedeploy_domain::names::Invalid>,
 ) -> Option<T> {
     parsed.map_err(|fault| faults.push(fault.to_string())).ok()
+}
+
+fn flukebase(
+    faults: &mut Vec<String>,
+    settings: &Settings,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> FlukebaseConfig {
+    let mut config = FlukebaseConfig {
+        token: secret(
+            faults,
+            environment("FLUKEBASE_API_TOKEN"),
+            "FLUKEBASE_API_TOKEN",
+            settings.flukebase_token_file.as_deref(),
+        ),
+        ..FlukebaseConfig::default()
+    };
+    match settings.flukebase_url.parse() {
+        Ok(url) => config.url = url,
+        Err(fault) => faults.push(format!("--flukebase-url {}", fault.problem)),
+    }
+    match settings.flukebase_project.map(ProjectId::new).transpose() {
+        Ok(project) => config.default_project = project,
+        Err(fault) => faults.push(format!("--flukebase-project {}", fault.problem)),
+    }
+    config
 }
 
 /// The variable, or the content of the file. Its value never shows in a fault.

@@ -1,4 +1,4 @@
-//! Requests to addresses that people typed: webhooks and receivers of logs. Every address a name leads to is checked
+//! Requests to addresses that people typed: webhooks, receivers of logs, `FlukeBase`. Every address a name leads to is checked
 //! before any is connected to, and the connection goes to what was checked, so that a name that
 //! changes its mind in between gains nothing. Proxies of the environment are not used.
 
@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use flukedeploy_domain::addresses::{AllowedAddresses, is_odd_address};
 use flukedeploy_domain::webhook::WebhookUrl;
+use flukedeploy_flukebase::Dial;
 use flukedeploy_platform::ports::{
     Answer, IdentityProvider, Outgoing, OutgoingError, OutgoingRequest, ProviderAnswer,
     ProviderRequest,
@@ -208,6 +209,20 @@ impl IdentityProvider for Network {
     }
 }
 
+/// `FlukeBase` is where somebody said, too.
+#[async_trait]
+impl Dial for Network {
+    async fn dial(
+        &self,
+        host: &str,
+        port: u16,
+        tls: bool,
+    ) -> Result<Box<dyn flukedeploy_flukebase::Stream>, OutgoingError> {
+        let connection = self.connect(host, port, tls).await?;
+        Ok(Box::new(connection))
+    }
+}
+
 /// A request as it is sent.
 #[derive(Clone)]
 pub(crate) struct Post<'a> {
@@ -391,6 +406,22 @@ mod tests {
                 "{host}: {refused:?}"
             );
         }
+        assert!(questions.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn flukebase_is_reached_under_the_same_rules() {
+        let (port, mut questions) = receiver(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        for host in ["127.0.0.1", "localhost", "169.254.169.254", "2130706433"] {
+            let refused = network(&[]).dial(host, port, false).await;
+            assert!(matches!(refused, Err(OutgoingError::Refused)), "{host}");
+        }
+        assert!(
+            network(&["127.0.0.1"])
+                .dial("127.0.0.1", port, false)
+                .await
+                .is_ok()
+        );
         assert!(questions.try_recv().is_err());
     }
 

@@ -128,7 +128,8 @@ impl Scanner {
         }
         // Our own secrets are none of its business.
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("FLUKEDEPLOY_") {
+            let text = name.to_string_lossy();
+            if text.starts_with("FLUKEDEPLOY_") || text.starts_with("FLUKEBASE_") {
                 command.env_remove(name);
             }
         }

@@ -75,6 +75,7 @@ impl Stand {
             builds: BuildsConfig::default(),
             sessions: flukedeploy_platform::config::SessionsConfig::default(),
             provider: None,
+            flukebase: flukedeploy_platform::config::FlukebaseConfig::default(),
             trusted_proxies: flukedeploy_domain::addresses::Networks::default(),
             version: "0.1.0",
             logs: flukedeploy_platform::config::LogsConfig::default(),
@@ -91,6 +92,7 @@ impl Stand {
             outgoing: Arc::new(flukedeploy_platform::ports::Absent),
             log_receivers: Arc::new(flukedeploy_platform::ports::Absent),
             identity_provider: Arc::new(flukedeploy_platform::ports::Absent),
+            flukebase: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::new(SystemClock),
         };
         Self {

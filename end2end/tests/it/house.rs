@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Everything a crate of ours may depend on, of what walls are about.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("flukedeploy-domain", &[]),
     ("flukedeploy-platform", &["flukedeploy-domain"]),
     (
@@ -26,6 +26,10 @@ const ALLOWED: [(&str, &[&str]); 10] = [
         "flukedeploy-logs",
         &["flukedeploy-domain", "flukedeploy-platform"],
     ),
+    (
+        "flukedeploy-flukebase",
+        &["flukedeploy-domain", "flukedeploy-platform"],
+    ),
     ("flukedeploy-ingress", &["flukedeploy-domain"]),
     (
         "flukedeploy-app",
@@ -37,6 +41,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
             "flukedeploy-app",
             "flukedeploy-domain",
             "flukedeploy-engine",
+            "flukedeploy-flukebase",
             "flukedeploy-ingress",
             "flukedeploy-logs",
             "flukedeploy-platform",

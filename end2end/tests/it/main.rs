@@ -16,6 +16,14 @@ mod diagnoses;
 mod doors_agree;
 mod environments;
 mod everyday;
+mod flukebase;
+#[expect(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "shared with the tests of the client"
+)]
+#[path = "../../../server/flukebase/tests/it/stand_in.rs"]
+mod flukebase_stand_in;
 mod forwarding;
 mod full_disk;
 mod health_entries;

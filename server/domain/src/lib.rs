@@ -14,6 +14,7 @@ pub mod check;
 pub mod credential;
 pub mod deployment;
 pub mod diagnosis;
+pub mod flukebase;
 pub mod forwarder;
 pub mod health;
 pub mod image;

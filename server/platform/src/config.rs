@@ -20,6 +20,7 @@ pub struct PlatformConfig {
     pub builds: BuildsConfig,
     pub logs: LogsConfig,
     pub sessions: SessionsConfig,
+    pub flukebase: FlukebaseConfig,
     /// Proxies in front of the dashboard, whose `X-Forwarded-For` is believed.
     pub trusted_proxies: flukedeploy_domain::addresses::Networks,
     /// Where people may sign in elsewhere.
@@ -57,6 +58,29 @@ impl Default for BuildsConfig {
         Self {
             registry: None,
             at_once: 1,
+        }
+    }
+}
+
+/// Where `FlukeBase` is, as far as nobody says otherwise on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlukebaseConfig {
+    pub url: flukedeploy_domain::flukebase::FlukebaseUrl,
+    pub token: Option<Secret>,
+    /// The project of apps that are bound to none.
+    pub default_project: Option<flukedeploy_domain::flukebase::ProjectId>,
+}
+
+impl FlukebaseConfig {
+    pub const DEFAULT_URL: &str = "https://flukebase.me/api/v1";
+}
+
+impl Default for FlukebaseConfig {
+    fn default() -> Self {
+        Self {
+            url: Self::DEFAULT_URL.parse().expect("a plain address"),
+            token: None,
+            default_project: None,
         }
     }
 }

@@ -20,6 +20,7 @@ mod drift;
 pub mod environments;
 pub mod error;
 mod fleet;
+pub mod flukebase;
 pub mod follow;
 pub mod forwarders;
 pub mod grants;

@@ -12,8 +12,8 @@ use crate::fleet::Fleet;
 use crate::journal::Journal;
 use crate::people::{PasswordChecks, SignInLimits};
 use crate::ports::{
-    Builder, Clock, Engine, IdentityProvider, Inspector, LogReceivers, LogStore, Outgoing, Store,
-    Traffic, Workshop,
+    Builder, Clock, Engine, Flukebase, IdentityProvider, Inspector, LogReceivers, LogStore,
+    Outgoing, Store, Traffic, Workshop,
 };
 use crate::rechecks::Rechecks;
 use crate::routes::Routes;
@@ -38,6 +38,8 @@ pub(crate) struct Inner {
     pub(crate) outgoing: Arc<dyn Outgoing>,
     pub(crate) log_receivers: Arc<dyn LogReceivers>,
     pub(crate) identity_provider: Arc<dyn IdentityProvider>,
+    pub(crate) flukebase: Arc<dyn Flukebase>,
+    pub(crate) flukebase_link: crate::flukebase::Link,
     /// A place for each build that may run at once.
     pub(crate) build_places: tokio::sync::Semaphore,
     pub(crate) clock: Arc<dyn Clock>,
@@ -77,6 +79,7 @@ pub struct Ports {
     pub outgoing: Arc<dyn Outgoing>,
     pub log_receivers: Arc<dyn LogReceivers>,
     pub identity_provider: Arc<dyn IdentityProvider>,
+    pub flukebase: Arc<dyn Flukebase>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -94,6 +97,7 @@ impl Platform {
             outgoing,
             log_receivers,
             identity_provider,
+            flukebase,
             clock,
         } = ports;
         let started_at = clock.now();
@@ -120,6 +124,8 @@ impl Platform {
                 outgoing,
                 log_receivers,
                 identity_provider,
+                flukebase,
+                flukebase_link: crate::flukebase::Link::default(),
                 clock,
                 journal,
                 fleet: Fleet::default(),

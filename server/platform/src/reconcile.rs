@@ -45,6 +45,7 @@ impl Platform {
         tasks.spawn(crate::keeper::run_wake_ups(self.clone()));
         tasks.spawn(crate::webhooks::run(self.clone()));
         tasks.spawn(crate::forwarders::run(self.clone()));
+        crate::flukebase::start(self);
         tasks.spawn(crate::retention::run(self.clone()));
         tasks.spawn(crate::denials::run(self.clone()));
         tasks.spawn(supervise(self.clone()));

@@ -11,6 +11,7 @@ use axum::Router;
 use axum::serve::ListenerExt as _;
 use flukedeploy_app::{DashboardSettings, accept_session, dashboard_router};
 use flukedeploy_engine::{EngineConfig, SwarmEngine};
+use flukedeploy_flukebase::FlukebaseClient;
 use flukedeploy_logs::Logs;
 use flukedeploy_platform::config::{BuildsConfig, PlatformConfig};
 use flukedeploy_platform::ports::SystemClock;
@@ -132,8 +133,9 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
             workshop: Arc::new(workshop(&config)?),
             inspector: inspector(&config),
             outgoing: network.clone(),
-            log_receivers: network,
+            log_receivers: network.clone(),
             identity_provider: Arc::new(Network::new(config.provider_addresses())?),
+            flukebase: Arc::new(FlukebaseClient::new(network, env!("CARGO_PKG_VERSION"))),
             clock: Arc::new(SystemClock),
         },
     );
@@ -249,6 +251,7 @@ fn platform_config(config: &Config, stream: SocketAddr) -> PlatformConfig {
         },
         logs: config.logs,
         sessions: config.sessions,
+        flukebase: config.flukebase.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
         provider: config.provider.clone(),
         version: env!("CARGO_PKG_VERSION"),

@@ -432,6 +432,29 @@ pub(crate) async fn of_app(
     all(&rows, seal)
 }
 
+/// The deployment of its environment that ended before this one did.
+pub(crate) async fn ended_before(
+    db: &mut SqliteConnection,
+    seal: &Sealer,
+    deployment: &Deployment,
+) -> Result<Option<Deployment>, StoreError> {
+    let (app, environment) = (deployment.app.as_str(), deployment.environment.as_str());
+    let id = deployment.id.as_str();
+    select!(
+        "WHERE app = ? AND environment = ? AND is_final = 1
+           AND sequence < (SELECT sequence FROM deployments WHERE id = ?)
+         ORDER BY sequence DESC LIMIT 1",
+        app,
+        environment,
+        id
+    )
+    .fetch_optional(db)
+    .await
+    .doing("reading the deployment before")?
+    .map(|row| row.read(seal))
+    .transpose()
+}
+
 /// The newest of each environment, one query: the inner part is one step into an index per
 /// environment, however many deployments there are.
 pub(crate) async fn latest_of_all(

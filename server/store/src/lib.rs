@@ -27,6 +27,12 @@ mod environments;
 #[cfg(feature = "queries")]
 mod error;
 #[cfg(feature = "queries")]
+mod flukebase;
+#[cfg(feature = "queries")]
+mod flukebase_outbox;
+#[cfg(feature = "queries")]
+mod flukebase_port;
+#[cfg(feature = "queries")]
 mod forwarders;
 #[cfg(feature = "queries")]
 mod grants;

@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 
 use crate::error::{Doing, missing};
 use crate::sealing::Sealer;
-use crate::{deployments, webhooks};
+use crate::{deployments, flukebase, webhooks};
 
 const DOING: &str = "queueing a webhook delivery";
 
@@ -43,13 +43,13 @@ pub(crate) async fn note(
     Ok(())
 }
 
-/// What a deployment was before a step, if anybody would be told of it.
+/// What a deployment was before a step, if anybody would be told of it: webhooks, or `FlukeBase`.
 pub(crate) async fn state_before(
     db: &mut SqliteConnection,
     seal: &Sealer,
     id: &DeploymentId,
 ) -> Result<Option<State>, StoreError> {
-    if !is_listened(&mut *db).await? {
+    if !is_listened(&mut *db).await? && !flukebase::is_on(&mut *db).await? {
         return Ok(None);
     }
     let found = deployments::get(db, seal, id).await?;

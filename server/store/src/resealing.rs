@@ -27,7 +27,7 @@ struct SealedText {
     update: &'static str,
 }
 
-const SEALED: [SealedText; 13] = [
+const SEALED: [SealedText; 15] = [
     SealedText {
         table: "environments",
         column: "settings",
@@ -93,6 +93,22 @@ const SEALED: [SealedText; 13] = [
         column: "secrets",
         select: "SELECT id AS key, id, secrets FROM log_forwarders WHERE key > ? ORDER BY key LIMIT ?",
         update: "UPDATE log_forwarders SET secrets = ? WHERE id = ?",
+    },
+    SealedText {
+        table: "flukebase",
+        column: "token",
+        select: "SELECT CAST(only AS TEXT) AS key, CAST(only AS TEXT), token FROM flukebase
+                 WHERE token IS NOT NULL AND key > ? ORDER BY key LIMIT ?",
+        update: "UPDATE flukebase SET token = ? WHERE CAST(only AS TEXT) = ?",
+    },
+    SealedText {
+        table: "flukebase_variables",
+        column: "variables",
+        select:
+            "SELECT project || '/' || environment AS key, project || '/' || environment, variables
+                 FROM flukebase_variables WHERE key > ? ORDER BY key LIMIT ?",
+        update: "UPDATE flukebase_variables SET variables = ?
+                 WHERE project || '/' || environment = ?",
     },
     SealedText {
         table: "second_factors",

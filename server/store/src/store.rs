@@ -31,8 +31,8 @@ use crate::error::{Doing, missing};
 use crate::rotation::{self, Rotated};
 use crate::sessions::SessionStore;
 use crate::{
-    accounts, approvals, apps, credentials, deployments, environments, forwarders, grants,
-    idempotency, memory, outbox, projects, releases, schema, tokens, webhooks,
+    accounts, approvals, apps, credentials, deployments, environments, flukebase_outbox,
+    forwarders, grants, idempotency, memory, outbox, projects, releases, schema, tokens, webhooks,
 };
 
 const READERS: u32 = 4;
@@ -284,6 +284,7 @@ impl Store for SqliteStore {
             }
         }
         deployments::insert(&mut db, self.database.sealer(), deployment).await?;
+        flukebase_outbox::note_opened(&mut db, deployment).await?;
         if let Some((key, request_hash)) = idempotency {
             idempotency::keep(
                 &mut db,
@@ -360,7 +361,9 @@ impl Store for SqliteStore {
         let before = outbox::state_before(&mut db, self.database.sealer(), &deployment.id).await?;
         deployments::save(&mut db, self.database.sealer(), deployment).await?;
         if let Some(before) = before {
-            outbox::note_step(&mut db, self.database.sealer(), &before, deployment).await?;
+            let seal = self.database.sealer();
+            outbox::note_step(&mut db, seal, &before, deployment).await?;
+            flukebase_outbox::note_step(&mut db, seal, &before, deployment).await?;
         }
         if let Some(at) = deployment.completed_at {
             approvals::withdraw(&mut db, &deployment.id, at).await?;

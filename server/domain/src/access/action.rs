@@ -58,6 +58,9 @@ pub enum Action {
     ChangeOwnAccount,
     /// Sign in, or try to.
     SignIn,
+    ViewFlukebase,
+    /// Turn it on and off, its address and token, and which app belongs to which project.
+    ChangeFlukebase,
 }
 
 /// Where an actor must be allowed to act.
@@ -73,7 +76,7 @@ pub enum Scope {
 }
 
 impl Action {
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::ListApps,
         Self::ViewApp,
         Self::CreateApp,
@@ -113,6 +116,8 @@ impl Action {
         Self::ChangePeople,
         Self::ChangeOwnAccount,
         Self::SignIn,
+        Self::ViewFlukebase,
+        Self::ChangeFlukebase,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -156,6 +161,8 @@ impl Action {
             Self::ChangePeople => "change_people",
             Self::ChangeOwnAccount => "change_own_account",
             Self::SignIn => "sign_in",
+            Self::ViewFlukebase => "view_flukebase",
+            Self::ChangeFlukebase => "change_flukebase",
         }
     }
 
@@ -200,7 +207,9 @@ impl Action {
             | Self::ChangeGrants
             | Self::ChangeProjects
             | Self::ListPeople
-            | Self::ChangePeople => Tier::Admin,
+            | Self::ChangePeople
+            | Self::ViewFlukebase
+            | Self::ChangeFlukebase => Tier::Admin,
         }
     }
 
@@ -245,7 +254,9 @@ impl Action {
             | Self::ChangeGrants
             | Self::ChangeProjects
             | Self::ListPeople
-            | Self::ChangePeople => Scope::Instance,
+            | Self::ChangePeople
+            | Self::ViewFlukebase
+            | Self::ChangeFlukebase => Scope::Instance,
         }
     }
 }

@@ -43,6 +43,14 @@ impl Settings {
         self.secret_env_vars.contains(name) && self.env_vars.0.contains_key(name)
     }
 
+    /// Takes out what was borrowed for one release.
+    pub fn return_borrowed(&mut self) {
+        for name in std::mem::take(&mut self.flukebase_env_vars) {
+            self.env_vars.0.remove(&name);
+            self.secret_env_vars.remove(&name);
+        }
+    }
+
     /// What is wrong with these marks, given along with `set`.
     ///
     /// # Errors

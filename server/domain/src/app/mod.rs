@@ -148,6 +148,10 @@ pub struct Settings {
     /// settings of an environment, which get what is shared at that moment.
     #[serde(default, skip_serializing_if = "Variables::is_empty")]
     pub shared: Variables,
+    /// Names of variables that were borrowed from a `FlukeBase` project for one release; the
+    /// environment never keeps them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub flukebase_env_vars: BTreeSet<String>,
     /// Custom host names beside `<app>.<root domain>`.
     #[serde(default)]
     pub domains: Vec<Hostname>,
@@ -193,6 +197,7 @@ impl Default for Settings {
             secret_env_vars: BTreeSet::new(),
             secret_files: BTreeMap::new(),
             shared: Variables::default(),
+            flukebase_env_vars: BTreeSet::new(),
             domains: Vec::new(),
             strategy: crate::deployment::Strategy::default(),
             expose_http: true,

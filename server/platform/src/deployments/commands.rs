@@ -309,6 +309,7 @@ pub(super) async fn open(
             for id in superseded {
                 px.parts().runner.superseded(px, &id, &deployment).await;
             }
+            crate::flukebase::wanted_soon(px, &deployment.app, &deployment.environment);
             px.parts()
                 .runner
                 .wake(px, &deployment.app, &deployment.environment);

@@ -5,13 +5,21 @@ use bytes::Bytes;
 use flukedeploy_domain::build::{Origin, RelativePath, UploadId};
 use flukedeploy_domain::credential::Credential;
 use flukedeploy_domain::deployment::DeploymentId;
+use flukedeploy_domain::flukebase::{
+    Capability, Lesson, PlannedRoute, ProjectId, RemoteEnvironment, RemoteTask, RemoteVariable,
+    TaskNews, TaskUpdate,
+};
 use flukedeploy_domain::forwarder::SyslogAddress;
 use flukedeploy_domain::image::PinnedImage;
 use futures_util::stream::BoxStream;
+use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::builder::{BuildError, BuildLine, BuildSpec, Builder, Built, ImageFacts};
 use super::engine::EngineError;
+use super::flukebase::{
+    Access, AgentCard, Flukebase, FlukebaseError, LiveEnd, LiveEvent, RemoteProject, TokenFacts,
+};
 use super::identity_provider::{IdentityProvider, ProviderAnswer, ProviderRequest};
 use super::inspector::{InspectError, Inspector, ScanReport};
 use super::log_receivers::{LogAnswer, LogPost, LogReceivers};
@@ -141,5 +149,112 @@ impl LogReceivers for Absent {
 
     async fn syslog(&self, _: &SyslogAddress, _: &[Bytes]) -> Result<(), OutgoingError> {
         Err(OutgoingError::Absent)
+    }
+}
+
+fn no_flukebase<T>() -> Result<T, FlukebaseError> {
+    Err(FlukebaseError::NotNow {
+        why: "this server talks to no FlukeBase".to_owned(),
+        wait: None,
+    })
+}
+
+#[async_trait]
+impl Flukebase for Absent {
+    async fn validate(&self, _: &Access) -> Result<TokenFacts, FlukebaseError> {
+        no_flukebase()
+    }
+
+    async fn project(&self, _: &Access, _: ProjectId) -> Result<RemoteProject, FlukebaseError> {
+        no_flukebase()
+    }
+
+    async fn find_project(
+        &self,
+        _: &Access,
+        _: &str,
+    ) -> Result<Option<RemoteProject>, FlukebaseError> {
+        no_flukebase()
+    }
+
+    async fn task(
+        &self,
+        _: &Access,
+        _: ProjectId,
+        _: &str,
+    ) -> Result<Option<RemoteTask>, FlukebaseError> {
+        no_flukebase()
+    }
+
+    async fn create_task(
+        &self,
+        _: &Access,
+        _: ProjectId,
+        _: &TaskNews,
+        _: &str,
+    ) -> Result<RemoteTask, FlukebaseError> {
+        no_flukebase()
+    }
+
+    async fn update_task(
+        &self,
+        _: &Access,
+        _: ProjectId,
+        _: &str,
+        _: &TaskUpdate,
+    ) -> Result<RemoteTask, FlukebaseError> {
+        no_flukebase()
+    }
+
+    async fn variables(
+        &self,
+        _: &Access,
+        _: ProjectId,
+        _: RemoteEnvironment,
+    ) -> Result<Vec<RemoteVariable>, FlukebaseError> {
+        no_flukebase()
+    }
+
+    async fn note_sync(
+        &self,
+        _: &Access,
+        _: ProjectId,
+        _: RemoteEnvironment,
+    ) -> Result<(), FlukebaseError> {
+        no_flukebase()
+    }
+
+    async fn remember(&self, _: &Access, _: ProjectId, _: &Lesson) -> Result<(), FlukebaseError> {
+        no_flukebase()
+    }
+
+    async fn register_agent(
+        &self,
+        _: &Access,
+        _: ProjectId,
+        _: &AgentCard,
+    ) -> Result<String, FlukebaseError> {
+        no_flukebase()
+    }
+
+    async fn heart_beat(&self, _: &Access, _: ProjectId, _: &str) -> Result<(), FlukebaseError> {
+        no_flukebase()
+    }
+
+    async fn probe(&self, _: &Access, _: PlannedRoute) -> Result<Capability, FlukebaseError> {
+        no_flukebase()
+    }
+
+    async fn tell_end(&self, _: &Access, _: &Value) -> Result<(), FlukebaseError> {
+        no_flukebase()
+    }
+
+    async fn listen(
+        &self,
+        _: &Access,
+        _: &[ProjectId],
+        _: &(dyn Fn(LiveEvent) + Send + Sync),
+    ) -> LiveEnd {
+        LiveEnd::Rejected("this server talks to no FlukeBase".to_owned())
     }
 }

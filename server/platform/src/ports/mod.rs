@@ -6,6 +6,7 @@ mod approvals;
 mod builder;
 mod clock;
 mod engine;
+mod flukebase;
 mod identity_provider;
 mod inspector;
 mod log_batch;
@@ -26,6 +27,11 @@ pub use engine::{
     Engine, EngineError, EngineEvent, EngineInfo, HealthCommand, IngressSpec, JobSpec, LookedUp,
     NetworkReady, ReplicaFailure, ResolveError, ResolvedImage, SecretMount, ServiceSpec,
     ServiceState, Task, TaskState, VolumeMount, VolumeUser,
+};
+pub use flukebase::{
+    Access, AgentCard, CachedVariables, Flukebase, FlukebaseEffect, FlukebaseError,
+    FlukebaseMemory, FlukebaseSettings, LiveEnd, LiveEvent, OutboxCounts, RemoteProject,
+    TokenFacts,
 };
 pub use identity_provider::{IdentityProvider, ProviderAnswer, ProviderRequest};
 pub use inspector::{InspectError, Inspector, ScanReport};

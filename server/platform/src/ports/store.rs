@@ -17,12 +17,13 @@ use thiserror::Error;
 use time::OffsetDateTime;
 
 use super::approvals::Approvals;
+use super::flukebase::FlukebaseMemory;
 use super::people::People;
 
 /// The control plane's memory, in intentions: each method is one transaction, and a change of
 /// state carries its audit entry.
 #[async_trait]
-pub trait Store: People + Approvals {
+pub trait Store: People + Approvals + FlukebaseMemory {
     /// A number that rises with every change, so that what was read can be kept until then.
     fn changes(&self) -> u64;
 

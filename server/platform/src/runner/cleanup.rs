@@ -160,6 +160,7 @@ async fn keep_settings(px: &Platform, deployment: &Deployment) {
                 settings.shared = Variables::default();
                 settings.domains.clone_from(&environment.settings.domains);
                 settings.logs.clone_from(&environment.settings.logs);
+                settings.return_borrowed();
                 settings.keep_marks_of(&environment.settings);
             }
             Source::Promote { .. }

@@ -263,6 +263,7 @@ async fn check_and_ask(
     image: PinnedImage,
 ) -> Result<(), Stop> {
     let phase = PhaseName::PreDeploy;
+    borrow(px, deployment).await;
     // The text of a Dockerfile is not kept yet.
     validation::run(px, deployment, &image).await?;
     if deployment.source.is_new() {
@@ -288,6 +289,32 @@ async fn check_and_ask(
     }
     saved(px, deployment).await?;
     approval::ask(px, deployment).await
+}
+
+/// Takes the variables of the app's `FlukeBase` project, as it said them last.
+async fn borrow(px: &Platform, deployment: &mut Deployment) {
+    // What was numbered is what it is.
+    if deployment.release.is_some() {
+        return;
+    }
+    let Some(loan) = crate::flukebase::borrow(px, deployment).await else {
+        return;
+    };
+    let (project, borrowed) = (loan.project, loan.borrowed);
+    let environment = loan.environment.as_str();
+    if !borrowed.taken.is_empty() {
+        let names = borrowed.taken.join(", ");
+        let text = format!("variables of the FlukeBase project {project} ({environment}): {names}");
+        report::progress(px, deployment, Level::Info, text);
+    }
+    for (name, why) in &borrowed.refused {
+        let text = format!("the FlukeBase variable {name} is not taken: {why}");
+        report::progress(px, deployment, Level::Warn, text);
+    }
+    for name in &borrowed.missing {
+        let text = format!("FlukeBase says that the variable {name} is required, and has no value");
+        report::progress(px, deployment, Level::Warn, text);
+    }
 }
 
 /// Repeats a call while the engine is away, for a bounded time.

@@ -145,6 +145,7 @@ impl World {
             builds: BuildsConfig::default(),
             sessions: flukedeploy_platform::config::SessionsConfig::default(),
             provider: None,
+            flukebase: flukedeploy_platform::config::FlukebaseConfig::default(),
             trusted_proxies: flukedeploy_domain::addresses::Networks::default(),
             version: "0.0.0",
             logs: flukedeploy_platform::config::LogsConfig::default(),
@@ -183,6 +184,7 @@ impl World {
             }),
             log_receivers: Arc::clone(&self.sinks) as Arc<dyn LogReceivers>,
             identity_provider: Arc::new(flukedeploy_platform::ports::Absent),
+            flukebase: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
         };
         if let Some(fit) = self.fit.get() {

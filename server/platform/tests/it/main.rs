@@ -17,6 +17,10 @@ mod deploying;
 mod environments;
 mod failing;
 mod files;
+mod flukebase;
+#[expect(dead_code, reason = "the tests of the client use the rest")]
+#[path = "../../../flukebase/tests/it/stand_in.rs"]
+mod flukebase_stand_in;
 mod forwarding;
 mod ingress;
 mod journal;

@@ -10,6 +10,9 @@ use flukedeploy_domain::approval::{Approval, ApprovalId, ApprovalPolicy};
 use flukedeploy_domain::audit::{AuditEntry, AuditFilter};
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, DeploymentId, Queue, Wishes};
+use flukedeploy_domain::flukebase::{
+    Binding, Ending, Message, ProjectId, RemoteEnvironment, RemoteVariable, Waiting,
+};
 use flukedeploy_domain::forwarder::{ForwardProgress, Forwarder, ForwarderId};
 use flukedeploy_domain::log_entry::LogFilter;
 use flukedeploy_domain::names::{AppName, EnvironmentName, ProjectName};
@@ -17,9 +20,10 @@ use flukedeploy_domain::release::{Release, ReleaseNo};
 use flukedeploy_domain::webhook::{Delivery, DeliveryId, Events, Webhook, WebhookId};
 use flukedeploy_logs::Logs;
 use flukedeploy_platform::ports::{
-    Account, AppOverview, Approvals, AuditOrder, AuditRow, Context, Feed, FeedQuery, Histogram,
-    Identity, Invitation, LeftoverVolume, LogBatch, LogPage, LogQuery, LogStore, LogUsage,
-    NewRelease, Opened, Outbound, Paging, People, Retention, Scale, SecondFactor, Store,
+    Account, AppOverview, Approvals, AuditOrder, AuditRow, CachedVariables, Context, Feed,
+    FeedQuery, FlukebaseEffect, FlukebaseMemory, FlukebaseSettings, Histogram, Identity,
+    Invitation, LeftoverVolume, LogBatch, LogPage, LogQuery, LogStore, LogUsage, NewRelease,
+    Opened, Outbound, OutboxCounts, Paging, People, Retention, Scale, SecondFactor, Store,
     StoreError, StoredSession, StoredToken, Switch, WaitingDelivery,
 };
 use flukedeploy_platform::secret::Secret;
@@ -235,3 +239,22 @@ tapped! { LogStore for TappedLogStore {
     false expire(retention: &Retention) -> u64;
     false usage() -> Vec<LogUsage>;
 } }
+
+tapped! { FlukebaseMemory for TappedStore {
+    false flukebase_settings() -> FlukebaseSettings;
+    true put_flukebase(
+        settings: &FlukebaseSettings, effect: FlukebaseEffect,
+        bindings: &BTreeMap<AppName, Option<Binding>>, audit: Option<&AuditEntry>) -> ();
+    false flukebase_bindings() -> BTreeMap<AppName, Binding>;
+    true queue_flukebase(project: ProjectId, message: &Message, at: OffsetDateTime) -> ();
+    false flukebase_waiting() -> Vec<Waiting>;
+    true end_flukebase(sequence: i64, ending: &Ending, at: OffsetDateTime) -> ();
+    false flukebase_counts() -> OutboxCounts;
+    true expire_flukebase(before: OffsetDateTime) -> u64;
+    true keep_flukebase_variables(
+        project: ProjectId, environment: RemoteEnvironment, variables: &[RemoteVariable],
+        at: OffsetDateTime) -> ();
+    false flukebase_variables(
+        project: ProjectId, environment: RemoteEnvironment) -> Option<CachedVariables>;
+    true forget_flukebase_variables() -> ();
+}}

@@ -313,6 +313,7 @@ mod tests {
             builds: flukedeploy_platform::config::BuildsConfig::default(),
             sessions: flukedeploy_platform::config::SessionsConfig::default(),
             provider: None,
+            flukebase: flukedeploy_platform::config::FlukebaseConfig::default(),
             trusted_proxies: flukedeploy_domain::addresses::Networks::default(),
             version: "0.0.0",
             logs: flukedeploy_platform::config::LogsConfig::default(),

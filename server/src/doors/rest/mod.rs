@@ -7,6 +7,7 @@ mod audit;
 mod credentials;
 mod deployments;
 mod environments;
+mod flukebase;
 mod grants;
 mod health;
 mod log_forwarders;

@@ -10,8 +10,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    account, approvals, apps, audit, credentials, deployments, environments, grants, health,
-    log_forwarders, logs, own_secrets, people, projects, system, tokens, uploads, webhooks,
+    account, approvals, apps, audit, credentials, deployments, environments, flukebase, grants,
+    health, log_forwarders, logs, own_secrets, people, projects, system, tokens, uploads, webhooks,
 };
 use crate::doors::auth::{Gate, require};
 use crate::doors::body::limit_declared;
@@ -160,6 +160,8 @@ routes! {
     delete "/account/sessions/{id}" => account::end,
     get "/audit" => audit::list,
     get "/audit/export" => audit::export,
+    get "/flukebase" => flukebase::show,
+    put "/flukebase" => flukebase::put,
     get "/system" => system::show,
 }
 

@@ -118,6 +118,8 @@ fn rule_of(method: &str, path: &str) -> Option<(Rule, Value)> {
             "get",
             "/credentials" | "/webhooks" | "/webhooks/{id}/deliveries" | "/audit" | "/audit/export",
         ) => (ADMINISTRATOR, empty),
+        ("get", "/flukebase") => (ADMINISTRATOR, empty),
+        ("put", "/flukebase") => (ADMINISTRATOR, json!({"default_project": 7})),
         ("put", "/credentials") => (
             ADMINISTRATOR,
             json!({"kind": "git_token", "host": "git.example.com", "secret": "s"}),

@@ -12,6 +12,7 @@ mod concurrency;
 mod deployments;
 mod environments;
 mod files;
+mod flukebase;
 mod memory;
 mod people;
 mod plans;

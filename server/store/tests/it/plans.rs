@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Row};
 use crate::support::*;
 
 /// Tables with as many rows as there are apps, people or tokens; lists of those read them whole.
-const SMALL: [&str; 16] = [
+const SMALL: [&str; 19] = [
     "sealing",
     "apps",
     "environments",
@@ -20,6 +20,10 @@ const SMALL: [&str; 16] = [
     "credentials",
     "leftover_volumes",
     "log_forwarders",
+    "flukebase",
+    "flukebase_bindings",
+    // As many as there are projects; only ever removed whole.
+    "flukebase_variables",
     "grants",
     "projects",
     "webhooks",

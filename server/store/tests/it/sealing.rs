@@ -7,8 +7,12 @@ use std::path::Path;
 use flukedeploy_domain::app::{SecretFile, Settings, Variables};
 use flukedeploy_domain::credential::{Credential, CredentialKind};
 use flukedeploy_domain::deployment::{Deployment, Queue, SettingsPatch, Source};
+use flukedeploy_domain::flukebase::{ProjectId, RemoteEnvironment, RemoteVariable};
 use flukedeploy_domain::webhook::Webhook;
-use flukedeploy_platform::ports::{Store, StoreError};
+use flukedeploy_platform::ports::{
+    FlukebaseEffect, FlukebaseMemory as _, FlukebaseSettings, Store, StoreError,
+};
+use flukedeploy_platform::secret::Secret;
 use flukedeploy_store::{SqliteStore, schema};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -99,6 +103,26 @@ fn webhook() -> Webhook {
     }
 }
 
+fn flukebase() -> FlukebaseSettings {
+    FlukebaseSettings {
+        token: Some(Secret::new(canary(11))),
+        ..FlukebaseSettings::default()
+    }
+}
+
+fn remote_project() -> ProjectId {
+    ProjectId::new(7).unwrap()
+}
+
+fn borrowed() -> Vec<RemoteVariable> {
+    vec![RemoteVariable {
+        key: "BORROWED".to_owned(),
+        value: Some(canary(12)),
+        is_secret: true,
+        is_required: false,
+    }]
+}
+
 /// One of everything that is secret.
 async fn fill(store: &SqliteStore, app_name: &str) -> Deployment {
     let (app, mut environment) = app(app_name, &[]);
@@ -138,6 +162,21 @@ async fn fill(store: &SqliteStore, app_name: &str) -> Deployment {
         .await
         .unwrap();
     store.remember("ingress.token", &canary(9)).await.unwrap();
+    let effect = FlukebaseEffect::default();
+    let none = std::collections::BTreeMap::new();
+    store
+        .put_flukebase(&flukebase(), effect, &none, None)
+        .await
+        .unwrap();
+    store
+        .keep_flukebase_variables(
+            remote_project(),
+            RemoteEnvironment::Production,
+            &borrowed(),
+            NOW,
+        )
+        .await
+        .unwrap();
     wanted
 }
 
@@ -156,6 +195,9 @@ async fn assert_filled(store: &SqliteStore, app: &str, wanted: &Deployment) {
     let project = store.project_of(&app).await.unwrap().unwrap();
     assert_eq!((project.variables, project.version), (shared(), 2));
     assert_eq!(store.webhooks().await.unwrap(), [webhook()]);
+    assert_eq!(store.flukebase_settings().await.unwrap(), flukebase());
+    let kept = store.flukebase_variables(remote_project(), RemoteEnvironment::Production);
+    assert_eq!(kept.await.unwrap().unwrap().variables, borrowed());
     let replayed = store.replayed("t1", ("a-key", "c4n4ry-s3cr3t-8"), wanted.initiated_at);
     assert_eq!(replayed.await.unwrap().unwrap().id, wanted.id);
     let other = store.replayed("t1", ("a-key", "another"), wanted.initiated_at);
