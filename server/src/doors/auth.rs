@@ -1,6 +1,7 @@
 //! Who asks: a bearer token, or the dashboard session that a middleware before us has checked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
@@ -96,7 +97,12 @@ pub async fn require(State(gate): State<Gate>, mut request: Request, next: Next)
         }
         match standing.look(&gate.px).await {
             Ok(Some(now)) if may_less(&now, &began) => {
-                return Problem::unauthorized(MAY_LESS).into_response();
+                // It may be this very request that took them: whoever stops being an administrator
+                // is told that it is so.
+                return match tokio::time::timeout(OWN_DOING, &mut answer).await {
+                    Ok(response) => guarded(gate.px, standing, began, response),
+                    Err(_) => Problem::unauthorized(MAY_LESS).into_response(),
+                };
             }
             Ok(_) => {}
             Err(why) => return Problem::unauthorized(why).into_response(),
@@ -112,6 +118,9 @@ fn changes_its_session(extensions: &Extensions) -> bool {
         path.ends_with("/account/password") || path.ends_with("/account/confirm")
     })
 }
+
+/// How long a request that was under way may take to end once its rights are fewer.
+const OWN_DOING: Duration = Duration::from_millis(500);
 
 const MAY_LESS: &str = "fewer rights are left than when the request began";
 

@@ -547,9 +547,9 @@ async fn a_changed_key_opens_everything_and_the_old_one_is_gone() {
     assert_eq!((old.len(), new.len()), (1, 1));
     assert_ne!(old, new);
     assert!(new[0].starts_with(&rotated.key));
-    // Settings of environment, release and deployment, the source, the project's variables, and seven
-    // texts, the key of digests among them.
-    assert_eq!(rotated.count, 12);
+    // Settings of environment, release and deployment, the source, the project's variables, what FlukeBase
+    // lent, and eight texts, the key of digests among them.
+    assert_eq!(rotated.count, 14);
     let name_of_old = old[0].split(' ').next().unwrap();
     for (file, bytes) in files(dir.path().parent().unwrap()) {
         assert!(!holds(&bytes, name_of_old), "{file} knows the old key");
