@@ -12,7 +12,8 @@ use crate::fleet::Fleet;
 use crate::journal::Journal;
 use crate::people::{PasswordChecks, SignInLimits};
 use crate::ports::{
-    Builder, Clock, Engine, Inspector, LogReceivers, LogStore, Outgoing, Store, Traffic, Workshop,
+    Builder, Clock, Engine, Inspector, LogReceivers, LogStore, Machine, Outgoing, Store, Traffic, Upkeep,
+    Workshop,
 };
 use crate::rechecks::Rechecks;
 use crate::routes::Routes;
@@ -36,6 +37,8 @@ pub(crate) struct Inner {
     pub(crate) inspector: Arc<dyn Inspector>,
     pub(crate) outgoing: Arc<dyn Outgoing>,
     pub(crate) log_receivers: Arc<dyn LogReceivers>,
+    pub(crate) machine: Arc<dyn Machine>,
+    pub(crate) upkeep: Arc<dyn Upkeep>,
     /// A place for each build that may run at once.
     pub(crate) build_places: tokio::sync::Semaphore,
     pub(crate) clock: Arc<dyn Clock>,
@@ -51,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) drift: crate::drift::Drift,
     pub(crate) app_list: crate::apps::AppList,
     pub(crate) engine_status: crate::system::EngineStatus,
+    pub(crate) watch: crate::health::Watch,
     pub(crate) started_at: OffsetDateTime,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -73,6 +77,8 @@ pub struct Ports {
     pub inspector: Arc<dyn Inspector>,
     pub outgoing: Arc<dyn Outgoing>,
     pub log_receivers: Arc<dyn LogReceivers>,
+    pub machine: Arc<dyn Machine>,
+    pub upkeep: Arc<dyn Upkeep>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -89,6 +95,8 @@ impl Platform {
             inspector,
             outgoing,
             log_receivers,
+            machine,
+            upkeep,
             clock,
         } = ports;
         let started_at = clock.now();
@@ -114,6 +122,8 @@ impl Platform {
                 inspector,
                 outgoing,
                 log_receivers,
+                machine,
+                upkeep,
                 clock,
                 journal,
                 fleet: Fleet::default(),
@@ -127,6 +137,7 @@ impl Platform {
                 drift: crate::drift::Drift::default(),
                 app_list: crate::apps::AppList::default(),
                 engine_status: crate::system::EngineStatus::default(),
+                watch: crate::health::Watch::default(),
                 started_at,
                 stop,
                 tasks,

@@ -26,6 +26,8 @@ pub enum Action {
     ViewDeployment,
     ReadLogs,
     ViewSystem,
+    /// Put right what self-diagnosis found.
+    Repair,
     ViewAudit,
     ListTokens,
     CreateToken,
@@ -65,7 +67,7 @@ pub enum Scope {
 }
 
 impl Action {
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::ListApps,
         Self::ViewApp,
         Self::CreateApp,
@@ -82,6 +84,7 @@ impl Action {
         Self::ViewDeployment,
         Self::ReadLogs,
         Self::ViewSystem,
+        Self::Repair,
         Self::ViewAudit,
         Self::ListTokens,
         Self::CreateToken,
@@ -120,6 +123,7 @@ impl Action {
             Self::ViewDeployment => "view_deployment",
             Self::ReadLogs => "read_logs",
             Self::ViewSystem => "view_system",
+            Self::Repair => "repair",
             Self::ViewAudit => "view_audit",
             Self::ListTokens => "list_tokens",
             Self::CreateToken => "create_token",
@@ -167,7 +171,8 @@ impl Action {
             | Self::CreateToken
             | Self::RevokeToken
             | Self::ListGrants => Tier::Advanced,
-            Self::ViewAudit
+            Self::Repair
+            | Self::ViewAudit
             | Self::ListCredentials
             | Self::ChangeCredentials
             | Self::ListWebhooks
@@ -206,6 +211,7 @@ impl Action {
             | Self::ListGrants => Scope::Role(Role::Maintainer),
             Self::CreateApp
             | Self::ViewSystem
+            | Self::Repair
             | Self::ViewAudit
             | Self::ListCredentials
             | Self::ChangeCredentials

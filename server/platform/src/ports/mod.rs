@@ -9,11 +9,13 @@ mod inspector;
 mod log_batch;
 mod log_receivers;
 mod log_store;
+mod machine;
 mod outgoing;
 mod people;
 mod raw_lines;
 mod store;
 mod traffic;
+mod upkeep;
 mod workshop;
 
 pub use absent::Absent;
@@ -31,6 +33,7 @@ pub use log_store::{
     Bucket, Context, Cursor, Feed, FeedQuery, Histogram, Keep, LogPage, LogQuery, LogStore,
     LogUsage, MAX_REACH, Order, Paging, Retention, StoredLine, Total,
 };
+pub use machine::{DiskFacts, Machine, MachineError, MachineFacts, Reach};
 pub use outgoing::{Answer, Outgoing, OutgoingError, OutgoingRequest};
 pub use people::{Invitation, People, SecondFactor, StoredSession};
 pub use raw_lines::{FilePlace, LineSpan, RawLine, RawLines, ReadTo, ReplicaRead};
@@ -39,4 +42,5 @@ pub use store::{
     Scale, Store, StoreError, StoredToken, Switch, WaitingDelivery,
 };
 pub use traffic::{IngressNews, RequestBatch, Served, Traffic, TrafficError};
+pub use upkeep::{ContainerFacts, EngineFacts, ImageHere, Upkeep};
 pub use workshop::{ContextDockerfile, Opened as OpenedSource, Received, SourceError, Workshop};
