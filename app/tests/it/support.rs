@@ -89,6 +89,8 @@ impl Stand {
             inspector: Arc::new(flukedeploy_platform::ports::Absent),
             outgoing: Arc::new(flukedeploy_platform::ports::Absent),
             log_receivers: Arc::new(flukedeploy_platform::ports::Absent),
+            machine: Arc::new(flukedeploy_platform::ports::Absent),
+            upkeep: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::new(SystemClock),
         };
         Self {

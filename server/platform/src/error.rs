@@ -4,6 +4,7 @@
 use flukedeploy_domain::access::{Action, Needed};
 use flukedeploy_domain::deployment::{DeploymentId, IllegalStep};
 use flukedeploy_domain::names::Invalid;
+use flukedeploy_domain::repair::RepairAction;
 use thiserror::Error;
 
 use crate::ports::{EngineError, StoreError, TrafficError};
@@ -51,6 +52,9 @@ pub enum Error {
     IdempotencyKeyReused,
     #[error("deployment '{id}' has ended; it cannot be cancelled or steered any more")]
     AlreadyEnded { id: DeploymentId },
+    /// Its risk is high, and nobody said that it is wanted all the same.
+    #[error("the repair {action} has a high risk and was not confirmed")]
+    ConfirmationNeeded { action: RepairAction },
     /// The app is in no state for this.
     #[error("{0}")]
     NotNow(String),
@@ -135,6 +139,7 @@ impl Error {
             | Self::IdempotencyKeyReused
             | Self::AlreadyEnded { .. }
             | Self::LastAdministrator
+            | Self::ConfirmationNeeded { .. }
             | Self::NotNow(_) => Kind::Conflict,
             Self::Engine(EngineError::NotFound { .. } | EngineError::Refused { .. })
             | Self::Store(_)
@@ -167,6 +172,7 @@ impl Error {
             Self::Stale { .. } => "settings_changed",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::AlreadyEnded { .. } => "already_ended",
+            Self::ConfirmationNeeded { .. } => "confirmation_needed",
             Self::NotNow(_) => "not_now",
             Self::ShuttingDown => "shutting_down",
             Self::SetUpLinkInvalid => "set_up_link_invalid",
@@ -257,6 +263,9 @@ impl Error {
                     .to_owned()
             }
             Self::LastAdministrator => "make somebody else an administrator first".to_owned(),
+            Self::ConfirmationNeeded { .. } => {
+                "look what it would do with dry_run, then send it again with confirm".to_owned()
+            }
             Self::Engine(error) if error.is_transient() => {
                 "check the Docker engine ('flukedeploy doctor') and try again".to_owned()
             }

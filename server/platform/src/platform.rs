@@ -12,8 +12,8 @@ use crate::fleet::Fleet;
 use crate::journal::Journal;
 use crate::people::{PasswordChecks, SignInLimits};
 use crate::ports::{
-    Builder, Clock, Engine, Inspector, LogReceivers, LogStore, Machine, Outgoing, Store, Traffic, Upkeep,
-    Workshop,
+    Builder, Clock, Engine, Inspector, LogReceivers, LogStore, Machine, Outgoing, Store, Traffic,
+    Upkeep, Workshop,
 };
 use crate::rechecks::Rechecks;
 use crate::routes::Routes;
@@ -55,6 +55,7 @@ pub(crate) struct Inner {
     pub(crate) app_list: crate::apps::AppList,
     pub(crate) engine_status: crate::system::EngineStatus,
     pub(crate) watch: crate::health::Watch,
+    pub(crate) repairs: crate::repairs::Turn,
     pub(crate) started_at: OffsetDateTime,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -138,6 +139,7 @@ impl Platform {
                 app_list: crate::apps::AppList::default(),
                 engine_status: crate::system::EngineStatus::default(),
                 watch: crate::health::Watch::default(),
+                repairs: crate::repairs::Turn::default(),
                 started_at,
                 stop,
                 tasks,

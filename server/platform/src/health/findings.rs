@@ -86,11 +86,39 @@ fn finding(
 /// Only names that are in the list below: evidence is read by machines.
 fn named(facts: Value) -> Facts {
     const NAMES: [&str; 33] = [
-        "place", "used_percent", "free_gb", "total_gb", "used_mb", "total_mb", "load", "cores",
-        "ahead_ms", "error", "node", "nodes_ready", "managers", "reachable", "service", "app",
-        "environment", "running", "wanted", "ended", "exit_code", "since", "deployment_id", "phase",
-        "image", "ingresses", "volumes", "registry", "webhook_id", "failed", "attempts",
-        "last_status", "forwarder_id",
+        "place",
+        "used_percent",
+        "free_gb",
+        "total_gb",
+        "used_mb",
+        "total_mb",
+        "load",
+        "cores",
+        "ahead_ms",
+        "error",
+        "node",
+        "nodes_ready",
+        "managers",
+        "reachable",
+        "service",
+        "app",
+        "environment",
+        "running",
+        "wanted",
+        "ended",
+        "exit_code",
+        "since",
+        "deployment_id",
+        "phase",
+        "image",
+        "ingresses",
+        "volumes",
+        "registry",
+        "webhook_id",
+        "failed",
+        "attempts",
+        "last_status",
+        "forwarder_id",
     ];
     let Value::Object(mut facts) = facts else {
         return Facts::new();
@@ -162,7 +190,9 @@ fn of_machine(machine: &MachineFacts, found: &mut Vec<Finding>) {
     }
     let percent = machine.memory_percent();
     if let Some(severity) = MEMORY.of(percent) {
-        let used = machine.memory_total.saturating_sub(machine.memory_available);
+        let used = machine
+            .memory_total
+            .saturating_sub(machine.memory_available);
         found.push(finding(
             IssueKind::MemoryHigh,
             severity,
@@ -432,7 +462,10 @@ fn of_others(sample: &Sample, found: &mut Vec<Finding>) {
             IssueKind::WebhookFailing,
             Severity::Warning,
             &webhook.id,
-            format!("the receiver of webhook {} does not take deliveries", webhook.id),
+            format!(
+                "the receiver of webhook {} does not take deliveries",
+                webhook.id
+            ),
             json!({
                 "webhook_id": webhook.id, "failed": webhook.failed, "attempts": webhook.attempts,
                 "since": timestamp::to_wire(webhook.since), "last_status": webhook.last_status,
@@ -473,7 +506,10 @@ fn of_deployments(sample: &Sample, found: &mut Vec<Finding>) {
             IssueKind::DeploymentStuck,
             Severity::Warning,
             &one.id,
-            format!("the deployment {} of {} is in {phase} for {minutes} min", one.id, one.app),
+            format!(
+                "the deployment {} of {} is in {phase} for {minutes} min",
+                one.id, one.app
+            ),
             json!({
                 "deployment_id": one.id, "app": one.app, "phase": phase,
                 "since": timestamp::to_wire(one.since)

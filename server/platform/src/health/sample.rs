@@ -128,7 +128,7 @@ pub(super) async fn take(px: &Platform) -> Sample {
     let clock_ahead_ms = engine.as_ref().ok().and_then(|facts| {
         // Its answer was written somewhere in between.
         let middle = before + (now - before) / 2;
-        let ahead = facts.time? - middle;
+        let ahead: time::Duration = facts.time? - middle;
         i64::try_from(ahead.whole_milliseconds()).ok()
     });
     let places: Vec<String> = directory.into_iter().collect();
@@ -235,7 +235,9 @@ async fn image_of(px: &Platform, service: &ServiceState) -> Result<String, Error
     let release = store.release(&app, &environment, ReleaseNo(number)).await?;
     let image = release.map(|release| release.image.requested.to_string());
     if let Some(image) = &image {
-        px.parts().watch.remember_image(&service.name, image.clone());
+        px.parts()
+            .watch
+            .remember_image(&service.name, image.clone());
     }
     Ok(image.unwrap_or_default())
 }

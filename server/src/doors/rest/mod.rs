@@ -12,12 +12,13 @@ mod log_forwarders;
 mod logs;
 mod path;
 mod people;
+mod repair;
 mod routes;
 mod system;
 mod tokens;
 mod uploads;
 mod webhooks;
 
-#[cfg(test)]
-pub(crate) use routes::GUARDED;
 pub use routes::rest_router;
+#[cfg(test)]
+pub(crate) use routes::{GUARDED, INSPECTION};
