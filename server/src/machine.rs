@@ -14,14 +14,14 @@ const REACH: Duration = Duration::from_secs(5);
 const DOCKER_CONFIGURATION: &str = "/etc/docker/daemon.json";
 
 /// This machine, if it is a Linux one.
-pub struct LocalMachine {
+pub(crate) struct LocalMachine {
     data_dir: PathBuf,
     /// Busy and all ticks of the processor at the last look.
     ticks: Arc<Mutex<Option<(u64, u64)>>>,
 }
 
 impl LocalMachine {
-    pub fn new(data_dir: &Path) -> Self {
+    pub(crate) fn new(data_dir: &Path) -> Self {
         Self {
             data_dir: data_dir.to_owned(),
             ticks: Arc::default(),

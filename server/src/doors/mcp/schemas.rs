@@ -1,6 +1,7 @@
 //! JSON Schemas (2020-12) of what the tools take and give. Written by hand: every byte is in the
 //! prompt of every agent. Tests hold them against the readers and the answers.
 
+use flukedeploy_domain::repair::RepairAction;
 use serde_json::{Value, json};
 
 use crate::doors::requests::MAX_WAIT_SECONDS;
@@ -487,6 +488,96 @@ pub(super) fn history_output() -> Value {
             "total": integer(),
             "truncated": boolean(),
             "deployments": {"type": "array", "items": summary()},
+        }),
+    )
+}
+
+pub(super) fn nothing_input() -> Value {
+    input(&[], json!({}))
+}
+
+pub(super) fn diagnose_input() -> Value {
+    input(
+        &[],
+        json!({"quick": flag("Only disk, memory and Docker", false)}),
+    )
+}
+
+pub(super) fn repair_input() -> Value {
+    let actions = RepairAction::ALL.map(RepairAction::as_str);
+    input(
+        &["action"],
+        json!({
+            "action": {"type": "string", "enum": actions, "description": "What to repair"},
+            "dry_run": flag("Only tell what would be done", false),
+            "confirm": flag("Needed where the risk is high", false),
+        }),
+    )
+}
+
+fn issue_list() -> Value {
+    json!({"type": "array", "items": {"type": "object"}})
+}
+
+pub(super) fn health_output() -> Value {
+    output(
+        &["status", "issues"],
+        json!({
+            "status": {"type": "string", "enum": ["healthy", "degraded", "unhealthy"]},
+            "uptime_seconds": integer(),
+            "timestamp": string(),
+            "version": string(),
+            "system": {"type": "object"},
+            "docker": {"type": "object"},
+            "flukedeploy": {"type": "object"},
+            "issues": issue_list(),
+        }),
+    )
+}
+
+pub(super) fn issues_output() -> Value {
+    output(
+        &["total", "issues"],
+        json!({
+            "total": integer(), "critical": integer(), "warnings": integer(),
+            "issues": issue_list(), "truncated": boolean(),
+        }),
+    )
+}
+
+pub(super) fn diagnose_output() -> Value {
+    output(
+        &["overall_status", "checks"],
+        json!({
+            "timestamp": string(),
+            "overall_status": {"type": "string", "enum": ["pass", "warning", "fail"]},
+            "duration_ms": integer(),
+            "checks": issue_list(),
+            "recommendations": {"type": "array", "items": string()},
+            "summary": {"type": "object"},
+        }),
+    )
+}
+
+pub(super) fn repair_output() -> Value {
+    output(
+        &["action", "status", "message", "logs"],
+        json!({
+            "action": string(),
+            "status": {"type": "string", "enum": ["success", "failed", "skipped"]},
+            "message": string(),
+            "logs": {"type": "array", "items": string()},
+            "dry_run": boolean(),
+        }),
+    )
+}
+
+pub(super) fn heal_output() -> Value {
+    output(
+        &["total", "successful", "failed", "results"],
+        json!({
+            "total": integer(), "successful": integer(), "failed": integer(),
+            "results": issue_list(),
         }),
     )
 }

@@ -23,6 +23,11 @@ pub(super) enum ToolName {
     Scale,
     Restart,
     SetMode,
+    Health,
+    Issues,
+    Diagnose,
+    Repair,
+    AutoHeal,
 }
 
 /// Hints for clients; all four are always given, since the defaults frighten.
@@ -230,6 +235,67 @@ pub(in crate::doors) const TOOLS: &[ToolSpec] = &[
         hints: CHANGES,
         input: schemas::set_mode_input,
         output: schemas::deploy_output,
+    },
+    ToolSpec {
+        tool: ToolName::Health,
+        name: "flukedeploy_health",
+        title: "Platform health",
+        description: "Tells how the platform, its machine and Docker are: status, cpu, memory, \
+                      disk, Swarm, issues. From a sample seconds old; answers at once.",
+        action: Action::ViewSystem,
+        hints: READS,
+        input: schemas::nothing_input,
+        output: schemas::health_output,
+    },
+    ToolSpec {
+        tool: ToolName::Issues,
+        name: "flukedeploy_issues",
+        title: "Platform issues",
+        description: "Lists what is wrong now, worst first, with kind, evidence, since when, what \
+                      to do and the repair that fits.",
+        action: Action::ViewSystem,
+        hints: READS,
+        input: schemas::nothing_input,
+        output: schemas::issues_output,
+    },
+    ToolSpec {
+        tool: ToolName::Diagnose,
+        name: "flukedeploy_diagnose",
+        title: "Diagnose the platform",
+        description: "Runs through all checks of machine, Docker, network and storage, with \
+                      suggestions. Changes nothing.",
+        action: Action::ViewSystem,
+        hints: READS,
+        input: schemas::diagnose_input,
+        output: schemas::diagnose_output,
+    },
+    ToolSpec {
+        tool: ToolName::Repair,
+        name: "flukedeploy_repair",
+        title: "Repair the platform",
+        description: "Runs one repair. With dry_run it only lists what it would do: look first. \
+                      High risk needs confirm. Volumes and images that a rollback needs are never \
+                      touched.",
+        action: Action::Repair,
+        hints: Hints {
+            open_world: false,
+            ..CHANGES
+        },
+        input: schemas::repair_input,
+        output: schemas::repair_output,
+    },
+    ToolSpec {
+        tool: ToolName::AutoHeal,
+        name: "flukedeploy_auto_heal",
+        title: "Run all safe repairs",
+        description: "Runs every automated repair of low risk, and tells what each did.",
+        action: Action::Repair,
+        hints: Hints {
+            open_world: false,
+            ..CHANGES
+        },
+        input: schemas::nothing_input,
+        output: schemas::heal_output,
     },
 ];
 
