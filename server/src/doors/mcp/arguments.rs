@@ -64,7 +64,6 @@ pub(super) enum Call {
         wait_seconds: u64,
     },
     Health,
-    Issues,
     Diagnose {
         quick: bool,
     },
@@ -181,7 +180,6 @@ pub(super) fn read(tool: ToolName, mut fields: Fields) -> Result<Call, Error> {
             })
         }
         ToolName::Health => fields.finish().map(|()| Call::Health),
-        ToolName::Issues => fields.finish().map(|()| Call::Issues),
         ToolName::AutoHeal => fields.finish().map(|()| Call::AutoHeal),
         ToolName::Diagnose => {
             let quick = fields.flag("quick", false);

@@ -90,14 +90,6 @@ pub(super) async fn call(
             );
             Ok(Outcome::new(text, fitted(to_value(&found), "issues")))
         }
-        Call::Issues => {
-            let found = health::issues(px, actor)?;
-            let text = format!(
-                "{} issues: {} critical, {} warnings.",
-                found.total, found.critical, found.warnings
-            );
-            Ok(Outcome::new(text, fitted(to_value(&found), "issues")))
-        }
         Call::Diagnose { quick } => {
             let found = health::diagnose(px, actor, quick)?;
             let text = format!(

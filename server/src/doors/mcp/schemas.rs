@@ -515,69 +515,47 @@ pub(super) fn repair_input() -> Value {
     )
 }
 
-fn issue_list() -> Value {
-    json!({"type": "array", "items": {"type": "object"}})
+/// What `deploy_status` answers, whose schema says the rest.
+pub(super) fn steer_output() -> Value {
+    output(
+        &["deployment_id", "status"],
+        json!({
+            "deployment_id": string(), "app_name": string(), "status": status(),
+            "phases": {"type": "object"}, "replicas": {"type": "object"},
+            "diagnosis": {"type": "object"},
+        }),
+    )
+}
+
+/// What `deploy_app` answers, whose schema says the rest.
+pub(super) fn act_output() -> Value {
+    output(
+        &["deployment_id", "status"],
+        json!({
+            "deployment_id": string(), "app_name": string(), "status": status(),
+            "poll_after_seconds": integer(), "diagnosis": {"type": "object"},
+        }),
+    )
+}
+
+/// Kept short: the text beside it says what it is.
+fn object_with(names: &[&str]) -> Value {
+    let properties = names.iter().map(|name| ((*name).to_owned(), json!({})));
+    json!({"type": "object", "properties": Value::Object(properties.collect())})
 }
 
 pub(super) fn health_output() -> Value {
-    output(
-        &["status", "issues"],
-        json!({
-            "status": {"type": "string", "enum": ["healthy", "degraded", "unhealthy"]},
-            "uptime_seconds": integer(),
-            "timestamp": string(),
-            "version": string(),
-            "system": {"type": "object"},
-            "docker": {"type": "object"},
-            "flukedeploy": {"type": "object"},
-            "issues": issue_list(),
-        }),
-    )
-}
-
-pub(super) fn issues_output() -> Value {
-    output(
-        &["total", "issues"],
-        json!({
-            "total": integer(), "critical": integer(), "warnings": integer(),
-            "issues": issue_list(), "truncated": boolean(),
-        }),
-    )
+    object_with(&["status", "system", "docker", "flukedeploy", "issues"])
 }
 
 pub(super) fn diagnose_output() -> Value {
-    output(
-        &["overall_status", "checks"],
-        json!({
-            "timestamp": string(),
-            "overall_status": {"type": "string", "enum": ["pass", "warning", "fail"]},
-            "duration_ms": integer(),
-            "checks": issue_list(),
-            "recommendations": {"type": "array", "items": string()},
-            "summary": {"type": "object"},
-        }),
-    )
+    object_with(&["overall_status", "checks", "recommendations"])
 }
 
 pub(super) fn repair_output() -> Value {
-    output(
-        &["action", "status", "message", "logs"],
-        json!({
-            "action": string(),
-            "status": {"type": "string", "enum": ["success", "failed", "skipped"]},
-            "message": string(),
-            "logs": {"type": "array", "items": string()},
-            "dry_run": boolean(),
-        }),
-    )
+    object_with(&["status", "message", "logs"])
 }
 
 pub(super) fn heal_output() -> Value {
-    output(
-        &["total", "successful", "failed", "results"],
-        json!({
-            "total": integer(), "successful": integer(), "failed": integer(),
-            "results": issue_list(),
-        }),
-    )
+    object_with(&["total", "successful", "failed", "results"])
 }

@@ -189,8 +189,9 @@ mod tests {
         };
         let reading = names(Tier::Extended);
         assert!(!reading.contains(&"deploy_app") && !reading.contains(&"deploy_rollback"));
-        assert_eq!(reading.len(), 5);
-        assert_eq!(names(Tier::Advanced).len(), 11);
+        assert_eq!(reading.len(), 7);
+        assert_eq!(names(Tier::Advanced).len(), 13);
+        assert_eq!(names(Tier::Admin).len(), 15);
     }
 
     #[test]

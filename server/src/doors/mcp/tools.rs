@@ -24,7 +24,6 @@ pub(super) enum ToolName {
     Restart,
     SetMode,
     Health,
-    Issues,
     Diagnose,
     Repair,
     AutoHeal,
@@ -197,7 +196,7 @@ pub(in crate::doors) const TOOLS: &[ToolSpec] = &[
         action: Action::SteerDeployment,
         hints: CHANGES,
         input: schemas::steer_input,
-        output: schemas::status_output,
+        output: schemas::steer_output,
     },
     ToolSpec {
         tool: ToolName::Scale,
@@ -208,7 +207,7 @@ pub(in crate::doors) const TOOLS: &[ToolSpec] = &[
         action: Action::Scale,
         hints: SCALES,
         input: schemas::scale_input,
-        output: schemas::deploy_output,
+        output: schemas::act_output,
     },
     ToolSpec {
         tool: ToolName::Restart,
@@ -222,7 +221,7 @@ pub(in crate::doors) const TOOLS: &[ToolSpec] = &[
             ..SCALES
         },
         input: schemas::restart_input,
-        output: schemas::deploy_output,
+        output: schemas::act_output,
     },
     ToolSpec {
         tool: ToolName::SetMode,
@@ -234,36 +233,24 @@ pub(in crate::doors) const TOOLS: &[ToolSpec] = &[
         action: Action::StopStart,
         hints: CHANGES,
         input: schemas::set_mode_input,
-        output: schemas::deploy_output,
+        output: schemas::act_output,
     },
     ToolSpec {
         tool: ToolName::Health,
         name: "flukedeploy_health",
         title: "Platform health",
-        description: "Tells how the platform, its machine and Docker are: status, cpu, memory, \
-                      disk, Swarm, issues. From a sample seconds old; answers at once.",
+        description: "How platform, machine and Docker are, with issues: evidence, since when, the \
+                      repair that fits. Answers at once.",
         action: Action::ViewSystem,
         hints: READS,
         input: schemas::nothing_input,
         output: schemas::health_output,
     },
     ToolSpec {
-        tool: ToolName::Issues,
-        name: "flukedeploy_issues",
-        title: "Platform issues",
-        description: "Lists what is wrong now, worst first, with kind, evidence, since when, what \
-                      to do and the repair that fits.",
-        action: Action::ViewSystem,
-        hints: READS,
-        input: schemas::nothing_input,
-        output: schemas::issues_output,
-    },
-    ToolSpec {
         tool: ToolName::Diagnose,
         name: "flukedeploy_diagnose",
         title: "Diagnose the platform",
-        description: "Runs through all checks of machine, Docker, network and storage, with \
-                      suggestions. Changes nothing.",
+        description: "Checks machine, Docker, network and storage. Changes nothing.",
         action: Action::ViewSystem,
         hints: READS,
         input: schemas::diagnose_input,
@@ -273,9 +260,8 @@ pub(in crate::doors) const TOOLS: &[ToolSpec] = &[
         tool: ToolName::Repair,
         name: "flukedeploy_repair",
         title: "Repair the platform",
-        description: "Runs one repair. With dry_run it only lists what it would do: look first. \
-                      High risk needs confirm. Volumes and images that a rollback needs are never \
-                      touched.",
+        description: "Runs one repair; dry_run first tells what it would do. Spares volumes and \
+                      images that a rollback needs.",
         action: Action::Repair,
         hints: Hints {
             open_world: false,
@@ -288,7 +274,7 @@ pub(in crate::doors) const TOOLS: &[ToolSpec] = &[
         tool: ToolName::AutoHeal,
         name: "flukedeploy_auto_heal",
         title: "Run all safe repairs",
-        description: "Runs every automated repair of low risk, and tells what each did.",
+        description: "Runs every automated repair of low risk.",
         action: Action::Repair,
         hints: Hints {
             open_world: false,

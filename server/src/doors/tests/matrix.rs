@@ -156,9 +156,7 @@ fn rule_of_tool(name: &str) -> Option<(Rule, Value)> {
         "deploy_control" => (DEPLOYER, json!({"deployment_id": "ID", "action": "abort"})),
         "flukedeploy_scale" => (DEPLOYER, json!({"app_name": "shop", "replicas": 2})),
         "flukedeploy_restart" => (DEPLOYER, json!({"app_name": "shop"})),
-        "flukedeploy_health" | "flukedeploy_issues" | "flukedeploy_diagnose" => {
-            (Instance(Tier::Extended), json!({}))
-        }
+        "flukedeploy_health" | "flukedeploy_diagnose" => (Instance(Tier::Extended), json!({})),
         "flukedeploy_repair" => (ADMINISTRATOR, json!({"action": "push_routes"})),
         "flukedeploy_auto_heal" => (ADMINISTRATOR, json!({})),
         "flukedeploy_set_mode" => (DEPLOYER, json!({"app_name": "shop", "mode": "stopped"})),

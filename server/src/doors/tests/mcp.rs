@@ -68,7 +68,7 @@ async fn every_era_is_served() {
         );
         let list = ask(&house, ADMIN, era, "tools/list", json!({})).await;
         let tools = list.body["result"]["tools"].as_array().unwrap();
-        assert_eq!(tools.len(), 11, "{era}");
+        assert_eq!(tools.len(), 15, "{era}");
         assert!(
             list.body.to_string().len() <= 24_000,
             "{}",
