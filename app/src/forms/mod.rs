@@ -14,6 +14,7 @@ mod parse;
 pub(crate) mod parts;
 pub(crate) mod people;
 pub(crate) mod permissions;
+pub(crate) mod repairs;
 pub(crate) mod session;
 pub(crate) mod sources;
 pub(crate) mod theme;

@@ -42,6 +42,7 @@ pub(crate) mod permissions;
 pub(crate) mod person;
 pub(crate) mod promote;
 pub(crate) mod remove_credential;
+pub(crate) mod repair;
 pub(crate) mod revoke_token;
 pub(crate) mod rollback;
 pub(crate) mod second_factor;

@@ -57,7 +57,7 @@ fn rule_of_page(path: &str) -> Option<Rule> {
         | "/account/confirm"
         | "/account/second-factor"
         | "/tokens/{id}/revoke" => SignedIn,
-        "/apps/new" | "/system" => Administrator,
+        "/apps/new" | "/system" | "/system/repairs/{action}" => Administrator,
         "/apps/{name}" => InAny(Role::Viewer),
         "/apps/{name}/logs" | "/deployments/{id}" => VIEWER,
         "/apps/{name}/deploy"
@@ -103,7 +103,7 @@ fn rule_of_form(path: &str) -> Option<Rule> {
         | "/account/sessions/{id}/end"
         | "/tokens"
         | "/tokens/{id}/revoke" => SignedIn,
-        "/apps/new" => Administrator,
+        "/apps/new" | "/system/repairs/{action}" => Administrator,
         "/apps/{name}" | "/apps/{name}/environments/new" | "/apps/{name}/ttl" => MAINTAINER,
         "/apps/{name}/delete" => InAll(Role::Maintainer),
         "/apps/{name}/deploy"
@@ -287,6 +287,7 @@ fn address(path: &str, app: &str, deployment: &str) -> String {
         _ => "000000000000",
     };
     path.replace("{name}", app)
+        .replace("{action}", "push_routes")
         .replace("{kind}", "git_token")
         .replace("{host}", "git.example.com")
         .replace("{sequence}", "1")
