@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use flukedeploy_domain::issue::Severity;
 use flukedeploy_domain::timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -11,8 +12,7 @@ use super::findings::{DISK, LOAD_PER_CORE, MEMORY, mb, rounded};
 use super::sample::Sample;
 use super::views::memory_percent;
 use crate::platform::Platform;
-use crate::ports::{EngineFacts, MachineFacts, Reach};
-use flukedeploy_domain::issue::Severity;
+use crate::ports::{DiskFacts, EngineFacts, MachineFacts, Reach};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -144,9 +144,7 @@ fn of_machine(machine: Option<&MachineFacts>, quick: bool) -> Vec<ReportCheck> {
             })
             .into();
     };
-    let disk = machine
-        .fullest_disk()
-        .map_or(0.0, |disk| disk.used_percent());
+    let disk = machine.fullest_disk().map_or(0.0, DiskFacts::used_percent);
     let memory = machine.memory_percent();
     let used = machine
         .memory_total
