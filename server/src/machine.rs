@@ -197,7 +197,8 @@ mod tests {
         let now = ticks_in("cpu  150 0 150 750 150 0 0 0 50 0\n");
         assert_eq!((before, now), ((200, 1_000), (300, 1_200)));
         assert!((busy_percent(before, now) - 50.0).abs() < 0.01);
-        assert_eq!(load_in("0.50 1.25 2.00 1/200 4"), [0.5, 1.25, 2.0]);
+        let load = load_in("0.50 1.25 2.00 1/200 4").map(|one| (one * 100.0).round().to_string());
+        assert_eq!(load, ["50", "125", "200"]);
         let memory = "MemTotal:       2048 kB\nMemAvailable:    512 kB\n";
         assert_eq!(kilobytes_of("MemAvailable", memory), 512);
         let table = "  sl local rem st\n 0: 00000000:0BB8 00000000:0000 0A 0\n \

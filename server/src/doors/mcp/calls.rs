@@ -141,7 +141,7 @@ pub(super) async fn call(
 /// With as many items of a list as an answer may hold.
 fn fitted(mut content: Value, list: &str) -> Value {
     if let Some(items) = content[list].as_array_mut() {
-        *items = fit(std::mem::take(items).into_iter());
+        *items = fit(std::mem::take(items));
     }
     content
 }
