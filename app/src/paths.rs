@@ -9,6 +9,7 @@ use flukedeploy_domain::deployment::DeploymentId;
 use flukedeploy_domain::forwarder::ForwarderId;
 use flukedeploy_domain::names::{AppName, EnvironmentName, ProjectName};
 use flukedeploy_domain::release::ReleaseNo;
+use flukedeploy_domain::repair::RepairAction;
 use flukedeploy_domain::timestamp::to_wire;
 use flukedeploy_domain::webhook::{DeliveryId, WebhookId};
 use time::OffsetDateTime;
@@ -194,6 +195,10 @@ pub(crate) fn mode(name: &AppName) -> String {
 
 pub(crate) fn revoke(token_id: &str) -> String {
     format!("/tokens/{}/revoke", encoded(token_id))
+}
+
+pub(crate) fn repair(action: RepairAction) -> String {
+    format!("{SYSTEM}/repairs/{action}")
 }
 
 pub(crate) fn remove_credential(kind: CredentialKind, host: &str) -> String {

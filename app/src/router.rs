@@ -120,6 +120,7 @@ forms! {
     "/tokens/{id}/revoke" => post(forms::tokens::revoke),
     paths::CREDENTIALS => post(forms::credentials::store),
     "/credentials/{kind}/{host}/remove" => post(forms::credentials::remove),
+    "/system/repairs/{action}" => post(forms::repairs::repair),
     paths::WEBHOOKS => post(forms::webhooks::create),
     "/webhooks/{id}/test" => post(forms::webhooks::test).get(to_page),
     "/webhooks/{id}/switch" => post(forms::webhooks::switch).get(to_page),

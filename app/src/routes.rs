@@ -41,6 +41,7 @@ use crate::pages::{
     projects::ProjectsPage,
     promote::PromotePage,
     remove_credential::RemoveCredentialPage,
+    repair::RepairPage,
     revoke_token::RevokeTokenPage,
     rollback::RollbackPage,
     second_factor::SecondFactorPage,
@@ -89,6 +90,7 @@ pub(crate) fn App() -> impl IntoView {
                 <Route path=path!("/log-forwarders/:id/delete") view=DeleteLogForwarderPage/>
                 <Route path=path!("/webhooks/:id/delete") view=DeleteWebhookPage/>
                 <Route path=path!("/system") view=SystemPage/>
+                <Route path=path!("/system/repairs/:action") view=RepairPage/>
                 <Route path=path!("/connect") view=ConnectPage/>
                 <Route path=path!("/components") view=ComponentsPage/>
                 <Route path=path!("/permissions") view=PermissionsPage/>

@@ -9,6 +9,7 @@ mod files;
 mod http_client;
 mod ingress_link;
 mod log_receivers;
+mod machine;
 mod outgoing;
 mod scanner;
 mod telemetry;

@@ -17,6 +17,7 @@ pub(crate) mod people;
 pub(crate) mod permissions;
 pub(crate) mod projects;
 pub(crate) mod provider;
+pub(crate) mod repairs;
 pub(crate) mod session;
 pub(crate) mod sources;
 pub(crate) mod theme;

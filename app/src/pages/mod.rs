@@ -46,6 +46,7 @@ pub(crate) mod project;
 pub(crate) mod projects;
 pub(crate) mod promote;
 pub(crate) mod remove_credential;
+pub(crate) mod repair;
 pub(crate) mod revoke_token;
 pub(crate) mod rollback;
 pub(crate) mod second_factor;

@@ -1,11 +1,47 @@
+use flukedeploy_domain::issue::{Issue, Severity};
 use flukedeploy_platform::Error;
+use flukedeploy_platform::health;
 use flukedeploy_platform::system::system_view;
 use leptos::prelude::*;
+use time::OffsetDateTime;
 
 use super::page;
 use crate::components::{Mark, PageHead, Section, Tint, age, frame, notice, state};
 use crate::context::Desk;
-use crate::words;
+use crate::{paths, words};
+
+/// What is wrong, what shows it, since when, and the repair that fits.
+fn issue_view(issue: &Issue, now: OffsetDateTime) -> AnyView {
+    let tint = match issue.severity {
+        Severity::Critical => Tint::Bad,
+        Severity::Warning => Tint::Attention,
+    };
+    let facts: Vec<String> = issue
+        .evidence
+        .iter()
+        .map(|(name, value)| {
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), ToOwned::to_owned);
+            format!("{}: {value}", name.replace('_', " "))
+        })
+        .collect();
+    let text = format!(
+        "{} {}.",
+        words::sentence(&issue.suggested_action),
+        facts.join(", ")
+    );
+    let repair = issue.repair.map(|action| {
+        view! { <a class="button button-small" href=paths::repair(action)>{action.title()}</a> }
+    });
+    view! {
+        <div>
+            {notice(tint, words::sentence(&issue.message), Some(text))}
+            <p class="cell-sub">"Seen first "{age(issue.first_seen, now)}" "{repair}</p>
+        </div>
+    }
+    .into_any()
+}
 
 /// `/system`: what is about to break?
 #[component]
@@ -15,11 +51,16 @@ pub(crate) fn SystemPage() -> impl IntoView {
 
 async fn system(desk: Desk) -> Result<AnyView, Error> {
     let system = system_view(&desk.px, &desk.actor).await?;
-    let problems: Vec<_> = system
+    // What was told at this moment comes before what the last look found of the same.
+    let issues = health::issues(&desk.px, &desk.actor)?.issues;
+    let told = |problem: &&String| !issues.iter().any(|issue| issue.message == **problem);
+    let mut problems: Vec<AnyView> = system
         .problems
         .iter()
-        .map(|problem| notice(Tint::Attention, words::sentence(problem), None))
+        .filter(told)
+        .map(|problem| notice(Tint::Attention, words::sentence(problem), None).into_any())
         .collect();
+    problems.extend(issues.iter().map(|issue| issue_view(issue, desk.now)));
     let verdict = match problems.len() {
         0 => "Everything that FlukeDeploy needs is there.".to_owned(),
         count => words::count(count as u64, "thing is not well.", "things are not well."),

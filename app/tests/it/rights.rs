@@ -66,7 +66,7 @@ fn rule_of_page(path: &str) -> Option<Rule> {
         | "/account/confirm"
         | "/account/second-factor"
         | "/tokens/{id}/revoke" => SignedIn,
-        "/apps/new" | "/system" => Administrator,
+        "/apps/new" | "/system" | "/system/repairs/{action}" => Administrator,
         "/apps/{name}" => InAny(Role::Viewer),
         "/apps/{name}/logs" | "/deployments/{id}" => VIEWER,
         "/apps/{name}/deploy"
@@ -121,7 +121,7 @@ fn rule_of_form(path: &str) -> Option<Rule> {
         "/approvals/{id}/decide" | "/projects/{name}" => SignedIn,
         "/apps/{name}/approvals" => AdministratorInApp,
         "/apps/{name}/permissions" | "/apps/{name}/permissions/{id}/withdraw" => AdministratorOfApp,
-        "/apps/new" | "/projects" => Administrator,
+        "/apps/new" | "/projects" | "/system/repairs/{action}" => Administrator,
         "/apps/{name}" | "/apps/{name}/environments/new" | "/apps/{name}/ttl" => MAINTAINER,
         "/apps/{name}/delete" => InAll(Role::Maintainer),
         "/apps/{name}/deploy"
@@ -309,6 +309,7 @@ fn address(path: &str, app: &str, deployment: &str) -> String {
         _ => "000000000000",
     };
     path.replace("{name}", app)
+        .replace("{action}", "push_routes")
         .replace("{kind}", "git_token")
         .replace("{host}", "git.example.com")
         .replace("{sequence}", "1")

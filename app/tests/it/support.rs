@@ -93,6 +93,8 @@ impl Stand {
             log_receivers: Arc::new(flukedeploy_platform::ports::Absent),
             identity_provider: Arc::new(flukedeploy_platform::ports::Absent),
             flukebase: Arc::new(flukedeploy_platform::ports::Absent),
+            machine: Arc::new(flukedeploy_platform::ports::Absent),
+            upkeep: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::new(SystemClock),
         };
         Self {

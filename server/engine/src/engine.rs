@@ -37,7 +37,7 @@ pub struct EngineConfig {
 /// Docker Swarm, for one instance.
 #[derive(Clone)]
 pub struct SwarmEngine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {

@@ -42,6 +42,7 @@ mod spec;
 mod swarm;
 mod tasks;
 mod transport;
+mod upkeep;
 mod volumes;
 mod workload;
 

@@ -5,6 +5,7 @@ use flukedeploy_domain::access::{Action, Needed};
 use flukedeploy_domain::approval::ApprovalId;
 use flukedeploy_domain::deployment::{DeploymentId, IllegalStep};
 use flukedeploy_domain::names::Invalid;
+use flukedeploy_domain::repair::RepairAction;
 use thiserror::Error;
 
 use crate::ports::{EngineError, StoreError, TrafficError};
@@ -72,6 +73,9 @@ pub enum Error {
     IdempotencyKeyReused,
     #[error("deployment '{id}' has ended; it cannot be cancelled or steered any more")]
     AlreadyEnded { id: DeploymentId },
+    /// Its risk is high, and nobody said that it is wanted all the same.
+    #[error("the repair {action} has a high risk and was not confirmed")]
+    ConfirmationNeeded { action: RepairAction },
     /// The app is in no state for this.
     #[error("{0}")]
     NotNow(String),
@@ -165,6 +169,7 @@ impl Error {
             | Self::AlreadyEnded { .. }
             | Self::ApprovalClosed { .. }
             | Self::LastAdministrator
+            | Self::ConfirmationNeeded { .. }
             | Self::NotNow(_) => Kind::Conflict,
             Self::Engine(EngineError::NotFound { .. } | EngineError::Refused { .. })
             | Self::Store(_)
@@ -204,6 +209,7 @@ impl Error {
             Self::Stale { .. } => "settings_changed",
             Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::AlreadyEnded { .. } => "already_ended",
+            Self::ConfirmationNeeded { .. } => "confirmation_needed",
             Self::NotNow(_) => "not_now",
             Self::ShuttingDown => "shutting_down",
             Self::SetUpLinkInvalid => "set_up_link_invalid",
@@ -313,6 +319,9 @@ impl Error {
                 "try again in a moment, or sign in with a password".to_owned()
             }
             Self::LastAdministrator => "make somebody else an administrator first".to_owned(),
+            Self::ConfirmationNeeded { .. } => {
+                "look what it would do with dry_run, then send it again with confirm".to_owned()
+            }
             Self::Engine(error) if error.is_transient() => {
                 "check the Docker engine ('flukedeploy doctor') and try again".to_owned()
             }

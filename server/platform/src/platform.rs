@@ -13,7 +13,7 @@ use crate::journal::Journal;
 use crate::people::{PasswordChecks, SignInLimits};
 use crate::ports::{
     Builder, Clock, Engine, Flukebase, IdentityProvider, Inspector, LogReceivers, LogStore,
-    Outgoing, Store, Traffic, Workshop,
+    Machine, Outgoing, Store, Traffic, Upkeep, Workshop,
 };
 use crate::rechecks::Rechecks;
 use crate::routes::Routes;
@@ -40,6 +40,8 @@ pub(crate) struct Inner {
     pub(crate) identity_provider: Arc<dyn IdentityProvider>,
     pub(crate) flukebase: Arc<dyn Flukebase>,
     pub(crate) flukebase_link: crate::flukebase::Link,
+    pub(crate) machine: Arc<dyn Machine>,
+    pub(crate) upkeep: Arc<dyn Upkeep>,
     /// A place for each build that may run at once.
     pub(crate) build_places: tokio::sync::Semaphore,
     pub(crate) clock: Arc<dyn Clock>,
@@ -56,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) drift: crate::drift::Drift,
     pub(crate) app_list: crate::apps::AppList,
     pub(crate) engine_status: crate::system::EngineStatus,
+    pub(crate) watch: crate::health::Watch,
+    pub(crate) repairs: crate::repairs::Turn,
     pub(crate) started_at: OffsetDateTime,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -80,6 +84,8 @@ pub struct Ports {
     pub log_receivers: Arc<dyn LogReceivers>,
     pub identity_provider: Arc<dyn IdentityProvider>,
     pub flukebase: Arc<dyn Flukebase>,
+    pub machine: Arc<dyn Machine>,
+    pub upkeep: Arc<dyn Upkeep>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -98,6 +104,8 @@ impl Platform {
             log_receivers,
             identity_provider,
             flukebase,
+            machine,
+            upkeep,
             clock,
         } = ports;
         let started_at = clock.now();
@@ -126,6 +134,8 @@ impl Platform {
                 identity_provider,
                 flukebase,
                 flukebase_link: crate::flukebase::Link::default(),
+                machine,
+                upkeep,
                 clock,
                 journal,
                 fleet: Fleet::default(),
@@ -140,6 +150,8 @@ impl Platform {
                 drift: crate::drift::Drift::default(),
                 app_list: crate::apps::AppList::default(),
                 engine_status: crate::system::EngineStatus::default(),
+                watch: crate::health::Watch::default(),
+                repairs: crate::repairs::Turn::default(),
                 started_at,
                 stop,
                 tasks,

@@ -48,6 +48,7 @@ impl Platform {
         crate::flukebase::start(self);
         tasks.spawn(crate::retention::run(self.clone()));
         tasks.spawn(crate::denials::run(self.clone()));
+        tasks.spawn(crate::health::run(self.clone()));
         tasks.spawn(supervise(self.clone()));
     }
 }
@@ -108,6 +109,13 @@ async fn pass(px: &Platform, first: bool) -> Result<(), Error> {
         prepare(px).await?;
     }
     // For the same reason; it does nothing if the ingress was told already.
+    let again = px.parts().routes.unconfirmed().is_some();
+    if again && let Err(error) = px.parts().routes.publish(px, true).await {
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "routes were not confirmed again"
+        );
+    }
     px.parts().routes.refresh(px).await;
     let removed = remove_unwanted(px, &services).await;
     let jobs = remove_stray_jobs(px).await;
@@ -482,6 +490,61 @@ async fn born_at(px: &Platform) -> Result<OffsetDateTime, Error> {
     let stored = px.parts().store.remember_once(BORN_AT, &now).await?;
     // An unreadable value protects nothing, and removes nothing that is wanted.
     Ok(timestamp::from_unix_ms(stored.parse().unwrap_or(0)))
+}
+
+/// Services of this instance that belong to nothing and are left alone, see [`remove_unwanted`].
+pub(crate) async fn orphans(
+    px: &Platform,
+    services: &[ServiceState],
+) -> Result<HashSet<String>, Error> {
+    let wanted = wanted(px).await?;
+    let born = born_at(px).await?;
+    let is_orphan = |service: &&ServiceState| {
+        !wanted.contains(&service.name) && service.created_at.is_some_and(|at| at < born)
+    };
+    let orphans = services.iter().filter(is_orphan);
+    Ok(orphans.map(|service| service.name.clone()).collect())
+}
+
+/// Removes one of [`orphans`], if it still is one. Volumes stay.
+pub(crate) async fn remove_orphan(px: &Platform, name: &str) -> Result<bool, Error> {
+    let _turn = px.parts().runner.service_changes.write().await;
+    let services = px.parts().engine.services().await?;
+    if !orphans(px, &services).await?.contains(name) {
+        return Ok(false);
+    }
+    px.parts().fleet.forget(name);
+    px.parts().engine.remove_service(name).await?;
+    Ok(true)
+}
+
+/// Names of the services that [`converge`] would make or put right.
+pub(crate) async fn to_converge(px: &Platform) -> Result<Vec<String>, Error> {
+    let services = px.parts().engine.services().await?;
+    let busy = px.parts().store.unfinished_deployments().await?;
+    let mut names = Vec::new();
+    for environment in px.parts().store.environments().await? {
+        let (app, name) = (&environment.app, &environment.name);
+        if busy.iter().any(|d| d.app == *app && d.environment == *name) {
+            continue;
+        }
+        let Some(release) = active_release(px, &environment).await? else {
+            continue;
+        };
+        let service = release.service_name(&px.config().instance);
+        let wanted = wanted_replicas(&environment, &release);
+        let found = services.iter().find(|one| one.name == service);
+        if found.map_or(0, |found| found.wanted_replicas) != wanted {
+            names.push(service);
+        }
+    }
+    Ok(names)
+}
+
+/// Starts what is missing now, instead of at the next comparison.
+pub(crate) async fn converge(px: &Platform) -> Result<(), Error> {
+    let services = px.parts().engine.services().await?;
+    start_missing(px, &services).await
 }
 
 /// Names of all services that may run.

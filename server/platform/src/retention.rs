@@ -62,7 +62,13 @@ async fn settings(px: &Platform) -> Result<BTreeMap<String, LogSettings>, Error>
         .collect())
 }
 
-async fn apply(px: &Platform, settings: &BTreeMap<String, LogSettings>) -> Result<(), Error> {
+/// One round now; returns how many lines went.
+pub(crate) async fn expire_now(px: &Platform) -> Result<u64, Error> {
+    let settings = settings(px).await?;
+    apply(px, &settings).await
+}
+
+async fn apply(px: &Platform, settings: &BTreeMap<String, LogSettings>) -> Result<u64, Error> {
     let (usual, now) = (px.config().logs, px.now());
     let forwarders = px.parts().store.forwarders().await?;
     let retention = Retention {
@@ -80,7 +86,7 @@ async fn apply(px: &Platform, settings: &BTreeMap<String, LogSettings>) -> Resul
     if lines > 0 {
         tracing::info!(lines, "old log entries were removed");
     }
-    Ok(())
+    Ok(lines)
 }
 
 fn keep(usual: LogsConfig, settings: &LogSettings, now: OffsetDateTime) -> Keep {

@@ -10,6 +10,8 @@ use flukedeploy_domain::request_record::AccessRule;
 use flukedeploy_domain::routing::{Closed, Hold, Route, RoutingSnapshot, Upstream};
 use flukedeploy_domain::timestamp;
 
+use time::OffsetDateTime;
+
 use crate::error::Error;
 use crate::platform::Platform;
 use crate::ports::{StoreError, TrafficError};
@@ -61,6 +63,8 @@ pub(crate) struct Routes {
     releases: Mutex<HashMap<(Key, ReleaseNo), Release>>,
     /// Held while a table is made and sent, so that tables arrive in order.
     last: tokio::sync::Mutex<Option<Last>>,
+    /// Since when connected ingresses have not confirmed the newest table, and why.
+    unconfirmed: Mutex<Option<(OffsetDateTime, String)>>,
 }
 
 /// What deployments do to the traffic, at one moment.
@@ -157,6 +161,29 @@ impl Routes {
         }
     }
 
+    /// Since when connected ingresses have not confirmed the newest table, and why.
+    pub(crate) fn unconfirmed(&self) -> Option<(OffsetDateTime, String)> {
+        self.unconfirmed
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+
+    /// One that is not connected takes the newest when it comes.
+    fn note_confirmation(&self, px: &Platform, published: &Result<usize, TrafficError>) {
+        let mut noted = self
+            .unconfirmed
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        *noted = match published {
+            Ok(_) | Err(TrafficError::NoneConnected) => None,
+            Err(error) => {
+                let since = noted.as_ref().map_or_else(|| px.now(), |(since, _)| *since);
+                Some((since, error.to_string()))
+            }
+        };
+    }
+
     /// Publishes the table and returns once every connected ingress uses it.
     pub(crate) async fn publish(
         &self,
@@ -193,6 +220,7 @@ impl Routes {
         });
         let published = px.parts().traffic.publish(snapshot).await;
         last.handed_over = true;
+        self.note_confirmation(px, &published);
         published?;
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use flukedeploy_domain::access::{Action, Actor, Resource};
+use flukedeploy_domain::issue::{IssueKind, Severity};
 use flukedeploy_domain::log_entry::{EventType, Level, LogMetadata, SYSTEM};
 
 use crate::authorise::authorise;
@@ -132,6 +133,17 @@ pub async fn system_view(px: &Platform, actor: &Actor) -> Result<SystemView, Err
     if let Err(error) = px.parts().store.ping().await {
         problems.push(error.to_string());
     }
+    // Grave ones that are not told above; the rest is told by `health::issues`.
+    let untold = [
+        IssueKind::DiskFull,
+        IssueKind::MemoryHigh,
+        IssueKind::ManagerQuorum,
+    ];
+    let issues = px.parts().watch.issues();
+    let grave = issues
+        .iter()
+        .filter(|issue| issue.severity == Severity::Critical && untold.contains(&issue.kind));
+    problems.extend(grave.map(|issue| issue.message.clone()));
     Ok(SystemView {
         version: px.config().version.to_owned(),
         instance: px.config().instance.to_string(),

@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::doors;
 use crate::files;
 use crate::ingress_link::IngressLink;
+use crate::machine::LocalMachine;
 use crate::outgoing::Network;
 use crate::scanner::Scanner;
 
@@ -129,13 +130,15 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
             store: Arc::new(store.clone()),
             log_store: Arc::new(log_store),
             traffic: Arc::new(IngressLink::default()),
-            builder: Arc::new(engine),
+            builder: Arc::new(engine.clone()),
             workshop: Arc::new(workshop(&config)?),
             inspector: inspector(&config),
             outgoing: network.clone(),
             log_receivers: network.clone(),
             identity_provider: Arc::new(Network::new(config.provider_addresses())?),
             flukebase: Arc::new(FlukebaseClient::new(network, env!("CARGO_PKG_VERSION"))),
+            machine: Arc::new(LocalMachine::new(&config.data_dir)),
+            upkeep: Arc::new(engine.clone()),
             clock: Arc::new(SystemClock),
         },
     );

@@ -31,6 +31,8 @@ pub enum Action {
     /// Who needs whose approval in an environment. A token can only make it stricter.
     ChangeApprovalPolicy,
     ViewSystem,
+    /// Put right what self-diagnosis found.
+    Repair,
     ViewAudit,
     ListTokens,
     CreateToken,
@@ -76,7 +78,7 @@ pub enum Scope {
 }
 
 impl Action {
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::ListApps,
         Self::ViewApp,
         Self::CreateApp,
@@ -96,6 +98,7 @@ impl Action {
         Self::DecideApproval,
         Self::ChangeApprovalPolicy,
         Self::ViewSystem,
+        Self::Repair,
         Self::ViewAudit,
         Self::ListTokens,
         Self::CreateToken,
@@ -141,6 +144,7 @@ impl Action {
             Self::DecideApproval => "decide_approval",
             Self::ChangeApprovalPolicy => "change_approval_policy",
             Self::ViewSystem => "view_system",
+            Self::Repair => "repair",
             Self::ViewAudit => "view_audit",
             Self::ListTokens => "list_tokens",
             Self::CreateToken => "create_token",
@@ -196,7 +200,8 @@ impl Action {
             | Self::CreateToken
             | Self::RevokeToken
             | Self::ListGrants => Tier::Advanced,
-            Self::ViewAudit
+            Self::Repair
+            | Self::ViewAudit
             | Self::ChangeApprovalPolicy
             | Self::ListCredentials
             | Self::ChangeCredentials
@@ -243,6 +248,7 @@ impl Action {
             | Self::ListGrants => Scope::Role(Role::Maintainer),
             Self::CreateApp
             | Self::ViewSystem
+            | Self::Repair
             | Self::ViewAudit
             | Self::ChangeApprovalPolicy
             | Self::ListCredentials

@@ -23,7 +23,9 @@ use super::flukebase::{
 use super::identity_provider::{IdentityProvider, ProviderAnswer, ProviderRequest};
 use super::inspector::{InspectError, Inspector, ScanReport};
 use super::log_receivers::{LogAnswer, LogPost, LogReceivers};
+use super::machine::{Machine, MachineError, MachineFacts, Reach};
 use super::outgoing::{Answer, Outgoing, OutgoingError, OutgoingRequest};
+use super::upkeep::{ContainerFacts, EngineFacts, ImageHere, Upkeep};
 use super::workshop::{ContextDockerfile, Opened, Received, SourceError, Workshop};
 
 /// For a platform without a place to build: everything is refused with that reason, what looks
@@ -41,6 +43,13 @@ fn unseen() -> EngineError {
     EngineError::Refused {
         doing: "looking into an image".to_owned(),
         message: "this server cannot look into images".to_owned(),
+    }
+}
+
+fn untended() -> EngineError {
+    EngineError::Refused {
+        doing: "looking after the engine".to_owned(),
+        message: "this server does not look after its engine".to_owned(),
     }
 }
 
@@ -256,5 +265,43 @@ impl Flukebase for Absent {
         _: &(dyn Fn(LiveEvent) + Send + Sync),
     ) -> LiveEnd {
         LiveEnd::Rejected("this server talks to no FlukeBase".to_owned())
+    }
+}
+
+#[async_trait]
+impl Machine for Absent {
+    async fn facts(&self, _: &[String]) -> Result<MachineFacts, MachineError> {
+        Err(MachineError("nothing looks at it here".to_owned()))
+    }
+
+    async fn reach(&self, _: &str, _: u16) -> Reach {
+        Reach::Silent
+    }
+}
+
+#[async_trait]
+impl Upkeep for Absent {
+    async fn facts(&self) -> Result<EngineFacts, EngineError> {
+        Err(untended())
+    }
+
+    async fn containers(&self) -> Result<Vec<ContainerFacts>, EngineError> {
+        Err(untended())
+    }
+
+    async fn images_here(&self, _: &[String]) -> Result<Vec<ImageHere>, EngineError> {
+        Err(untended())
+    }
+
+    async fn remove_image(&self, _: &str) -> Result<bool, EngineError> {
+        Err(untended())
+    }
+
+    async fn build_cache(&self) -> Result<u64, EngineError> {
+        Err(untended())
+    }
+
+    async fn prune_build_cache(&self) -> Result<u64, EngineError> {
+        Err(untended())
     }
 }

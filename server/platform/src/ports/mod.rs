@@ -12,11 +12,13 @@ mod inspector;
 mod log_batch;
 mod log_receivers;
 mod log_store;
+mod machine;
 mod outgoing;
 mod people;
 mod raw_lines;
 mod store;
 mod traffic;
+mod upkeep;
 mod workshop;
 
 pub use absent::Absent;
@@ -41,6 +43,7 @@ pub use log_store::{
     Bucket, Context, Cursor, Feed, FeedQuery, Histogram, Keep, LogPage, LogQuery, LogStore,
     LogUsage, MAX_REACH, Order, Paging, Retention, StoredLine, Total,
 };
+pub use machine::{DiskFacts, Machine, MachineError, MachineFacts, Reach};
 pub use outgoing::{Answer, Outgoing, OutgoingError, OutgoingRequest};
 pub use people::{Identity, Invitation, People, SecondFactor, StoredSession};
 pub use raw_lines::{FilePlace, LineSpan, RawLine, RawLines, ReadTo, ReplicaRead};
@@ -49,4 +52,5 @@ pub use store::{
     Scale, Store, StoreError, StoredToken, Switch, WaitingDelivery,
 };
 pub use traffic::{IngressNews, RequestBatch, Served, Traffic, TrafficError};
+pub use upkeep::{ContainerFacts, EngineFacts, ImageHere, Upkeep};
 pub use workshop::{ContextDockerfile, Opened as OpenedSource, Received, SourceError, Workshop};

@@ -35,6 +35,7 @@ use crate::sinks::Sinks;
 use crate::store::{TappedLogStore, TappedStore};
 use crate::swarm::{Behaviour, SimEngine, Swarm};
 use crate::tap::{Counting, Tap};
+use crate::upkeep::{SimUpkeep, Ward};
 
 /// Longer than anything here takes, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
@@ -91,6 +92,7 @@ pub(crate) struct World {
     pub(crate) receiver: Arc<Receiver>,
     pub(crate) sinks: Arc<Sinks>,
     pub(crate) shop: Arc<Shop>,
+    pub(crate) ward: Arc<Ward>,
     /// Puts other adapters in the place of the usual ones.
     pub(crate) fit: std::sync::OnceLock<Fit>,
     dir: Dir,
@@ -106,6 +108,7 @@ impl World {
             receiver: Arc::default(),
             sinks: Arc::default(),
             shop: Arc::default(),
+            ward: Arc::default(),
             fit: std::sync::OnceLock::new(),
             dir: Dir::new(),
         }
@@ -156,12 +159,19 @@ impl World {
             swarm: Arc::clone(&self.swarm),
             tap: Arc::clone(&tap),
         });
+        let engine = Arc::new(SimEngine {
+            swarm: Arc::clone(&self.swarm),
+            ingress: Arc::clone(&self.ingress),
+            tap: Arc::clone(&tap),
+        });
+        let upkeep = Arc::new(SimUpkeep {
+            ward: Arc::clone(&self.ward),
+            engine: Arc::clone(&engine),
+        });
         let mut ports = Ports {
-            engine: Arc::new(SimEngine {
-                swarm: Arc::clone(&self.swarm),
-                ingress: Arc::clone(&self.ingress),
-                tap: Arc::clone(&tap),
-            }),
+            engine,
+            machine: upkeep.clone(),
+            upkeep,
             store: Arc::new(TappedStore {
                 inner: store.clone(),
                 tap: Arc::clone(&tap),

@@ -17,6 +17,7 @@ mod deploying;
 mod environments;
 mod failing;
 mod files;
+mod finding;
 mod flukebase;
 #[expect(dead_code, reason = "the tests of the client use the rest")]
 #[path = "../../../flukebase/tests/it/stand_in.rs"]
@@ -42,5 +43,6 @@ mod summing_up;
 mod swarm;
 mod tap;
 mod telling;
+mod upkeep;
 mod validating;
 mod webhooks;

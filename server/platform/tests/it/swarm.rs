@@ -108,6 +108,8 @@ struct State {
     next: u32,
     swarm_active: bool,
     down_nodes: Vec<String>,
+    /// Services that are older than everything else.
+    old: BTreeSet<String>,
 }
 
 /// What replicas of a service print: a part of its name, and lines, of which some are of stderr.
@@ -237,6 +239,12 @@ impl Swarm {
     pub(crate) fn add_behind_our_back(&self, spec: ServiceSpec) {
         self.lock().ensure(spec);
         let _ = self.events.send(());
+    }
+
+    /// A service that is older than the data directory.
+    pub(crate) fn add_old(&self, spec: ServiceSpec) {
+        self.lock().old.insert(spec.name.clone());
+        self.add_behind_our_back(spec);
     }
 
     /// Ends one running replica the hard way; Swarm starts another.
@@ -714,7 +722,10 @@ impl Engine for SimEngine {
                 name: name.clone(),
                 wanted_replicas: service.spec.replicas,
                 labels: service.spec.labels.clone(),
-                created_at: None,
+                created_at: state
+                    .old
+                    .contains(name)
+                    .then_some(OffsetDateTime::UNIX_EPOCH),
             })
             .collect())
     }

@@ -6,6 +6,7 @@ use flukedeploy_domain::log_query::TextQuery;
 use flukedeploy_domain::names::{AppName, EnvironmentName};
 use flukedeploy_platform::Error;
 use flukedeploy_platform::deployments::{Deploy, Everyday, Promote, Rollback, Steer};
+use flukedeploy_platform::repairs::Repair;
 use flukedeploy_platform::validate::Validate;
 
 use super::schemas::{
@@ -63,6 +64,12 @@ pub(super) enum Call {
         cmd: Everyday,
         wait_seconds: u64,
     },
+    Health,
+    Diagnose {
+        quick: bool,
+    },
+    Repair(Repair),
+    AutoHeal,
 }
 
 #[derive(Debug)]
@@ -176,6 +183,27 @@ pub(super) fn read(tool: ToolName, mut fields: Fields) -> Result<Call, Error> {
             } else {
                 Call::Rollback { cmd, wait_seconds }
             })
+        }
+        ToolName::Health => fields.finish().map(|()| Call::Health),
+        ToolName::AutoHeal => fields.finish().map(|()| Call::AutoHeal),
+        ToolName::Diagnose => {
+            let quick = fields.flag("quick", false);
+            fields.finish()?;
+            Ok(Call::Diagnose { quick })
+        }
+        ToolName::Repair => {
+            let action = fields.required("action");
+            let dry_run = requests::dry_run(&mut fields);
+            let confirm = fields.flag("confirm", false);
+            let Some(action) = action else {
+                return Err(fields.into_error());
+            };
+            fields.finish()?;
+            Ok(Call::Repair(Repair {
+                action,
+                dry_run,
+                confirm,
+            }))
         }
         ToolName::Validate => requests::validate(fields, None).map(Call::Validate),
         ToolName::History => {

@@ -8,8 +8,8 @@ use flukedeploy_platform::deployments::{self, Accepted, Rollback};
 use flukedeploy_platform::logs::{ReadLogs, read_logs};
 use flukedeploy_platform::summary::summarise;
 use flukedeploy_platform::views::CheckStatus;
-use flukedeploy_platform::{Error, Platform, apps, environments, validate};
-use serde_json::json;
+use flukedeploy_platform::{Error, Platform, apps, environments, health, repairs, validate};
+use serde_json::{Value, json};
 
 use super::arguments::{Call, LogsCall, LogsOf, read};
 use super::outcome::{
@@ -89,6 +89,45 @@ pub(super) async fn call(
             );
             Ok(Outcome::new(text, to_value(&report)))
         }
+        Call::Health => {
+            let found = health::health(px, actor)?;
+            let text = format!(
+                "The platform is {}; {} issues.",
+                found.status.as_str(),
+                found.issues.len()
+            );
+            Ok(Outcome::new(text, fitted(to_value(&found), "issues")))
+        }
+        Call::Diagnose { quick } => {
+            let found = health::diagnose(px, actor, quick)?;
+            let text = format!(
+                "{}: {} of {} checks passed, {} warnings, {} failed.",
+                found.overall_status.as_str(),
+                found.summary.passed,
+                found.summary.total,
+                found.summary.warnings,
+                found.summary.failed
+            );
+            Ok(Outcome::new(text, to_value(&found)))
+        }
+        Call::Repair(cmd) => {
+            let done = repairs::repair(px, actor, cmd).await?;
+            let text = format!(
+                "{}: {}; {}.",
+                done.action,
+                done.status.as_str(),
+                done.message
+            );
+            Ok(Outcome::new(text, fitted(to_value(&done), "logs")))
+        }
+        Call::AutoHeal => {
+            let done = repairs::heal(px, actor).await?;
+            let text = format!(
+                "{} of {} repairs did something; {} failed.",
+                done.successful, done.total, done.failed
+            );
+            Ok(Outcome::new(text, to_value(&done)))
+        }
         Call::History {
             app,
             environment,
@@ -105,6 +144,14 @@ pub(super) async fn call(
             Ok(history(&app, found))
         }
     }
+}
+
+/// With as many items of a list as an answer may hold.
+fn fitted(mut content: Value, list: &str) -> Value {
+    if let Some(items) = content[list].as_array_mut() {
+        *items = fit(std::mem::take(items));
+    }
+    content
 }
 
 async fn started(

@@ -1,6 +1,7 @@
 //! JSON Schemas (2020-12) of what the tools take and give. Written by hand: every byte is in the
 //! prompt of every agent. Tests hold them against the readers and the answers.
 
+use flukedeploy_domain::repair::RepairAction;
 use serde_json::{Value, json};
 
 use crate::doors::requests::MAX_WAIT_SECONDS;
@@ -504,4 +505,72 @@ pub(super) fn history_output() -> Value {
             "deployments": {"type": "array", "items": summary(&briefly)},
         }),
     )
+}
+
+pub(super) fn nothing_input() -> Value {
+    input(&[], json!({}))
+}
+
+pub(super) fn diagnose_input() -> Value {
+    input(
+        &[],
+        json!({"quick": flag("Only disk, memory and Docker", false)}),
+    )
+}
+
+pub(super) fn repair_input() -> Value {
+    let actions = RepairAction::ALL.map(RepairAction::as_str);
+    input(
+        &["action"],
+        json!({
+            "action": {"type": "string", "enum": actions, "description": "What to repair"},
+            "dry_run": flag("Only tell what would be done", false),
+            "confirm": flag("Needed where the risk is high", false),
+        }),
+    )
+}
+
+/// What `deploy_status` answers, whose schema says the rest.
+pub(super) fn steer_output() -> Value {
+    output(
+        &["deployment_id", "status"],
+        json!({
+            "deployment_id": string(), "app_name": string(), "status": status(),
+            "phases": {"type": "object"}, "replicas": {"type": "object"},
+            "diagnosis": {"type": "object"},
+        }),
+    )
+}
+
+/// What `deploy_app` answers, whose schema says the rest.
+pub(super) fn act_output() -> Value {
+    output(
+        &["deployment_id", "status"],
+        json!({
+            "deployment_id": string(), "app_name": string(), "status": status(),
+            "poll_after_seconds": integer(), "diagnosis": {"type": "object"},
+        }),
+    )
+}
+
+/// Kept short: the text beside it says what it is.
+fn object_with(names: &[&str]) -> Value {
+    let properties = names.iter().map(|name| ((*name).to_owned(), json!({})));
+    json!({"type": "object", "properties": Value::Object(properties.collect())})
+}
+
+pub(super) fn health_output() -> Value {
+    object_with(&["status", "system", "docker", "flukedeploy", "issues"])
+}
+
+pub(super) fn diagnose_output() -> Value {
+    object_with(&["overall_status", "checks", "recommendations"])
+}
+
+pub(super) fn repair_output() -> Value {
+    object_with(&["status", "message", "logs"])
+}
+
+pub(super) fn heal_output() -> Value {
+    object_with(&["total", "successful", "failed", "results"])
 }

@@ -189,8 +189,9 @@ mod tests {
         };
         let reading = names(Tier::Extended);
         assert!(!reading.contains(&"deploy_app") && !reading.contains(&"deploy_rollback"));
-        assert_eq!(reading.len(), 6);
-        assert_eq!(names(Tier::Advanced).len(), 12);
+        assert_eq!(reading.len(), 8);
+        assert_eq!(names(Tier::Advanced).len(), 14);
+        assert_eq!(names(Tier::Admin).len(), 16);
     }
 
     #[test]

@@ -24,6 +24,10 @@ pub(super) enum ToolName {
     Scale,
     Restart,
     SetMode,
+    Health,
+    Diagnose,
+    Repair,
+    AutoHeal,
 }
 
 /// Hints for clients; all four are always given, since the defaults frighten.
@@ -194,7 +198,7 @@ pub(in crate::doors) const TOOLS: &[ToolSpec] = &[
         action: Action::SteerDeployment,
         hints: CHANGES,
         input: schemas::steer_input,
-        output: schemas::status_output,
+        output: schemas::steer_output,
     },
     ToolSpec {
         tool: ToolName::Approvals,
@@ -216,7 +220,7 @@ pub(in crate::doors) const TOOLS: &[ToolSpec] = &[
         action: Action::Scale,
         hints: SCALES,
         input: schemas::scale_input,
-        output: schemas::deploy_output,
+        output: schemas::act_output,
     },
     ToolSpec {
         tool: ToolName::Restart,
@@ -230,7 +234,7 @@ pub(in crate::doors) const TOOLS: &[ToolSpec] = &[
             ..SCALES
         },
         input: schemas::restart_input,
-        output: schemas::deploy_output,
+        output: schemas::act_output,
     },
     ToolSpec {
         tool: ToolName::SetMode,
@@ -242,7 +246,55 @@ pub(in crate::doors) const TOOLS: &[ToolSpec] = &[
         action: Action::StopStart,
         hints: CHANGES,
         input: schemas::set_mode_input,
-        output: schemas::deploy_output,
+        output: schemas::act_output,
+    },
+    ToolSpec {
+        tool: ToolName::Health,
+        name: "flukedeploy_health",
+        title: "Platform health",
+        description: "How platform, machine and Docker are, with issues: evidence, since when, the \
+                      repair that fits. Answers at once.",
+        action: Action::ViewSystem,
+        hints: READS,
+        input: schemas::nothing_input,
+        output: schemas::health_output,
+    },
+    ToolSpec {
+        tool: ToolName::Diagnose,
+        name: "flukedeploy_diagnose",
+        title: "Diagnose the platform",
+        description: "Checks machine, Docker, network and storage. Changes nothing.",
+        action: Action::ViewSystem,
+        hints: READS,
+        input: schemas::diagnose_input,
+        output: schemas::diagnose_output,
+    },
+    ToolSpec {
+        tool: ToolName::Repair,
+        name: "flukedeploy_repair",
+        title: "Repair the platform",
+        description: "Runs one repair; dry_run first tells what it would do. Spares volumes and \
+                      images that a rollback needs.",
+        action: Action::Repair,
+        hints: Hints {
+            open_world: false,
+            ..CHANGES
+        },
+        input: schemas::repair_input,
+        output: schemas::repair_output,
+    },
+    ToolSpec {
+        tool: ToolName::AutoHeal,
+        name: "flukedeploy_auto_heal",
+        title: "Run all safe repairs",
+        description: "Runs every automated repair of low risk.",
+        action: Action::Repair,
+        hints: Hints {
+            open_world: false,
+            ..CHANGES
+        },
+        input: schemas::nothing_input,
+        output: schemas::heal_output,
     },
 ];
 
@@ -250,8 +302,8 @@ pub(in crate::doors) const TOOLS: &[ToolSpec] = &[
 mod tests {
     use super::*;
 
-    /// 6,000 tokens at four bytes each, for the whole `tools/list` result.
-    const BUDGET_BYTES: usize = 24_000;
+    /// 7,000 tokens at four bytes each, for the whole `tools/list` result.
+    const BUDGET_BYTES: usize = 28_000;
 
     #[test]
     fn the_list_fits_its_budget() {

@@ -1,44 +1,26 @@
-//! `/health`: whether the platform works, with details for those who send a token.
+//! `/health` and `/diagnose`: whether the platform works, answered from what was seen last.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{Extensions, HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use flukedeploy_domain::access::{Action, Actor, Door, Resource, lacks};
+use flukedeploy_domain::access::{Action, Door, Resource, lacks};
 use flukedeploy_domain::timestamp;
-use flukedeploy_platform::views::SystemView;
-use flukedeploy_platform::{Platform, system};
-use serde::Serialize;
+use flukedeploy_platform::Platform;
+use flukedeploy_platform::health::{
+    self, ContainersView, DockerView, HealthStatus, IssueList, MachineView, ReportStatus,
+};
 use serde_json::{Value, json};
 
-use crate::doors::auth;
+use crate::doors::auth::{self, Caller};
 use crate::doors::problem::Problem;
+use crate::doors::query::Params;
 use crate::doors::state::AppState;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Health {
-    Healthy,
-    /// Apps are served, but something needs a look.
-    Degraded,
-    /// Nothing can be deployed.
-    Unhealthy,
-}
-
-impl Health {
-    fn of(view: &SystemView) -> Self {
-        match (view.engine_answers, view.problems.is_empty()) {
-            (false, _) => Self::Unhealthy,
-            (true, false) => Self::Degraded,
-            (true, true) => Self::Healthy,
-        }
-    }
-
-    fn status(self) -> StatusCode {
-        match self {
-            Self::Healthy | Self::Degraded => StatusCode::OK,
-            Self::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
-        }
+fn code_of(status: HealthStatus) -> StatusCode {
+    match status {
+        HealthStatus::Healthy | HealthStatus::Degraded => StatusCode::OK,
+        HealthStatus::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -53,94 +35,76 @@ pub(super) async fn show(
         None => auth::session_actor(&extensions),
     };
     // The one word is for everybody; what stands behind it only for those who may see it.
-    let view = system::system_view(px, &Actor::system()).await?;
-    let may_see =
-        actor.is_some_and(|actor| lacks(&actor, Action::ViewSystem, Resource::System).is_none());
-    let health = Health::of(&view);
-    let mut body = json!({
-        "status": health,
-        "version": view.version,
-        "timestamp": timestamp::to_wire(px.now()),
-    });
-    if let (true, Value::Object(body)) = (may_see, &mut body)
-        && let Value::Object(details) = details(&state, &view)
-    {
-        body.extend(details);
-    }
-    Ok((health.status(), Json(body)).into_response())
+    let allowed =
+        actor.filter(|actor| lacks(actor, Action::ViewSystem, Resource::System).is_none());
+    let Some(actor) = allowed else {
+        let status = health::status(px);
+        let body = json!({
+            "status": status, "version": px.config().version,
+            "timestamp": timestamp::to_wire(px.now()),
+        });
+        return Ok((code_of(status), Json(body)).into_response());
+    };
+    let mut health = health::health(px, &actor)?;
+    health.flukedeploy.websocket_clients = state.listeners.count() as u64;
+    Ok((code_of(health.status), Json(health)).into_response())
 }
 
-fn details(state: &AppState, view: &SystemView) -> Value {
-    let px: &Platform = &state.px;
-    let now = px.now();
-    let component = if view.engine_answers {
-        "services"
-    } else {
-        "docker_swarm"
-    };
-    let severity = if view.engine_answers {
-        "warning"
-    } else {
-        "critical"
-    };
-    let issues: Vec<_> = view
-        .problems
-        .iter()
-        .map(|problem| {
-            json!({
-                "severity": severity, "component": component, "message": problem,
-                "timestamp": timestamp::to_wire(now),
-            })
-        })
-        .collect();
-    json!({
-        "uptime_seconds": (now - view.started_at).whole_seconds(),
-        "docker": {
-            "engine_answers": view.engine_answers,
-            "engine_version": view.engine_version,
-            "api_version": view.engine_api_version,
-            "nodes_count": view.nodes,
-        },
-        "flukedeploy": {
-            "instance": view.instance,
-            "apps_deployed": view.apps,
-            "root_domain": px.config().root_domain,
-            "deployments_active": view.deployments_active,
-            "websocket_clients": state.listeners.count(),
-            "ingresses": view.ingresses,
-        },
-        "issues": issues,
-    })
+pub(super) async fn system(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+) -> Result<Json<MachineView>, Problem> {
+    Ok(Json(health::system(&px, &actor)?))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+pub(super) async fn docker(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+) -> Result<Json<DockerView>, Problem> {
+    Ok(Json(health::docker(&px, &actor)?))
+}
 
-    fn view(engine_answers: bool, problems: &[&str]) -> SystemView {
-        SystemView {
-            version: "0.0.0".to_owned(),
-            instance: "test".to_owned(),
-            engine_answers,
-            engine_version: None,
-            engine_api_version: None,
-            nodes: 1,
-            ingresses: 1,
-            apps: 0,
-            deployments_active: 0,
-            started_at: time::OffsetDateTime::UNIX_EPOCH,
-            problems: problems.iter().map(|&problem| problem.to_owned()).collect(),
-        }
-    }
+pub(super) async fn issues(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+) -> Result<Json<IssueList>, Problem> {
+    Ok(Json(health::issues(&px, &actor)?))
+}
 
-    #[test]
-    fn only_a_silent_engine_makes_it_unhealthy() {
-        assert_eq!(Health::of(&view(true, &[])).status(), 200);
-        let no_ingress = Health::of(&view(true, &["no ingress"]));
-        assert_eq!(
-            (no_ingress, no_ingress.status().as_u16()),
-            (Health::Degraded, 200)
-        );
-        assert_eq!(Health::of(&view(false, &["gone"])).status(), 503);
-    }
+pub(super) async fn containers(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+    mut params: Params,
+) -> Result<Json<ContainersView>, Problem> {
+    let detailed = params.text("detailed").as_deref() != Some("false");
+    let refresh = params.text("refresh").as_deref() == Some("true");
+    params.finish()?;
+    Ok(Json(
+        health::containers(&px, &actor, detailed, refresh).await?,
+    ))
+}
+
+pub(super) async fn diagnose(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+) -> Result<Response, Problem> {
+    let report = health::diagnose(&px, &actor, false)?;
+    let code = match report.overall_status {
+        ReportStatus::Pass | ReportStatus::Warning => StatusCode::OK,
+        ReportStatus::Fail => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Ok((code, Json(report)).into_response())
+}
+
+/// Anything but a pass is a failure here.
+pub(super) async fn diagnose_quick(
+    State(px): State<Platform>,
+    Caller(actor): Caller,
+) -> Result<Json<Value>, Problem> {
+    let report = health::diagnose(&px, &actor, true)?;
+    let status = match report.overall_status {
+        ReportStatus::Pass => ReportStatus::Pass,
+        ReportStatus::Warning | ReportStatus::Fail => ReportStatus::Fail,
+    };
+    Ok(Json(json!({"status": status, "checks": report.checks})))
 }

@@ -16,12 +16,13 @@ mod own_secrets;
 mod path;
 mod people;
 mod projects;
+mod repair;
 mod routes;
 mod system;
 mod tokens;
 mod uploads;
 mod webhooks;
 
-#[cfg(test)]
-pub(crate) use routes::GUARDED;
 pub use routes::rest_router;
+#[cfg(test)]
+pub(crate) use routes::{GUARDED, INSPECTION};

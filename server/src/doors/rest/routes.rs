@@ -11,7 +11,8 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
     account, approvals, apps, audit, credentials, deployments, environments, flukebase, grants,
-    health, log_forwarders, logs, own_secrets, people, projects, system, tokens, uploads, webhooks,
+    health, log_forwarders, logs, own_secrets, people, projects, repair, system, tokens, uploads,
+    webhooks,
 };
 use crate::doors::auth::{Gate, require};
 use crate::doors::body::limit_declared;
@@ -19,7 +20,7 @@ use crate::doors::problem::Problem;
 use crate::doors::state::AppState;
 use crate::doors::stream;
 
-/// Everything under `/api`: `/api/v1`, and the health part once more under `/api/v2`, where
+/// Everything under `/api`: `/api/v1`, and health, diagnosis and repairs once more under `/api/v2`, where
 /// older monitoring tools look for it.
 pub fn rest_router(state: AppState) -> Router {
     let gate = Gate {
@@ -29,12 +30,15 @@ pub fn rest_router(state: AppState) -> Router {
     };
     let port = stream::port_of(&state.px.config().public_url);
     let stream = stream::route(state.clone(), port);
+    let inspection = inspection()
+        .route_layer(from_fn_with_state(gate.clone(), require))
+        .merge(without_token());
     let v1 = with_token()
         .route_layer(from_fn_with_state(gate, require))
-        .merge(without_token());
+        .merge(inspection.clone());
     Router::new()
         .nest("/api/v1", v1)
-        .nest("/api/v2", without_token())
+        .nest("/api/v2", inspection)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(state)
         .route("/api/v1/stream", stream)
@@ -55,17 +59,18 @@ pub fn rest_router(state: AppState) -> Router {
 /// The routes behind a token, and their list, which tests walk: a route without a rule in the
 /// matrix of rights fails them.
 macro_rules! routes {
-    ($($method:ident $path:literal => $handler:expr,)+) => {
-        fn with_token() -> Router<AppState> {
+    ($name:ident $list:ident: $($method:ident $path:literal => $handler:expr,)+) => {
+        fn $name() -> Router<AppState> {
             Router::new()$(.route($path, axum::routing::$method($handler)))+
         }
 
         #[cfg(test)]
-        pub(crate) const GUARDED: &[(&str, &str)] = &[$((stringify!($method), $path)),+];
+        pub(crate) const $list: &[(&str, &str)] = &[$((stringify!($method), $path)),+];
     };
 }
 
 routes! {
+    with_token GUARDED:
     post "/deployments" => deployments::create,
     get "/deployments" => deployments::recent,
     get "/deployments/active" => deployments::active,
@@ -163,6 +168,19 @@ routes! {
     get "/flukebase" => flukebase::show,
     put "/flukebase" => flukebase::put,
     get "/system" => system::show,
+}
+
+routes! {
+    inspection INSPECTION:
+    get "/health/system" => health::system,
+    get "/health/docker" => health::docker,
+    get "/health/issues" => health::issues,
+    get "/health/containers" => health::containers,
+    post "/diagnose" => health::diagnose,
+    get "/diagnose/quick" => health::diagnose_quick,
+    get "/repair/actions" => repair::actions,
+    post "/repair" => repair::repair,
+    post "/repair/auto" => repair::heal,
 }
 
 /// Says more to those who send a token.

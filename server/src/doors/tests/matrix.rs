@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::mcp::tool;
 use super::{ADMIN, Answer, House};
 use crate::doors::mcp::TOOLS;
-use crate::doors::rest::GUARDED;
+use crate::doors::rest::{GUARDED, INSPECTION};
 
 /// Who may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +106,14 @@ fn rule_of(method: &str, path: &str) -> Option<(Rule, Value)> {
             json!({"secret_env_vars": {"A": "hunter2"}}),
         ),
         ("get", "/system") => (Instance(Tier::Extended), empty),
+        (
+            "get",
+            "/health/system" | "/health/docker" | "/health/issues" | "/health/containers"
+            | "/diagnose/quick",
+        )
+        | ("post", "/diagnose") => (Instance(Tier::Extended), empty),
+        ("get", "/repair/actions") | ("post", "/repair/auto") => (ADMINISTRATOR, empty),
+        ("post", "/repair") => (ADMINISTRATOR, json!({"action": "push_routes"})),
         ("get" | "post", "/tokens") => (Changer, json!({"name": "more"})),
         ("delete", "/tokens/{id}") | ("post", "/tokens/{id}/rotate") => (Changer, empty),
         ("get", "/grants") => (Instance(Tier::Advanced), empty),
@@ -179,6 +187,9 @@ fn rule_of_tool(name: &str) -> Option<(Rule, Value)> {
         "deploy_control" => (DEPLOYER, json!({"deployment_id": "ID", "action": "abort"})),
         "flukedeploy_scale" => (DEPLOYER, json!({"app_name": "shop", "replicas": 2})),
         "flukedeploy_restart" => (DEPLOYER, json!({"app_name": "shop"})),
+        "flukedeploy_health" | "flukedeploy_diagnose" => (Instance(Tier::Extended), json!({})),
+        "flukedeploy_repair" => (ADMINISTRATOR, json!({"action": "push_routes"})),
+        "flukedeploy_auto_heal" => (ADMINISTRATOR, json!({})),
         "flukedeploy_set_mode" => (DEPLOYER, json!({"app_name": "shop", "mode": "stopped"})),
         _ => return None,
     })
@@ -463,7 +474,7 @@ fn looks_hidden(answer: &Answer) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_address_is_open_to_those_it_is_for_and_to_nobody_else() {
     let mut asked = 0;
-    for (method, path) in GUARDED {
+    for (method, path) in GUARDED.iter().chain(INSPECTION) {
         let Some((rule, body)) = rule_of(method, path) else {
             panic!("{method} {path} has no rule: who may use it?");
         };

@@ -68,9 +68,9 @@ async fn every_era_is_served() {
         );
         let list = ask(&house, ADMIN, era, "tools/list", json!({})).await;
         let tools = list.body["result"]["tools"].as_array().unwrap();
-        assert_eq!(tools.len(), 12, "{era}");
+        assert_eq!(tools.len(), 16, "{era}");
         assert!(
-            list.body.to_string().len() <= 24_000,
+            list.body.to_string().len() <= 28_000,
             "{}",
             list.body.to_string().len()
         );

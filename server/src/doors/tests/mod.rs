@@ -90,6 +90,8 @@ impl House {
             log_receivers: Arc::new(flukedeploy_platform::ports::Absent),
             identity_provider: Arc::new(flukedeploy_platform::ports::Absent),
             flukebase: Arc::new(flukedeploy_platform::ports::Absent),
+            machine: Arc::new(flukedeploy_platform::ports::Absent),
+            upkeep: Arc::new(flukedeploy_platform::ports::Absent),
             clock: Arc::new(SystemClock),
         };
         fit(&mut config, &mut ports);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::ServiceExt as _;
 
-use super::{ADMIN, House};
+use super::{ADMIN, Answer, House};
 use crate::doors::body::MAX_BODY_BYTES;
 
 #[tokio::test]
@@ -631,5 +631,204 @@ async fn logs_are_paged_grouped_counted_and_exported() {
         let text = std::str::from_utf8(&text).unwrap();
         assert_eq!(text.lines().count(), 6, "{text}");
         assert!(text.lines().all(|line| line.starts_with(begins)), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn health_and_diagnosis_have_the_shapes_of_the_contract_under_both_prefixes() {
+    let house = House::new().await;
+    flukedeploy_platform::health::look(&house.px).await;
+    for prefix in ["/api/v1", "/api/v2"] {
+        let get = async |path: &str| house.call("GET", &format!("{prefix}{path}"), None).await;
+        let has = |answer: &Answer, at: &str, names: &[&str]| {
+            let found = answer.body.pointer(at).unwrap();
+            for name in names {
+                assert!(found.get(*name).is_some(), "{name}: {answer:?}");
+            }
+        };
+        let health = get("/health").await;
+        assert_eq!(health.status, 503);
+        has(
+            &health,
+            "",
+            &["status", "uptime_seconds", "timestamp", "version", "issues"],
+        );
+        has(
+            &health,
+            "/system",
+            &[
+                "cpu_usage_percent",
+                "memory_used_percent",
+                "memory_used_mb",
+                "memory_total_mb",
+                "disk_used_percent",
+                "disk_used_gb",
+                "disk_total_gb",
+                "load_average",
+            ],
+        );
+        has(
+            &health,
+            "/docker",
+            &[
+                "swarm_healthy",
+                "manager_node",
+                "services_count",
+                "containers_running",
+                "networks_count",
+            ],
+        );
+        has(
+            &health,
+            "/flukedeploy",
+            &[
+                "apps_deployed",
+                "root_domain",
+                "deployments_active",
+                "websocket_clients",
+                "log_buffer_size",
+            ],
+        );
+        let issues = get("/health/issues").await;
+        has(&issues, "", &["total", "critical", "warnings"]);
+        has(
+            &issues,
+            "/issues/0",
+            &[
+                "id",
+                "kind",
+                "severity",
+                "component",
+                "message",
+                "timestamp",
+                "first_seen",
+                "last_seen",
+                "evidence",
+                "suggested_action",
+            ],
+        );
+        let system = get("/health/system").await;
+        has(
+            &system,
+            "/memory",
+            &["total_mb", "used_mb", "free_mb", "usage_percent"],
+        );
+        has(
+            &system,
+            "/disk",
+            &["total_gb", "used_gb", "free_gb", "usage_percent"],
+        );
+        has(&system, "/cpu", &["usage_percent", "cores", "load_average"]);
+        let docker = get("/health/docker").await;
+        has(
+            &docker,
+            "/swarm",
+            &["initialized", "manager", "node_id", "node_hostname"],
+        );
+        has(
+            &docker,
+            "/services",
+            &["total", "running", "failed", "list"],
+        );
+        has(&docker, "/containers", &["total", "running", "exited"]);
+        has(&docker, "/networks", &["total", "overlay"]);
+        let containers = get("/health/containers?detailed=false").await;
+        has(
+            &containers,
+            "",
+            &[
+                "total",
+                "healthy",
+                "unhealthy",
+                "starting",
+                "containers",
+                "cached",
+                "cache_age_seconds",
+            ],
+        );
+
+        let diagnosed = house
+            .call("POST", &format!("{prefix}/diagnose"), None)
+            .await;
+        assert_eq!(
+            (diagnosed.status.as_u16(), &diagnosed.body["overall_status"]),
+            (503, &json!("fail"))
+        );
+        let names: Vec<&str> = diagnosed.body["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|check| check["name"].as_str().unwrap())
+            .collect();
+        for name in [
+            "disk_space",
+            "memory",
+            "docker_running",
+            "docker_swarm",
+            "services_health",
+            "container_resources",
+            "ports",
+            "dns_resolution",
+            "network_connectivity",
+            "volumes",
+            "log_rotation",
+            "environment_variables",
+        ] {
+            assert!(names.contains(&name), "{name}: {names:?}");
+        }
+        has(
+            &diagnosed,
+            "/summary",
+            &["total", "passed", "warnings", "failed"],
+        );
+        let quick = get("/diagnose/quick").await;
+        assert_eq!(
+            (quick.status.as_u16(), &quick.body["status"]),
+            (200, &json!("fail"))
+        );
+        assert_eq!(quick.body["checks"].as_array().unwrap().len(), 4);
+
+        let repair = async |body: Value| {
+            house
+                .call("POST", &format!("{prefix}/repair"), Some(&body))
+                .await
+        };
+        let actions = get("/repair/actions").await;
+        has(
+            &actions,
+            "/actions/0",
+            &["action", "description", "automated", "risk_level"],
+        );
+        let unknown = repair(json!({"action": "rebuild_moon"})).await;
+        assert_eq!(
+            (unknown.status.as_u16(), &unknown.body["error"]),
+            (404, &json!("Unknown repair action"))
+        );
+        let risky = repair(json!({"action": "remove_orphaned_services"})).await;
+        assert_eq!(risky.status, 400);
+        assert_eq!(
+            risky.body["error"],
+            "Confirmation required for high-risk action"
+        );
+        assert_eq!(risky.body["action"]["risk_level"], "high");
+        let done = repair(json!({"action": "clean_logs"})).await;
+        has(&done, "", &["action", "status", "message", "logs"]);
+        let healed = house
+            .call("POST", &format!("{prefix}/repair/auto"), None)
+            .await;
+        has(&healed, "", &["total", "successful", "failed", "results"]);
+        let nobody = house
+            .send(
+                Request::get(format!("{prefix}/health/issues"))
+                    .body(Body::empty())
+                    .unwrap(),
+            )
+            .await;
+        assert_eq!(nobody.problem(401), "unauthorized");
+        let reader = house.token(Tier::Advanced).await;
+        let refused = house
+            .call_as(&reader, "POST", &format!("{prefix}/repair/auto"), None)
+            .await;
+        assert_eq!(refused.problem(403), "forbidden");
     }
 }
