@@ -122,6 +122,19 @@ test('all assets together are light', async () => {
   });
 });
 
+test('no script can read a cookie that lets somebody in', async () => {
+  await withPage(browser, { name: 'cookies', baseURL: instance.url }, async (page) => {
+    await signIn(page);
+    const session = (await page.context().cookies()).filter((cookie) => /^(__Host-)?flukedeploy_(?!theme)/.test(cookie.name));
+    assert.ok(session.length >= 1, 'there is no session');
+    const readable = await page.evaluate(() => document.cookie);
+    for (const cookie of session) {
+      assert.ok(cookie.httpOnly, cookie.name);
+      assert.ok(!readable.includes(cookie.value), `${cookie.name} can be read`);
+    }
+  });
+});
+
 test('a form on a foreign page is refused', async () => {
   const evil = createServer((_, response) => {
     response.setHeader('content-type', 'text/html');

@@ -8,6 +8,7 @@ pub mod doors;
 mod files;
 mod http_client;
 mod ingress_link;
+mod listening;
 mod log_receivers;
 mod machine;
 mod outgoing;

@@ -357,6 +357,7 @@ async fn a_secret_is_at_rest_nowhere_and_at_no_door() -> Result<()> {
     );
     let before = keys(&yard.bed)?;
     yard.bed.instance.stop().await?;
+    expect_tampering_found(&yard.bed).await?;
     let rotated = yard.bed.instance.command("secrets")?.arg("rotate").output();
     let rotated = rotated.await?;
     let said = String::from_utf8_lossy(&rotated.stdout).into_owned();
@@ -387,4 +388,52 @@ async fn a_secret_is_at_rest_nowhere_and_at_no_door() -> Result<()> {
     );
     expect_kept(&yard, &canaries, &facts).await?;
     yard.finish().await
+}
+
+/// Edits one row of a copy of the database behind the back of everybody, as somebody on the machine could.
+async fn expect_tampering_found(bed: &Bed) -> Result<()> {
+    const EDIT: &str = "import sqlite3, sys\n\
+        db = sqlite3.connect(sys.argv[1])\n\
+        db.execute('DROP TRIGGER audit_entries_never_change')\n\
+        db.execute(\"UPDATE audit_entries SET entry = replace(entry, 'created', 'Created') WHERE sequence = 2\")\n\
+        assert db.total_changes == 1\n\
+        db.commit()\n";
+    let copy = bed
+        .instance
+        .data_dir()
+        .with_file_name("copy-to-tamper-with");
+    std::fs::create_dir_all(&copy)?;
+    for file in std::fs::read_dir(bed.instance.data_dir())? {
+        let file = file?;
+        if file.file_type()?.is_file() {
+            std::fs::copy(file.path(), copy.join(file.file_name()))?;
+        }
+    }
+    let python = std::env::var("FLUKEDEPLOY_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let edited = tokio::process::Command::new(python)
+        .args(["-c", EDIT])
+        .arg(copy.join("control.db"))
+        .output()
+        .await?;
+    ensure!(
+        edited.status.success(),
+        "{}",
+        String::from_utf8_lossy(&edited.stderr)
+    );
+    let verified = bed
+        .instance
+        .command("audit")?
+        .arg("verify")
+        .arg("--data-dir")
+        .arg(&copy)
+        .output()
+        .await?;
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    ensure!(
+        verified.status.code() == Some(2) && said.contains("tampered with: entry 2"),
+        "{said}{}",
+        String::from_utf8_lossy(&verified.stderr)
+    );
+    std::fs::remove_dir_all(&copy)?;
+    Ok(())
 }

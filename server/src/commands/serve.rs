@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::serve::ListenerExt as _;
 use flukedeploy_app::{DashboardSettings, accept_session, dashboard_router};
 use flukedeploy_engine::{EngineConfig, SwarmEngine};
 use flukedeploy_flukebase::FlukebaseClient;
@@ -27,6 +26,7 @@ use crate::config::Config;
 use crate::doors;
 use crate::files;
 use crate::ingress_link::IngressLink;
+use crate::listening::{self, Patience};
 use crate::machine::LocalMachine;
 use crate::outgoing::Network;
 use crate::scanner::Scanner;
@@ -189,17 +189,12 @@ fn spawn_server(
     px: &Platform,
 ) -> tokio::task::JoinHandle<std::io::Result<()>> {
     let stopping = px.stopping().clone();
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    tokio::spawn(async move {
-        axum::serve(
-            listener,
-            router.into_make_service_with_connect_info::<SocketAddr>(),
-        )
-        .with_graceful_shutdown(stopping.cancelled_owned())
-        .await
-    })
+    tokio::spawn(listening::serve(
+        listener,
+        router,
+        Patience::default(),
+        stopping,
+    ))
 }
 
 async fn wait_for_end(

@@ -9,6 +9,7 @@ use flukedeploy_domain::deployment::{
     Deployment, DeploymentId, DeploymentSummary, PhaseName, Queue, State, Status,
 };
 use flukedeploy_domain::diagnosis::Cause;
+use flukedeploy_domain::job::JobKind;
 use flukedeploy_platform::approvals::{self, ApprovalEntry};
 use flukedeploy_platform::deployments::{
     self, Everyday, Rollback, RollbackTarget, What, plan_deploy,
@@ -22,6 +23,7 @@ use flukedeploy_platform::{Error, apps, grants};
 use time::Duration;
 
 use crate::bench::{Life, World, deploy_of, diagnosis, name, production, service, settings, until};
+use crate::preparing::{started, with_jobs};
 use crate::rights::{grant, person};
 use crate::tap::Counting;
 
@@ -220,6 +222,42 @@ fn a_rejected_one_ends_with_the_reason_and_has_changed_nothing() {
     assert_eq!(found.message, "person bob rejected it: seen");
     life.assert_serves("shop", 1);
     assert_eq!(world.swarm.services(), [service("shop", 1)]);
+    world.assert_sound();
+}
+
+/// What may change data does not run unseen.
+#[test]
+fn the_release_command_waits_for_the_answer() {
+    let world = World::new();
+    let life = world.boot();
+    let jobs = [(JobKind::Test, "true"), (JobKind::Release, "true")];
+    life.create_app("shop", with_jobs(&jobs));
+    life.ship("shop", "shop:v1");
+    let bob = maintainer(&life, "bob");
+    rules(&life, Allow, Approve);
+    let agent = token_of(&life, &Actor::system(), Tier::Advanced);
+    let before = started(&life).len();
+    let since = || {
+        let names = started(&life).split_off(before);
+        let kind = |name: &String| {
+            let (_, rest) = name.split_once("-job-").unwrap();
+            rest.split('-').next().unwrap().to_owned()
+        };
+        names.iter().map(kind).collect::<Vec<_>>()
+    };
+
+    let id = ask(&life, &agent, "shop:v2");
+    let approval = question(&life, &id);
+    assert_eq!(approval.plan.jobs.len(), 2, "{:?}", approval.plan.jobs);
+    assert_eq!(since(), ["test"]);
+    decide(&life, &bob, &approval, false).unwrap();
+    life.end(&id);
+    assert_eq!(since(), ["test"]);
+
+    let id = ask(&life, &agent, "shop:v3");
+    decide(&life, &bob, &question(&life, &id), true).unwrap();
+    assert_eq!(life.end(&id).state, State::Success);
+    assert_eq!(since(), ["test", "test", "release"]);
     world.assert_sound();
 }
 

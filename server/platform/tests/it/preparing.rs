@@ -32,7 +32,7 @@ fn build_of(build: BuildSource) -> Deploy {
     }
 }
 
-fn with_jobs(jobs: &[(JobKind, &str)]) -> Settings {
+pub(crate) fn with_jobs(jobs: &[(JobKind, &str)]) -> Settings {
     let mut settings = settings(1);
     for (kind, program) in jobs {
         let job = Some(JobSettings {
@@ -58,7 +58,7 @@ const ALL: [(JobKind, &str); 4] = [
 ];
 
 /// What kinds of jobs were started, in order, with repetitions.
-fn started(life: &Life<'_>) -> Vec<String> {
+pub(crate) fn started(life: &Life<'_>) -> Vec<String> {
     life.world
         .swarm
         .trail()
