@@ -74,7 +74,7 @@ async fn a_canary_gets_its_share_and_no_more_however_often_the_table_changes() {
 #[tokio::test]
 async fn a_canary_does_not_answer_for_a_release_that_cannot() {
     let under_test = Backend::named("canary").await;
-    let dead = closed_port().await;
+    let dead = closed_port();
     let ingress = start();
     for (version, stable) in [(1, &[dead][..]), (2, &[])] {
         ingress
@@ -99,7 +99,7 @@ async fn a_canary_does_not_answer_for_a_release_that_cannot() {
 #[tokio::test]
 async fn a_broken_canary_costs_no_request() {
     let stable = Backend::named("stable").await;
-    let dead = closed_port().await;
+    let dead = closed_port();
     let ingress = start();
     ingress
         .apply(&canary(1, &[stable.address], &[dead]))

@@ -15,7 +15,7 @@ async fn linked() -> (Ingress, Control, ControlLink) {
     let mut config = config();
     // The first does not answer: the second is tried in turn.
     config.control_urls = vec![
-        format!("ws://{}/ingress", closed_port().await),
+        format!("ws://{}/ingress", closed_port()),
         control.url.clone(),
     ];
     let ingress = Ingress::start(config).unwrap();
@@ -239,7 +239,7 @@ async fn probes_tell_what_they_saw() {
     })
     .await;
     let rude = Backend::raw(|stream, _| async move { drop(stream) }).await;
-    let closed = closed_port().await;
+    let closed = closed_port();
     let http = |path: &str, expect_status| HealthProbe::Http {
         path: path.into(),
         expect_status,
@@ -397,7 +397,7 @@ async fn traffic_is_reported_while_there_is_some() {
         })
     })
     .await;
-    let dead = closed_port().await;
+    let dead = closed_port();
     let (ingress, _control, mut link) = linked().await;
     link.apply(snapshot(1, &[("r1", 1, &[backend.address])]))
         .await;

@@ -156,7 +156,7 @@ async fn a_switch_of_protocols_waits_like_any_other_request() {
 
 #[tokio::test]
 async fn what_was_held_has_all_its_tries_left() {
-    let (dead, backend) = (closed_port().await, Backend::named("one").await);
+    let (dead, backend) = (closed_port(), Backend::named("one").await);
     let mut config = config();
     config.limits.retry_window = Duration::from_secs(10);
     let ingress = Ingress::start(config).unwrap();

@@ -16,7 +16,7 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 #[tokio::test]
 async fn refused_endpoints_cost_no_request() {
     let backend = Backend::named("alive").await;
-    let (dead, deader) = (closed_port().await, closed_port().await);
+    let (dead, deader) = (closed_port(), closed_port());
     let ingress = start();
     let upstreams: &[(&str, u32, &[_])] =
         &[("r1", 1, &[dead, backend.address]), ("r2", 1, &[deader])];
@@ -30,7 +30,7 @@ async fn refused_endpoints_cost_no_request() {
 
 #[tokio::test]
 async fn an_app_that_accepts_no_connections_gets_503() {
-    let dead = closed_port().await;
+    let dead = closed_port();
     let ingress = start();
     ingress.apply(&snapshot(1, &[("r1", 1, &[dead])])).unwrap();
     let answer = get(ingress.local_addr()).await;
@@ -41,7 +41,7 @@ async fn an_app_that_accepts_no_connections_gets_503() {
 
 #[tokio::test]
 async fn a_request_waits_for_the_replacement() {
-    let dead = closed_port().await;
+    let dead = closed_port();
     let backend = Backend::named("replacement").await;
     let mut config = config();
     config.limits.retry_window = Duration::from_secs(15);
@@ -62,7 +62,7 @@ async fn a_request_waits_for_the_replacement() {
 async fn dns_knows_replicas_that_the_snapshot_does_not() {
     // The service's name is one that every resolver knows, and its port the living backend's.
     let backend = Backend::named("found").await;
-    let dead = closed_port().await;
+    let dead = closed_port();
     let mut snapshot = snapshot(1, &[("localhost", 1, &[dead])]);
     snapshot.routes[0].upstreams[0].port = backend.address.port();
     let ingress = start();

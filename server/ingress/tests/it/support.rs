@@ -109,10 +109,14 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, ask: impl F
     within(what, asking).await;
 }
 
-/// An address where nothing listens.
-pub(crate) async fn closed_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
+/// An address where nothing listens, as long as the tests run: a port that is given back can be the
+/// next one of a test beside this.
+pub(crate) fn closed_port() -> SocketAddr {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    std::mem::forget(socket);
+    address
 }
 
 /// A server with its own connections, all of which end when it is dropped.

@@ -238,7 +238,7 @@ async fn the_next_batch_waits_until_the_last_was_taken() {
 #[tokio::test]
 async fn the_reason_is_told_where_the_ingress_could_not_serve() {
     let (ingress, _control, mut link) = linked_with(config()).await;
-    let dead = [closed_port().await, closed_port().await];
+    let dead = [closed_port(), closed_port()];
     let route = json!({ "access": {} });
     link.apply(snapshot_with(1, route.clone(), &[upstream("r1", 1, &dead)]))
         .await;
