@@ -155,8 +155,8 @@ async fn an_engine_that_is_away_while_a_release_starts() -> Result<()> {
         "the engine is seen again",
         Duration::from_secs(30),
         || async {
-            let health = bed.api.get("/health").await?;
-            Ok((health.body["status"] == "healthy").then_some(()))
+            let system = bed.api.get("/system").await?;
+            Ok((system.body["engine_answers"] == true).then_some(()))
         },
     )
     .await?;
