@@ -44,8 +44,10 @@ pub(crate) fn approval(entry: &ApprovalEntry, now: OffsetDateTime) -> impl IntoV
 }
 
 fn way(from: Option<ReleaseNo>, to: Option<ReleaseNo>) -> String {
-    let name = |number: Option<ReleaseNo>| number.map_or("none".to_owned(), |n| n.to_string());
-    format!("{} → {}", name(from), name(to))
+    let name = |number: Option<ReleaseNo>, none: &str| {
+        number.map_or_else(|| none.to_owned(), |number| number.to_string())
+    };
+    format!("{} → {}", name(from, "none"), name(to, "a new one"))
 }
 
 fn ends(one: &ApprovalView, now: OffsetDateTime) -> impl IntoView + use<> {

@@ -144,7 +144,10 @@ async fn a_clean_image_passes_strict_with_every_check_there_is() -> Result<()> {
     let key = Key::new().await?;
     key.sign(&registry, &exact).await?;
     settings["checks"] = json!({"signature_key": key.public()?});
-    settings["secret_env_vars"] = json!({"SEASON": "leaves-of-autumn-17"});
+    settings["secret_env_vars"] = json!([
+        {"key": "SEASON", "value": "leaves-of-autumn-17"},
+        {"key": "LEAF", "value": "red-leaves-of-autumn-18", "delivery": "file"},
+    ]);
     looker.app("signed", settings).await?;
     // A second time, when there is a release to compare with.
     for _ in 0..2 {

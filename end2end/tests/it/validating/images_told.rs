@@ -95,6 +95,22 @@ pub(super) async fn about_images(looker: &mut Looker) -> Result<()> {
         .finds("images", Some(&foreign), ("architecture", Fail), &words)
         .await?;
 
+    let mut settings = careful();
+    settings["secret_env_vars"] =
+        json!([{"key": "LEAF", "value": "red-leaves-of-autumn-18", "delivery": "file"}]);
+    looker.app("filed", settings).await?;
+    let named = image(
+        looker,
+        but("User", json!("somebody")),
+        &["CMD [\"/program\"]"],
+    )
+    .await?;
+    let words = "a name and no number, so these files would be root's alone: LEAF";
+    looker
+        .finds("filed", Some(&named), ("secret_files", Warning), words)
+        .await?;
+    images::remove(&docker, &named).await?;
+
     let (repository, _) = clean.split_once(':').context("a tag")?;
     for (tag, words) in [
         ("latest", "'latest' is moved on"),

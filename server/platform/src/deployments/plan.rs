@@ -202,7 +202,11 @@ pub(crate) async fn approval_plan(
         strategy: deployment.strategy,
         replicas: settings.replicas,
         from_release: environment.active_release,
-        release: deployment.release,
+        // A new one gets its number once all else is well.
+        release: match deployment.source {
+            Source::Release { number, .. } => Some(number),
+            _ => None,
+        },
         mode: environment.mode,
         settings_version: environment.settings_version,
         changes: base.changes,

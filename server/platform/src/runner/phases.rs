@@ -237,8 +237,8 @@ async fn standing_by(px: &Platform, deployment: &Deployment) -> Result<Option<Re
     Ok(Some(release).filter(|_| is_warm))
 }
 
-/// Checks the release, gives it its number, asks whoever has to be asked, and runs its release command:
-/// that may change what the app keeps, so it comes after the last word.
+/// Checks the release, asks whoever has to be asked, runs its release command, which may change what the
+/// app keeps and so comes after the last word, and gives it its number.
 async fn pre_deploy(px: &Platform, deployment: &mut Deployment) -> Result<(), Stop> {
     let phase = PhaseName::PreDeploy;
     if !deployment.source.makes_release() {
@@ -249,25 +249,10 @@ async fn pre_deploy(px: &Platform, deployment: &mut Deployment) -> Result<(), St
     };
     match approval::asked(px, deployment).await? {
         Some(approval) => approval::answered(px, deployment, &approval).await?,
-        None => check_and_ask(px, deployment, image).await?,
+        None => check_and_ask(px, deployment, &image).await?,
     }
     if deployment.source.is_new() {
         jobs::run(px, deployment, JobKind::Release).await?;
-    }
-    Ok(())
-}
-
-async fn check_and_ask(
-    px: &Platform,
-    deployment: &mut Deployment,
-    image: PinnedImage,
-) -> Result<(), Stop> {
-    let phase = PhaseName::PreDeploy;
-    borrow(px, deployment).await;
-    // The text of a Dockerfile is not kept yet.
-    validation::run(px, deployment, &image).await?;
-    if deployment.source.is_new() {
-        jobs::run(px, deployment, JobKind::Test).await?;
     }
     if deployment.release.is_none() {
         let new = NewRelease {
@@ -286,6 +271,20 @@ async fn check_and_ask(
             .await
             .map_err(|error| internal(phase, &error))?;
         deployment.release = Some(release.number);
+    }
+    saved(px, deployment).await
+}
+
+async fn check_and_ask(
+    px: &Platform,
+    deployment: &mut Deployment,
+    image: &PinnedImage,
+) -> Result<(), Stop> {
+    borrow(px, deployment).await;
+    // The text of a Dockerfile is not kept yet.
+    validation::run(px, deployment, image).await?;
+    if deployment.source.is_new() {
+        jobs::run(px, deployment, JobKind::Test).await?;
     }
     saved(px, deployment).await?;
     approval::ask(px, deployment).await
