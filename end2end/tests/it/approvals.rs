@@ -113,7 +113,7 @@ async fn an_agent_waits_for_a_persons_word_and_no_request_fails() -> Result<()> 
     bed.instance.restart().await?;
     let person = Person::signed_in(&bed).await?;
     let page = person.page("/approvals").await?;
-    for part in ["Waiting for approval", "faster", "1 → 2"] {
+    for part in ["Waiting for approval", "faster", "1 → a new one"] {
         ensure!(page.contains(part), "the inbox lacks {part}: {page}");
     }
     let address = format!("{}/mcp", bed.instance.url());
