@@ -188,7 +188,7 @@ fn invite_form(desk: &Desk) -> impl IntoView + use<> {
                 {Field::new(typed, "name", "Name").optional().hint("Signs in with it; left empty, the person chooses.").view()}
                 {Field::new(typed, "display_name", "Name to show").optional().hint("As others see it.").view()}
             </div>
-            {tick_box("is_administrator", "May do everything", Some("People, tokens, credentials and the audit trail included. Otherwise: read everything, change nothing."), is_administrator)}
+            {tick_box("is_administrator", "May do everything", Some("People, tokens, credentials and the audit trail included. Otherwise nothing, before something is granted."), is_administrator)}
             {select(typed, "expires_in_hours", "The link works for", None, ages, "72")}
             <div class="form-end"><button class="button button-primary">"Make the link"</button></div>
         </form>
