@@ -180,7 +180,9 @@ mod tests {
         }
     }
 
-    async fn listen() -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
+    async fn listen(
+        patience: Patience,
+    ) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
         let who = |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.ip().to_string() };
         let router = Router::new()
             .route("/", get(who))
@@ -188,7 +190,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stopping = CancellationToken::new();
-        let serving = serve(listener, router, SHORT, stopping.clone());
+        let serving = serve(listener, router, patience, stopping.clone());
         let serving = tokio::spawn(async move { serving.await.unwrap() });
         (address, stopping, serving)
     }
@@ -207,7 +209,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_sends_slowly_or_nothing_is_sent_away() {
-        let (address, _stopping, _serving) = listen().await;
+        let (address, _stopping, _serving) = listen(SHORT).await;
         for begin in [
             "",
             "P",
@@ -227,7 +229,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_has_limits() {
-        let (address, _stopping, _serving) = listen().await;
+        let (address, _stopping, _serving) = listen(SHORT).await;
         let long = format!(
             "GET / HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n",
             "x".repeat(70_000)
@@ -247,7 +249,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_ends_when_told_and_lets_what_was_begun_end() {
-        let (address, stopping, serving) = listen().await;
+        let (address, stopping, serving) = listen(Patience::default()).await;
         let mut idle = TcpStream::connect(address).await.unwrap();
         let mut stream = TcpStream::connect(address).await.unwrap();
         let head = "POST /whole HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n12";
