@@ -1,5 +1,7 @@
 //! The variable parts of an address.
 
+use std::str::FromStr;
+
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use flukedeploy_domain::approval::ApprovalId;
@@ -55,6 +57,14 @@ impl<S: Send + Sync> FromRequestParts<S> for EnvironmentPath {
     }
 }
 
+/// Reads an id. One that cannot exist is as unknown as one that does not.
+fn known_form<T: FromStr>(text: &str, unknown: fn(String) -> Error) -> Result<T, Problem> {
+    text.parse().map_err(|_| {
+        let id = text.chars().take(65).filter(|c| !c.is_control());
+        unknown(id.collect()).into()
+    })
+}
+
 /// The deployment an address is about.
 pub(super) struct DeploymentPath(pub(super) DeploymentId);
 
@@ -63,11 +73,7 @@ impl<S: Send + Sync> FromRequestParts<S> for DeploymentPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text = segment(parts, state).await?;
-        // An id that cannot exist is as unknown as one that does not.
-        text.parse().map(Self).map_err(|_| {
-            let id = text.chars().take(65).filter(|c| !c.is_control()).collect();
-            Error::DeploymentNotFound { id }.into()
-        })
+        known_form(&text, |id| Error::DeploymentNotFound { id }).map(Self)
     }
 }
 
@@ -79,11 +85,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ApprovalPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text = segment(parts, state).await?;
-        // An id that cannot exist is as unknown as one that does not.
-        text.parse().map(Self).map_err(|_| {
-            let id = text.chars().take(65).filter(|c| !c.is_control()).collect();
-            Error::ApprovalNotFound { id }.into()
-        })
+        known_form(&text, |id| Error::ApprovalNotFound { id }).map(Self)
     }
 }
 
