@@ -6,18 +6,7 @@ use flukedeploy_platform::ports::Store as _;
 
 use crate::browser::Browser;
 use crate::support::{Stand, settings};
-
-fn change(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
-    let mut fields = vec![
-        ("container_port", "8080"),
-        ("replicas", "1"),
-        ("health_probe", "tcp"),
-        ("strategy", "rolling"),
-        ("domains", ""),
-    ];
-    fields.extend(more);
-    fields
-}
+use crate::variables::settings_form as change;
 
 #[tokio::test]
 async fn a_secret_becomes_a_file_and_a_variable_again() {

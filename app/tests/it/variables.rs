@@ -19,12 +19,11 @@ async fn stored(stand: &Stand) -> Settings {
     found.unwrap().unwrap().settings
 }
 
-fn change(
-    version: &'static str,
+/// The form of an app's settings with these fields more.
+pub(crate) fn settings_form(
     more: &[(&'static str, &'static str)],
 ) -> Vec<(&'static str, &'static str)> {
     let mut fields = vec![
-        ("settings_version", version),
         ("container_port", "8080"),
         ("replicas", "1"),
         ("health_probe", "tcp"),
@@ -32,6 +31,15 @@ fn change(
         ("domains", ""),
     ];
     fields.extend(more);
+    fields
+}
+
+fn change(
+    version: &'static str,
+    more: &[(&'static str, &'static str)],
+) -> Vec<(&'static str, &'static str)> {
+    let mut fields = settings_form(more);
+    fields.push(("settings_version", version));
     fields
 }
 
